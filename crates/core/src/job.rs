@@ -1,0 +1,230 @@
+//! The durable record of a job. Only [`crate::decide()`] makes a new version of one.
+
+use crate::{CheckpointId, JobId, JobSpec, Operation, SandboxId, State, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// One job as the store keeps it. Handles (pids, sockets) are never in here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// What was asked for; never changes.
+    pub spec: JobSpec,
+    /// Where it is.
+    pub state: State,
+    /// The effect in flight.
+    pub operation: Option<Operation>,
+    /// Why the operation in flight is carried out, and what comes after it.
+    pub intent: Option<Intent>,
+    /// Grows by one with each commit; a writer that expected another one loses.
+    pub version: u64,
+    /// Tries so far, from 1 once started.
+    pub attempt: u32,
+    /// Incarnations of its sandbox so far: starts, thaws and restores. An event of an earlier one is stale.
+    pub generation: u32,
+    /// The sandbox of the present attempt.
+    pub sandbox: Option<SandboxId>,
+    /// The boot of the machine in which the sandbox was last seen to run; after another boot it cannot live.
+    pub boot_id: Option<String>,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When its first sandbox ran.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Suspended until then; absent: until somebody resumes it.
+    pub wake_at: Option<Timestamp>,
+    /// The attempt times out then. Absent while suspended: see `timeout_left_ms`.
+    pub deadline_at: Option<Timestamp>,
+    /// What is left of the attempt's timeout while it does not run.
+    pub timeout_left_ms: Option<u64>,
+    /// The newest committed checkpoint: the resume point.
+    pub checkpoint: Option<CheckpointId>,
+    /// How often it was restored after its sandbox was lost.
+    pub restores: u32,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// The last thing that went wrong without ending the job, such as a checkpoint that failed.
+    pub last_error: Option<String>,
+}
+
+impl Job {
+    /// A job that was just accepted: pending, version 1.
+    #[must_use]
+    pub fn new(id: JobId, spec: JobSpec, at: Timestamp) -> Self {
+        let timeout_left_ms = spec.timeout_ms;
+        Self {
+            id,
+            spec,
+            state: State::Pending,
+            operation: None,
+            intent: None,
+            version: 1,
+            attempt: 0,
+            generation: 0,
+            sandbox: None,
+            boot_id: None,
+            created_at: at,
+            started_at: None,
+            finished_at: None,
+            wake_at: None,
+            deadline_at: None,
+            timeout_left_ms,
+            checkpoint: None,
+            restores: 0,
+            outcome: None,
+            last_error: None,
+        }
+    }
+
+    /// The exit code a shell would see: the job's own, 128 + signal, or 125 where Dauer failed it.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<i32> {
+        let outcome = self.outcome.as_ref()?;
+        Some(match (outcome.exit_code, outcome.signal) {
+            (Some(code), _) => code,
+            (None, Some(signal)) => 128 + signal,
+            (None, None) => 125,
+        })
+    }
+}
+
+/// Why an operation is in flight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Intent {
+    /// A checkpoint under this id, asked for with this token if the job itself asked.
+    Checkpoint {
+        /// Where it will be published.
+        checkpoint: CheckpointId,
+        /// The job's idempotency key.
+        token: Option<String>,
+        /// When suspending: wake then.
+        wake_at: Option<Timestamp>,
+    },
+    /// The sandbox is to end.
+    End {
+        /// What the job becomes when it has ended.
+        end: End,
+        /// KILL is due then.
+        kill_at: Timestamp,
+    },
+}
+
+/// Why a job is being ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// Asked to stop: becomes cancelled.
+    Stop,
+    /// Killed outright: fails as `killed`.
+    Kill,
+    /// Its time is over: fails as `timeout`.
+    Timeout,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// What the program returned.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Why it failed; absent when it completed or was stopped.
+    pub reason: Option<Reason>,
+    /// One line for a person.
+    pub message: Option<String>,
+}
+
+/// Why a job failed, for programs to match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The program returned another code than 0.
+    ExitCode,
+    /// A signal ended the program.
+    Signal,
+    /// It ran longer than allowed.
+    Timeout,
+    /// The kernel killed it at its memory limit.
+    OutOfMemory,
+    /// The sandbox or the program could not be started.
+    StartFailed,
+    /// No checkpoint could be restored.
+    RestoreFailed,
+    /// Its sandbox vanished and there was no checkpoint.
+    Lost,
+    /// Somebody killed it.
+    Killed,
+}
+
+impl Reason {
+    /// The serialized name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ExitCode => "exit_code",
+            Self::Signal => "signal",
+            Self::Timeout => "timeout",
+            Self::OutOfMemory => "out_of_memory",
+            Self::StartFailed => "start_failed",
+            Self::RestoreFailed => "restore_failed",
+            Self::Lost => "lost",
+            Self::Killed => "killed",
+        }
+    }
+}
+
+/// A committed checkpoint. Its folder `snapshots/<id>` holds a manifest with lengths and digests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Its id and folder.
+    pub id: CheckpointId,
+    /// Whose it is.
+    pub job: JobId,
+    /// The incarnation it was taken of.
+    pub generation: u32,
+    /// When it was published.
+    pub taken_at: Timestamp,
+    /// How long the sandbox stood still for it.
+    pub frozen_ms: u64,
+    /// Bytes on disk: memory, and the files changed since the one before.
+    pub memory_bytes: u64,
+    /// Bytes of changed files.
+    pub disk_bytes: u64,
+    /// The log up to here belongs to it: output after this offset is produced again after a restore.
+    pub log_offset: u64,
+    /// The token it was asked for with.
+    pub token: Option<String>,
+}
+
+/// A checkpoint request of the job itself, by its idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Whose it is.
+    pub job: JobId,
+    /// The key, chosen by the job.
+    pub token: String,
+    /// The incarnation that first asked.
+    pub generation: u32,
+    /// What became of it.
+    pub status: TokenStatus,
+}
+
+/// What became of a checkpoint request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum TokenStatus {
+    /// Not decided yet. Forgotten when the job is restored: the code asks again.
+    Requested,
+    /// Committed.
+    Done {
+        /// As this checkpoint.
+        checkpoint: CheckpointId,
+    },
+    /// It could not be taken; the job went on without. Asking again tries again.
+    Failed {
+        /// Why.
+        message: String,
+    },
+}

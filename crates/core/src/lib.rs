@@ -1,0 +1,18 @@
+//! Jobs, states and decisions: what Dauer does, as pure functions. No clock, no randomness, no IO.
+//!
+//! Reading order: [`job`] (the durable record), [`state`] (the legal moves), [`decide`] (what an event
+//! does to a job), [`plan`] (what to do about a record and what is really there).
+
+pub mod decide;
+pub mod id;
+pub mod job;
+pub mod parse;
+pub mod plan;
+pub mod spec;
+pub mod state;
+
+pub use decide::{Effect, Event, EventKind, Verdict, decide};
+pub use id::{CheckpointId, JobId, SandboxId, Timestamp};
+pub use job::{Checkpoint, Intent, Job, Outcome, Reason, Token, TokenStatus};
+pub use spec::{Image, JobSpec, Mount, Network, Publish};
+pub use state::{Operation, State};

@@ -1,0 +1,90 @@
+//! What a caller asks for: an immutable description of a job, complete once it is accepted.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A job as asked for. Paths are absolute, the driver is resolved (never `auto`), durations in milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// A unique name among the jobs that are kept.
+    pub name: Option<String>,
+    /// The program and its arguments; at least one element.
+    pub argv: Vec<String>,
+    /// The environment the job gets beside the image's defaults. `DAUER_*` names cannot be set here.
+    pub env: BTreeMap<String, String>,
+    /// Where the program starts, inside the sandbox.
+    pub workdir: Option<String>,
+    /// `gvisor`, `runc`, `crun` or `native`.
+    pub driver: String,
+    /// The read-only root.
+    pub image: Image,
+    /// Host paths made visible inside.
+    pub mounts: Vec<Mount>,
+    /// A folder of the host that is copied into the working directory before the program starts.
+    pub inject: Option<String>,
+    /// Thousandths of a CPU.
+    pub cpu_millis: Option<u32>,
+    /// Bytes of memory.
+    pub memory_bytes: Option<u64>,
+    /// How long an attempt may run, counted while it runs.
+    pub timeout_ms: Option<u64>,
+    /// What it can reach beside the runtime API.
+    pub network: Network,
+    /// Ports of the host forwarded to it; only with [`Network::Nat`].
+    pub publish: Vec<Publish>,
+    /// `uid[:gid]` or a user name of the image; the image's root where absent.
+    pub user: Option<String>,
+    /// It gets a terminal.
+    pub tty: bool,
+    /// Its standard input is kept open for a client; otherwise it reads end of file.
+    pub stdin: bool,
+    /// The record and everything on disk are removed when it ends.
+    pub remove_on_exit: bool,
+    /// From TERM to KILL when it is stopped.
+    pub stop_grace_ms: u64,
+}
+
+/// A read-only root file system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "path", rename_all = "snake_case")]
+pub enum Image {
+    /// This machine's own root.
+    Host,
+    /// A folder, used in place.
+    Directory(String),
+    /// A tar file (plain, gzip or zstd), unpacked once by digest.
+    Tar(String),
+}
+
+/// A bind mount.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// An existing absolute path of the host.
+    pub source: String,
+    /// An absolute path inside.
+    pub target: String,
+    /// Mounted read-only.
+    pub read_only: bool,
+}
+
+/// What a sandbox can reach beside the runtime API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    /// Only its own loopback.
+    #[default]
+    None,
+    /// Outbound through address translation; inbound through [`Publish`].
+    Nat,
+    /// The host's own network. Cannot be frozen.
+    Host,
+}
+
+/// A TCP port of the host forwarded to one of the sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publish {
+    /// Port on the host (all addresses).
+    pub host_port: u16,
+    /// Port inside.
+    pub guest_port: u16,
+}

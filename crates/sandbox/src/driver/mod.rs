@@ -1,0 +1,120 @@
+//! What makes sandboxes: one trait, several drivers. Called by the shim (blocking), and by the daemon only to
+//! probe, to check a spec, and to clean up by name what a dead shim left.
+//!
+//! A driver that cannot freeze memory has no [`Checkpointer`].
+
+mod conformance;
+pub mod native;
+pub mod oci;
+pub mod probe;
+
+use crate::{Error, SandboxSpec};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The ends of pipes that become fd 0, 1 and 2 of the guest agent. Dropped by the driver once the sandbox has them, so that
+/// the shim sees end of file when the sandbox is gone.
+#[derive(Debug)]
+pub struct AgentStdio {
+    /// Frames to the agent.
+    pub input: OwnedFd,
+    /// Frames from the agent.
+    pub output: OwnedFd,
+    /// The job's raw standard output.
+    pub raw: OwnedFd,
+}
+
+/// One incarnation as a driver needs it. All names of kernel objects come from `instance`.
+#[derive(Clone, Debug)]
+pub struct Incarnation {
+    /// `dauer-<sandbox id>-<generation>`, of fixed length.
+    pub instance: String,
+    /// The spec.
+    pub spec: SandboxSpec,
+    /// `sandboxes/<id>/run.<generation>`: bundle, runtime state, overlay upper and work. Exists.
+    pub scratch: PathBuf,
+}
+
+/// A sandbox whose agent runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// The process, a child of the shim (which is a subreaper), whose death is the sandbox's death. The shim reaps it.
+    pub pid: i32,
+}
+
+/// Makes and unmakes sandboxes of one kind.
+pub trait Driver: Send + Sync {
+    /// `gvisor`, `runc`, `crun`, `native`.
+    fn name(&self) -> &'static str;
+
+    /// Refuses what this driver cannot do, in one line that says what to do instead, before anything is made.
+    /// Cheap; called by the daemon when a job is created. Errors: `Invalid`, `Unsupported`.
+    fn check(&self, spec: &SandboxSpec) -> Result<(), Error>;
+
+    /// Called once in the shim while it has one thread: mount namespace (and user namespace where not root), root file system
+    /// at `scratch/rootfs`, cgroup, network namespace. Everything made here must vanish with the shim's process, or carry the instance's name and be
+    /// removed by [`Driver::destroy`].
+    fn prepare(&self, incarnation: &Incarnation) -> Result<(), Error>;
+
+    /// Starts the sandbox with the guest agent (`init`) as pid 1 on these pipes.
+    fn start(&self, incarnation: &Incarnation, stdio: AgentStdio) -> Result<Running, Error>;
+
+    /// Kills everything inside at once (also when paused) and removes every kernel object of this instance by its name. Safe to repeat; works
+    /// without any scratch file, also from another process than the one that started it (a daemon cleaning up after a dead shim).
+    fn destroy(&self, instance: &str, scratch: &Path) -> Result<(), Error>;
+
+    /// Whether the kernel killed something of it at the memory limit.
+    fn was_out_of_memory(&self, incarnation: &Incarnation) -> bool;
+
+    /// Bytes of memory it uses now, for the room a checkpoint needs.
+    fn memory_bytes(&self, incarnation: &Incarnation) -> u64;
+
+    /// The overlay upper folders of its file systems, as (mount point inside, host folder), the root first: what it changed.
+    fn uppers(&self, incarnation: &Incarnation) -> Vec<(String, PathBuf)>;
+
+    /// Freezing with memory, where this driver can.
+    fn checkpointer(&self) -> Option<&dyn Checkpointer>;
+}
+
+/// Freezes and thaws sandboxes with their memory.
+pub trait Checkpointer: Send + Sync {
+    /// What a checkpoint depends on; goes into its manifest and is compared before a restore.
+    fn identity(&self) -> Result<Identity, Error>;
+
+    /// Stops every process of the sandbox at once; files and memory no longer change.
+    fn pause(&self, incarnation: &Incarnation) -> Result<(), Error>;
+
+    /// The opposite.
+    fn resume(&self, incarnation: &Incarnation) -> Result<(), Error>;
+
+    /// Writes the memory of a paused sandbox into `into` (an empty folder) and leaves it paused (and, if it failed, alive).
+    /// Does not fsync. Errors: `NoSpace`, `Tool`.
+    fn save(&self, incarnation: &Incarnation, into: &Path) -> Result<(), Error>;
+
+    /// Brings memory saved by [`Checkpointer::save`] to life in a new prepared incarnation whose file systems hold what
+    /// the old ones held. The agent comes back on the new pipes, holding still until it reads `Resume`.
+    fn restore(&self, incarnation: &Incarnation, from: &Path, stdio: AgentStdio) -> Result<Running, Error>;
+}
+
+/// What a checkpoint depends on beside itself.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Identity {
+    /// The driver.
+    pub driver: String,
+    /// Version of its tool, as it says itself.
+    pub version: String,
+    /// Digest of the tool's binary (for runc: of CRIU too).
+    pub digest: String,
+}
+
+/// The driver of this name. Errors: `Invalid` with the names there are.
+pub fn by_name(name: &str) -> Result<Arc<dyn Driver>, Error> {
+    match name {
+        "gvisor" | "runc" | "crun" => Ok(Arc::new(oci::Oci::new(name)?)),
+        "native" => Ok(Arc::new(native::Native::new())),
+        other => Err(Error::Invalid(format!(
+            "unknown driver {other:?}: use auto, gvisor, runc, crun or native"
+        ))),
+    }
+}

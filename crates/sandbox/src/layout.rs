@@ -1,0 +1,132 @@
+//! Where everything of a node lies on disk. The only place that joins these paths.
+
+use dauer_core::{CheckpointId, SandboxId};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The two folders of a daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// `$DATA`: what must survive.
+    pub data: PathBuf,
+    /// `$RUN`: sockets; gone after a boot.
+    pub run: PathBuf,
+}
+
+impl Layout {
+    /// The SQLite store.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.data.join("dauer.db")
+    }
+
+    /// Held by the one daemon of this data folder.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.data.join("dauer.lock")
+    }
+
+    /// The caller API.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.run.join("dauer.sock")
+    }
+
+    /// Unpacked read-only roots, `images/<digest>/`.
+    #[must_use]
+    pub fn images(&self) -> PathBuf {
+        self.data.join("images")
+    }
+
+    /// All checkpoints, `snapshots/<id>/`.
+    #[must_use]
+    pub fn snapshots(&self) -> PathBuf {
+        self.data.join("snapshots")
+    }
+
+    /// One checkpoint, published by rename.
+    #[must_use]
+    pub fn snapshot(&self, id: &CheckpointId) -> PathBuf {
+        self.snapshots().join(id.as_str())
+    }
+
+    /// Where a checkpoint is written before it is published.
+    #[must_use]
+    pub fn partial_snapshot(&self, id: &CheckpointId) -> PathBuf {
+        self.snapshots().join(format!(".partial-{id}"))
+    }
+
+    /// All sandboxes.
+    #[must_use]
+    pub fn sandboxes(&self) -> PathBuf {
+        self.data.join("sandboxes")
+    }
+
+    /// One sandbox.
+    #[must_use]
+    pub fn sandbox(&self, id: &SandboxId) -> SandboxDir {
+        SandboxDir { path: self.sandboxes().join(id.as_str()) }
+    }
+}
+
+/// The folder of one sandbox. Files that belong to one incarnation carry its generation in their name, so
+/// that a late writer of an earlier one cannot be mistaken for the present one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxDir {
+    /// `sandboxes/<id>`.
+    pub path: PathBuf,
+}
+
+impl SandboxDir {
+    fn of(&self, name: &str, generation: u32) -> PathBuf {
+        self.path.join(format!("{name}.{generation}"))
+    }
+
+    /// What the shim is to run, written before it is launched.
+    #[must_use]
+    pub fn spec(&self, generation: u32) -> PathBuf {
+        self.of("spec.json", generation)
+    }
+
+    /// What is true while the sandbox lives; written whole by rename. Only a hint: everything works without it.
+    #[must_use]
+    pub fn handles(&self, generation: u32) -> PathBuf {
+        self.of("handles.json", generation)
+    }
+
+    /// How it ended; written once, fsynced.
+    #[must_use]
+    pub fn exit(&self, generation: u32) -> PathBuf {
+        self.of("exit.json", generation)
+    }
+
+    /// The shim's socket. (Connect through `/proc/self/fd` of the folder: the path may exceed 108 bytes.)
+    #[must_use]
+    pub fn socket(&self, generation: u32) -> PathBuf {
+        self.of("shim.sock", generation)
+    }
+
+    /// What the shim and the runtime's tools had to say, for `dauer inspect` after a failure.
+    #[must_use]
+    pub fn diagnostics(&self) -> PathBuf {
+        self.path.join("shim.log")
+    }
+
+    /// The job's framed output over all incarnations.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.path.join("log").join("stream")
+    }
+
+    /// Scratch of one incarnation: overlay upper and work folders, the runtime's bundle and state.
+    #[must_use]
+    pub fn incarnation(&self, generation: u32) -> PathBuf {
+        self.path.join(format!("run.{generation}"))
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
