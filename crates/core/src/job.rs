@@ -42,6 +42,8 @@ pub struct Job {
     pub checkpoint: Option<CheckpointId>,
     /// How often it was restored after its sandbox was lost.
     pub restores: u32,
+    /// How often in a row it was restored without reaching another checkpoint: a job that kills its sandbox is not tried for ever.
+    pub restores_in_a_row: u32,
     /// How it ended.
     pub outcome: Option<Outcome>,
     /// The last thing that went wrong without ending the job, such as a checkpoint that failed.
@@ -72,6 +74,7 @@ impl Job {
             timeout_left_ms,
             checkpoint: None,
             restores: 0,
+            restores_in_a_row: 0,
             outcome: None,
             last_error: None,
         }
@@ -101,6 +104,11 @@ pub enum Intent {
         token: Option<String>,
         /// When suspending: wake then.
         wake_at: Option<Timestamp>,
+    },
+    /// It is being woken.
+    Wake {
+        /// By a person, who is told when it cannot be done; otherwise because it was due.
+        asked: bool,
     },
     /// The sandbox is to end.
     End {

@@ -11,8 +11,8 @@ pub mod plan;
 pub mod spec;
 pub mod state;
 
-pub use decide::{Effect, Event, EventKind, Verdict, decide};
+pub use decide::{Effect, Ended, Event, EventKind, Move, Refusal, Then, Verdict, Why, decide};
 pub use id::{CheckpointId, JobId, SandboxId, Timestamp};
-pub use job::{Checkpoint, Intent, Job, Outcome, Reason, Token, TokenStatus};
+pub use job::{Checkpoint, End, Intent, Job, Outcome, Reason, Token, TokenStatus};
 pub use spec::{Image, JobSpec, Mount, Network, Publish};
 pub use state::{Operation, State};

@@ -1,0 +1,3 @@
+//! Plans: what to do, from what is written down and what is there.
+
+pub mod recovery;
