@@ -291,6 +291,15 @@ pub struct EventView {
     pub detail: Option<String>,
 }
 
+/// A file that the job changed: `GET /v1/jobs/{id}/diff`, sorted by path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeView {
+    /// `added`, `modified` or `deleted`.
+    pub kind: String,
+    /// Inside the sandbox.
+    pub path: String,
+}
+
 /// An error of either API: RFC 9457 `application/problem+json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {

@@ -1,0 +1,63 @@
+//! What can go wrong with a call, by what the caller can do next.
+
+use dauer_wire::http::Problem;
+use std::io;
+
+/// An error of this crate; the text is one line for people.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// That is no address of a daemon.
+    #[error("{0}")]
+    Host(String),
+    /// Nothing answers there: start the daemon.
+    #[error("no daemon answers at {host}: {source}")]
+    Unreachable {
+        /// The address.
+        host: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The connection was cut before the answer: ask again, where asking twice is harmless.
+    #[error("the connection to the daemon was cut ({0})")]
+    Lost(String),
+    /// The daemon said no; [`Problem::code`] is for programs.
+    #[error("{}", .0.detail)]
+    Refused(Problem),
+    /// The answer is none this version understands.
+    #[error(
+        "cannot understand the daemon's answer: {0} (client and daemon may be of different versions)"
+    )]
+    Protocol(String),
+    /// The caller's own input could not be read.
+    #[error("{0}")]
+    Input(io::Error),
+}
+
+impl Error {
+    /// The code of the daemon's refusal.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused(problem) => Some(&problem.code),
+            Self::Host(_)
+            | Self::Unreachable { .. }
+            | Self::Lost(_)
+            | Self::Protocol(_)
+            | Self::Input(_) => None,
+        }
+    }
+
+    /// The daemon went away: it may be started again and the call repeated, where that is harmless.
+    #[must_use]
+    pub fn is_disconnect(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Lost(_) => true,
+            Self::Host(_) | Self::Refused(_) | Self::Protocol(_) | Self::Input(_) => false,
+        }
+    }
+
+    pub(crate) fn lost(source: impl std::fmt::Display) -> Self {
+        Self::Lost(source.to_string())
+    }
+}
