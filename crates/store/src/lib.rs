@@ -6,7 +6,7 @@
 pub mod conformance;
 mod sqlite;
 
-pub use sqlite::Sqlite;
+pub use sqlite::{Durability, Sqlite};
 
 use async_trait::async_trait;
 use dauer_core::{Checkpoint, CheckpointId, Job, JobId, SandboxId, State, Timestamp, Token};
@@ -17,13 +17,25 @@ use std::sync::Arc;
 pub enum Error {
     /// Somebody else wrote first: load again and decide again.
     #[error("version conflict on job {job}: expected {expected}, found {found}")]
-    Conflict { job: JobId, expected: u64, found: u64 },
+    Conflict {
+        /// Which job.
+        job: JobId,
+        /// The stored version this write was made for; 0 where there should have been none.
+        expected: u64,
+        /// The stored version.
+        found: u64,
+    },
     /// There is no such job (any more).
     #[error("no job {0}")]
     NotFound(String),
     /// A kept job has this name.
     #[error("the name {name:?} is in use by job {job}")]
-    NameInUse { name: String, job: JobId },
+    NameInUse {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        job: JobId,
+    },
     /// More than one job matches.
     #[error("{0:?} matches several jobs")]
     Ambiguous(String),
@@ -144,7 +156,12 @@ pub trait Store: Send + Sync + 'static {
     async fn token(&self, job: &JobId, token: &str) -> Result<Option<Token>, Error>;
 
     /// Journal entries after `seq`, of one job or of all, oldest first.
-    async fn journal(&self, job: Option<&JobId>, after: u64, limit: usize) -> Result<Vec<Entry>, Error>;
+    async fn journal(
+        &self,
+        job: Option<&JobId>,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Entry>, Error>;
 
     /// Removes a terminal job of this version with its checkpoints, tokens and journal. Errors: `Conflict`; `NotFound`.
     async fn remove(&self, id: &JobId, version: u64) -> Result<(), Error>;

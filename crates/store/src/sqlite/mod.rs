@@ -1,0 +1,169 @@
+//! The store in one SQLite file: a writer thread with group commit, a few readers, write-ahead log.
+//!
+//! Reading order: the schema (`migrations/`), [`sql`], [`write`](mod@write), [`writer`], [`read`], [`readers`], [`open`](mod@open).
+
+mod fault;
+mod open;
+mod read;
+mod readers;
+mod row;
+mod sql;
+#[cfg(test)]
+mod tests;
+mod write;
+mod writer;
+
+pub use open::Durability;
+
+use crate::{Change, Entry, Error, Filter, NewEntry, Store};
+use async_trait::async_trait;
+use dauer_core::{Checkpoint, CheckpointId, Job, JobId, SandboxId, Timestamp, Token};
+use fault::Fault;
+use readers::Readers;
+use rusqlite::Connection;
+use std::path::Path;
+use tokio::sync::oneshot;
+use write::Write;
+use writer::Writer;
+
+/// A store in one SQLite file. Cheap to clone; all clones are one store.
+#[derive(Clone, Debug)]
+pub struct Sqlite {
+    writer: Writer,
+    /// Absent in memory, where only the writer's connection sees the tables.
+    readers: Option<Readers>,
+}
+
+impl Sqlite {
+    /// Opens or makes the file, with [`Durability::Full`]. Blocks for the moment this takes, longer when the schema has to be
+    /// updated. Errors: `NoSpace`; `Backend` naming the file where it is damaged, another program's or of a newer dauer (then
+    /// it was not touched).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_with(path, Durability::Full)
+    }
+
+    /// As [`Sqlite::open`], with the durability given.
+    pub fn open_with(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
+        let path = path.as_ref().to_owned();
+        let connection = open::writer(&path, durability)?;
+        Ok(Self {
+            writer: Writer::start(connection, path.clone())?,
+            readers: Some(Readers::of(path)),
+        })
+    }
+
+    /// A store that is gone with its last clone, for tests.
+    pub fn memory() -> Result<Self, Error> {
+        let connection = open::memory()?;
+        Ok(Self {
+            writer: Writer::start(connection, ":memory:".into())?,
+            readers: None,
+        })
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
+        let Some(readers) = &self.readers else {
+            let (answer, answered) = oneshot::channel();
+            let on_writer = move |connection: &Connection| {
+                // Nobody waits any more: nothing is lost, it only read.
+                let _ = answer.send(read(connection));
+            };
+            self.writer.read(Box::new(on_writer)).await?;
+            let result = answered.await.map_err(|_| writer::gone())?;
+            return result.map_err(|fault| fault.in_file(Path::new(":memory:")));
+        };
+        readers.read(read).await
+    }
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    async fn create(&self, job: Job, entry: NewEntry) -> Result<(), Error> {
+        self.writer.write(Write::create(job, entry)).await
+    }
+
+    async fn commit(&self, change: Change) -> Result<(), Error> {
+        self.writer.write(Write::commit(change)).await
+    }
+
+    async fn job(&self, id: &JobId) -> Result<Job, Error> {
+        let id = id.clone();
+        self.read(move |connection| read::job(connection, &id))
+            .await
+    }
+
+    async fn find(&self, text: &str) -> Result<JobId, Error> {
+        let text = text.to_owned();
+        self.read(move |connection| read::find(connection, &text))
+            .await
+    }
+
+    async fn list(&self, filter: Filter) -> Result<Vec<Job>, Error> {
+        self.read(move |connection| read::list(connection, &filter))
+            .await
+    }
+
+    async fn unsettled(&self) -> Result<Vec<Job>, Error> {
+        self.read(read::unsettled).await
+    }
+
+    async fn next_wake(&self) -> Result<Option<Timestamp>, Error> {
+        self.read(read::next_wake).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<JobId>, Error> {
+        self.read(move |connection| read::due(connection, now, limit))
+            .await
+    }
+
+    async fn owner(&self, sandbox: &SandboxId) -> Result<Option<JobId>, Error> {
+        let sandbox = sandbox.clone();
+        self.read(move |connection| read::owner(connection, &sandbox))
+            .await
+    }
+
+    async fn checkpoints(&self, job: &JobId) -> Result<Vec<Checkpoint>, Error> {
+        let job = job.clone();
+        self.read(move |connection| read::checkpoints(connection, &job))
+            .await
+    }
+
+    async fn drop_checkpoint(&self, id: &CheckpointId) -> Result<(), Error> {
+        self.writer.write(Write::DropCheckpoint(id.clone())).await
+    }
+
+    async fn has_checkpoint(&self, id: &CheckpointId) -> Result<bool, Error> {
+        let id = id.clone();
+        self.read(move |connection| read::has_checkpoint(connection, &id))
+            .await
+    }
+
+    async fn token(&self, job: &JobId, token: &str) -> Result<Option<Token>, Error> {
+        let (job, token) = (job.clone(), token.to_owned());
+        self.read(move |connection| read::token(connection, &job, &token))
+            .await
+    }
+
+    async fn journal(
+        &self,
+        job: Option<&JobId>,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Entry>, Error> {
+        let job = job.cloned();
+        self.read(move |connection| read::journal(connection, job.as_ref(), after, limit))
+            .await
+    }
+
+    async fn remove(&self, id: &JobId, version: u64) -> Result<(), Error> {
+        self.writer
+            .write(Write::Remove {
+                id: id.clone(),
+                version,
+            })
+            .await
+    }
+}

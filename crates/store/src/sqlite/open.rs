@@ -1,0 +1,131 @@
+//! Opening the file: is it ours, is its schema one we know, bring it up to date, set how it is written.
+
+use super::fault::{Fault, failed};
+use crate::Error;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use std::path::Path;
+use std::time::Duration;
+
+/// In the header of the file, so that another program's database is never taken for ours: "DAUE".
+const APPLICATION_ID: i32 = 0x4441_5545;
+
+/// The schema, step by step: the n-th script makes version n. A script that was released is never edited.
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_jobs.sql")];
+
+/// Somebody who looks into the file with a tool may hold it for a moment.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// After a burst the write-ahead log shrinks to this many bytes again.
+const WAL_BYTES_KEPT: i64 = 16 << 20;
+
+/// More than there are statements: each is prepared once per connection.
+const STATEMENTS_CACHED: usize = 64;
+
+/// What an acknowledged write survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Also a crash of the machine: each commit is synced to the disk before it is answered.
+    #[default]
+    Full,
+    /// A crash of the process. After one of the machine the newest commits may be gone, but never a part of one.
+    Normal,
+}
+
+/// Opens the file for writing, makes it where there is none, and brings its schema up to date.
+/// A file that is not ours, or of a newer version, is refused and not touched.
+pub(super) fn writer(path: &Path, durability: Durability) -> Result<Connection, Error> {
+    let result = Connection::open(path)
+        .map_err(Fault::from)
+        .and_then(|mut connection| {
+            configure(&connection)?;
+            check_is_known(&connection, path)?;
+            let synchronous = match durability {
+                Durability::Full => "FULL",
+                Durability::Normal => "NORMAL",
+            };
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", synchronous)?;
+            connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
+            migrate(&mut connection)?;
+            Ok(connection)
+        });
+    result.map_err(|fault| fault.in_file(path))
+}
+
+/// A database without a file.
+pub(super) fn memory() -> Result<Connection, Error> {
+    let result = Connection::open_in_memory()
+        .map_err(Fault::from)
+        .and_then(|mut connection| {
+            configure(&connection)?;
+            migrate(&mut connection)?;
+            Ok(connection)
+        });
+    result.map_err(|fault| fault.in_file(Path::new(":memory:")))
+}
+
+/// One more connection, for reading only.
+pub(super) fn reader(path: &Path) -> Result<Connection, Fault> {
+    // Not SQLITE_OPEN_READ_ONLY: the first reader after a crash has to be able to recover the write-ahead log.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    configure(&connection)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+fn configure(connection: &Connection) -> Result<(), Fault> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    Ok(())
+}
+
+fn version(connection: &Connection) -> Result<usize, Fault> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    usize::try_from(version).map_err(|_| {
+        Fault::Rule(format!(
+            "the schema version {version} is not one of dauer's"
+        ))
+    })
+}
+
+fn check_is_known(connection: &Connection, path: &Path) -> Result<(), Fault> {
+    let application_id: i32 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let objects: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if application_id != APPLICATION_ID && (application_id != 0 || objects != 0) {
+        return Err(failed(
+            format!("{} is a database of another program", path.display()),
+            None,
+        )
+        .into());
+    }
+    let (found, known) = (version(connection)?, MIGRATIONS.len());
+    if found > known {
+        let text = format!(
+            "{} has schema version {found}, this dauer knows up to {known}: use the dauer that wrote it, or a newer one",
+            path.display()
+        );
+        return Err(failed(text, None).into());
+    }
+    Ok(())
+}
+
+/// Runs the scripts that are missing, each in a transaction of its own that also writes the version it makes.
+fn migrate(connection: &mut Connection) -> Result<(), Fault> {
+    for (index, script) in MIGRATIONS.iter().enumerate() {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Read inside the transaction: another process may just have done it.
+        if version(&transaction)? > index {
+            continue;
+        }
+        transaction.execute_batch(script)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", index + 1)?;
+        transaction.commit()?;
+        tracing::info!(version = index + 1, "store schema updated");
+    }
+    Ok(())
+}

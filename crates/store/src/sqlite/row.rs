@@ -1,0 +1,115 @@
+//! A job as a row: which part is JSON, which parts are columns, and back.
+
+use super::fault::Fault;
+use crate::Entry;
+use dauer_core::{Checkpoint, CheckpointId, Job, JobId, State, Timestamp, Token, TokenStatus};
+use rusqlite::Row;
+
+/// The record of a job without its spec, as JSON. The spec never changes and is written once.
+pub(super) fn record(job: &Job) -> String {
+    let value = serde_json::to_value(job)
+        .expect("invariant: a job is plain data and can be written as JSON");
+    let serde_json::Value::Object(mut fields) = value else {
+        panic!("invariant: a job is written as a JSON object");
+    };
+    fields.remove("spec");
+    serde_json::Value::Object(fields).to_string()
+}
+
+/// The spec of a job as JSON.
+pub(super) fn spec(job: &Job) -> String {
+    serde_json::to_string(&job.spec)
+        .expect("invariant: a spec is plain data and can be written as JSON")
+}
+
+/// A job from the two halves.
+pub(super) fn job(id: &str, record: &str, spec: &str) -> Result<Job, Fault> {
+    let unreadable = |source| Fault::Unreadable {
+        what: format!("the record of job {id}"),
+        source,
+    };
+    // Putting the halves together as text spares building both as trees. The record is an object with fields, never `{}`.
+    let Some(fields) = record.strip_prefix('{') else {
+        return Err(Fault::Rule(format!(
+            "the record of job {id} is not a JSON object"
+        )));
+    };
+    serde_json::from_str(&format!("{{\"spec\":{spec},{fields}")).map_err(unreadable)
+}
+
+/// A checkpoint as JSON.
+pub(super) fn checkpoint_record(checkpoint: &Checkpoint) -> String {
+    serde_json::to_string(checkpoint)
+        .expect("invariant: a checkpoint is plain data and can be written as JSON")
+}
+
+/// A checkpoint from its JSON.
+pub(super) fn checkpoint(job: &JobId, record: &str) -> Result<Checkpoint, Fault> {
+    serde_json::from_str(record).map_err(|source| Fault::Unreadable {
+        what: format!("a checkpoint of job {job}"),
+        source,
+    })
+}
+
+/// The columns of a token's status: its word, the checkpoint, the message.
+pub(super) fn token_columns(status: &TokenStatus) -> (&'static str, Option<&str>, Option<&str>) {
+    match status {
+        TokenStatus::Requested => ("requested", None, None),
+        TokenStatus::Done { checkpoint } => ("done", Some(checkpoint.as_str()), None),
+        TokenStatus::Failed { message } => ("failed", None, Some(message)),
+    }
+}
+
+/// A token from the columns generation, status, checkpoint, message.
+pub(super) fn token(job: &JobId, token: &str, row: &Row<'_>) -> Result<Token, Fault> {
+    let word: String = row.get(1)?;
+    let (checkpoint, message): (Option<String>, Option<String>) = (row.get(2)?, row.get(3)?);
+    let status = match (word.as_str(), checkpoint, message) {
+        ("requested", None, None) => TokenStatus::Requested,
+        ("done", Some(checkpoint), None) => TokenStatus::Done {
+            checkpoint: CheckpointId(checkpoint),
+        },
+        ("failed", None, Some(message)) => TokenStatus::Failed { message },
+        (other, ..) => {
+            return Err(Fault::Rule(format!(
+                "the token {token:?} of job {job} has no good status ({other})"
+            )));
+        }
+    };
+    Ok(Token {
+        job: job.clone(),
+        token: token.to_owned(),
+        generation: row.get(0)?,
+        status,
+    })
+}
+
+/// A journal entry from the columns in the order of the statement.
+pub(super) fn entry(row: &Row<'_>) -> Result<Entry, Fault> {
+    let (from, to): (Option<String>, String) = (row.get(4)?, row.get(5)?);
+    let state = |name: &str| {
+        State::from_name(name)
+            .ok_or_else(|| Fault::Rule(format!("the journal names an unknown state {name:?}")))
+    };
+    Ok(Entry {
+        seq: unsigned(row.get(0)?),
+        job: JobId(row.get(1)?),
+        at: Timestamp(row.get(2)?),
+        event: row.get(3)?,
+        from: from.as_deref().map(state).transpose()?,
+        to: state(&to)?,
+        operation: row.get(6)?,
+        generation: row.get(7)?,
+        detail: row.get(8)?,
+    })
+}
+
+/// SQLite's integers are signed. Versions and positions count single commits and never come near the limit.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The inverse of [`signed`].
+pub(super) fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

@@ -1,0 +1,56 @@
+//! Every statement the store runs on its tables, in one list, so that one test can ask SQLite how it would run each of them.
+
+macro_rules! statements {
+    ($($name:ident = $sql:literal;)*) => {
+        $(pub(super) const $name: &str = $sql;)*
+
+        /// All of them by name.
+        #[cfg(test)]
+        pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $sql)),*];
+    };
+}
+
+statements! {
+    // Writing.
+    JOB_VERSION = "SELECT version FROM jobs WHERE id = ?1";
+    JOB_OF_NAME = "SELECT id FROM jobs WHERE name = ?1";
+    JOB_INSERT = "INSERT INTO jobs (id, version, name, state, operation, wake_at, sandbox, checkpoint, created_at, record, spec)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    JOB_UPDATE = "UPDATE jobs SET version = ?2, state = ?3, operation = ?4, wake_at = ?5, sandbox = ?6, checkpoint = ?7, record = ?8
+                  WHERE id = ?1";
+    JOB_VERSION_AND_STATE = "SELECT version, state FROM jobs WHERE id = ?1";
+    JOB_DELETE = "DELETE FROM jobs WHERE id = ?1";
+    JOURNAL_INSERT = "INSERT INTO journal (job, at, event, from_state, to_state, operation, generation, detail)
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    CHECKPOINT_PUT = "INSERT INTO checkpoints (id, job, record) VALUES (?1, ?2, ?3)
+                      ON CONFLICT (id) DO UPDATE SET record = excluded.record WHERE job = excluded.job";
+    CHECKPOINT_POINTED_TO = "SELECT id, version FROM jobs WHERE checkpoint = ?1 LIMIT 1";
+    CHECKPOINT_DELETE = "DELETE FROM checkpoints WHERE id = ?1";
+    TOKEN_PUT = "INSERT INTO tokens (job, token, generation, status, checkpoint, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT (job, token) DO UPDATE SET generation = excluded.generation, status = excluded.status,
+                     checkpoint = excluded.checkpoint, message = excluded.message";
+    TOKENS_FORGET_REQUESTED = "DELETE FROM tokens WHERE job = ?1 AND status = 'requested'";
+
+    // Reading.
+    JOB = "SELECT record, spec FROM jobs WHERE id = ?1";
+    ID_EXACT = "SELECT id FROM jobs WHERE id = ?1";
+    IDS_BETWEEN = "SELECT id FROM jobs WHERE id >= ?1 AND id < ?2 LIMIT 2";
+    JOBS_NEWEST = "SELECT id, record, spec FROM jobs WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
+    JOBS_NEWEST_IN_STATE = "SELECT id, record, spec FROM jobs WHERE state = ?3 AND id < ?1 ORDER BY id DESC LIMIT ?2";
+    // Where an index is named, the condition is that of the index, word for word: only then SQLite may use it.
+    JOBS_UNSETTLED = "SELECT id, record, spec FROM jobs INDEXED BY jobs_unsettled
+                      WHERE operation IS NOT NULL OR state NOT IN ('suspended', 'pending_retry', 'completed', 'failed', 'cancelled')
+                      ORDER BY id";
+    NEXT_WAKE = "SELECT wake_at FROM jobs INDEXED BY jobs_due
+                 WHERE state = 'suspended' AND operation IS NULL AND wake_at IS NOT NULL ORDER BY wake_at LIMIT 1";
+    JOBS_DUE = "SELECT id FROM jobs INDEXED BY jobs_due
+                WHERE state = 'suspended' AND operation IS NULL AND wake_at IS NOT NULL AND wake_at <= ?1 ORDER BY wake_at, id LIMIT ?2";
+    OWNER = "SELECT id FROM jobs WHERE sandbox = ?1";
+    CHECKPOINTS = "SELECT record FROM checkpoints WHERE job = ?1 ORDER BY seq";
+    CHECKPOINT_EXISTS = "SELECT 1 FROM checkpoints WHERE id = ?1";
+    TOKEN = "SELECT generation, status, checkpoint, message FROM tokens WHERE job = ?1 AND token = ?2";
+    JOURNAL = "SELECT seq, job, at, event, from_state, to_state, operation, generation, detail FROM journal
+               WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+    JOURNAL_OF_JOB = "SELECT seq, job, at, event, from_state, to_state, operation, generation, detail FROM journal
+                      WHERE job = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2";
+}
