@@ -72,20 +72,20 @@ impl State {
         }
     }
 
-    /// Whether a record may go from this state to `next`. Staying is always legal before the end.
+    /// Whether a record may go from this state to `next`. Staying is always legal: the operation beside it may change.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
         use State::{Cancelled, Completed, Error, Failed, Pending, PendingRetry, Running, Stopped, Suspended};
         let legal: &[Self] = match self {
-            Pending => &[Pending, Running, Failed, Cancelled],
-            Running => &[Running, Suspended, PendingRetry, Completed, Failed, Cancelled, Stopped, Error],
-            Suspended => &[Suspended, Running, Failed, Cancelled, Stopped, Error],
-            PendingRetry => &[PendingRetry, Pending, Running, Failed, Cancelled],
-            Stopped => &[Stopped, Running, Error],
-            Error => &[Error, Running, Stopped],
+            Pending => &[Running, Failed, Cancelled],
+            Running => &[Suspended, PendingRetry, Completed, Failed, Cancelled, Stopped, Error],
+            Suspended => &[Running, Failed, Cancelled, Stopped, Error],
+            PendingRetry => &[Pending, Running, Failed, Cancelled],
+            Stopped => &[Running, Error],
+            Error => &[Running, Stopped],
             Completed | Failed | Cancelled => &[],
         };
-        legal.contains(&next)
+        self == next || legal.contains(&next)
     }
 }
 

@@ -1,0 +1,196 @@
+//! Scenarios of `decide` as text: `tests/scripts/*.txt`, one `#` title a scenario.
+//!
+//! `submitted [timeout=MS]` makes a job; `event [g=N] NAME …` applies an event at the time the line number says;
+//! `expect …` is the verdict in one line, written by [`show`].
+
+use dauer_core::*;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+fn spec(timeout_ms: Option<u64>) -> JobSpec {
+    JobSpec {
+        name: None,
+        argv: vec!["true".into()],
+        env: BTreeMap::new(),
+        workdir: None,
+        driver: "runc".into(),
+        image: Image::Host,
+        mounts: vec![],
+        inject: None,
+        cpu_millis: None,
+        memory_bytes: None,
+        timeout_ms,
+        network: Network::None,
+        publish: vec![],
+        user: None,
+        tty: false,
+        stdin: false,
+        remove_on_exit: false,
+        stop_grace_ms: 10_000,
+    }
+}
+
+struct Words<'a>(Vec<&'a str>);
+
+impl Words<'_> {
+    fn value(&self, key: &str) -> Option<&str> {
+        self.0.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+    }
+    fn number<T: std::str::FromStr>(&self, key: &str) -> Option<T> {
+        self.value(key).map(|text| text.parse().ok().unwrap_or_else(|| panic!("{key}={text}")))
+    }
+    fn has(&self, word: &str) -> bool {
+        self.0.contains(&word)
+    }
+}
+
+fn checkpoint(job: &Job, id: &str) -> Checkpoint {
+    Checkpoint {
+        id: id.into(),
+        job: job.id.clone(),
+        generation: job.generation,
+        taken_at: Timestamp(0),
+        frozen_ms: 1,
+        memory_bytes: 1,
+        disk_bytes: 0,
+        log_offset: 0,
+        token: None,
+    }
+}
+
+fn event(job: &Job, line: &str, at: i64) -> Event {
+    let words = Words(line.split_whitespace().collect());
+    let id = || words.value("id").expect("id=").to_owned();
+    let name = *words.0.iter().find(|word| !word.contains('=')).expect("an event name");
+    let kind = match name {
+        "admitted" => EventKind::Admitted { sandbox: "5a".into(), boot_id: "boot".into() },
+        "started" => EventKind::Started,
+        "exited" => EventKind::Ended(Ended::Exited {
+            code: words.number("code"),
+            signal: words.number("signal"),
+            out_of_memory: words.has("oom"),
+        }),
+        "start_failed" => EventKind::Ended(Ended::StartFailed { code: words.number("code").unwrap(), message: "no".into() }),
+        "restore_failed" => EventKind::Ended(Ended::RestoreFailed { message: "no".into(), bad_image: words.has("bad") }),
+        "lost" => EventKind::Ended(Ended::Lost { out_of_memory: words.has("oom"), rebooted: words.has("rebooted") }),
+        "checkpoint_asked" => EventKind::CheckpointAsked {
+            checkpoint: CheckpointId(id()),
+            token: words.value("token").map(str::to_owned),
+            then: if words.has("suspend") {
+                Then::Suspend { wake_at: words.number("wake").map(Timestamp) }
+            } else {
+                Then::Continue
+            },
+        },
+        "published" => EventKind::CheckpointPublished(checkpoint(job, &id())),
+        "checkpoint_failed" => EventKind::CheckpointFailed { checkpoint: CheckpointId(id()), message: "disk full".into() },
+        "wake" => EventKind::Wake { asked: words.has("asked"), boot_id: "boot".into() },
+        "end" => EventKind::EndAsked {
+            end: match () {
+                () if words.has("kill") => End::Kill,
+                () => End::Stop,
+            },
+            grace_ms: words.number("grace"),
+        },
+        "grace_over" => EventKind::GraceOver,
+        "deadline" => EventKind::DeadlineReached,
+        "released" => EventKind::Released,
+        other => panic!("unknown event {other}"),
+    };
+    Event { at: Timestamp(words.number("at").unwrap_or(at)), generation: words.number("g"), kind }
+}
+
+fn show(verdict: &Verdict) -> String {
+    let movement = match verdict {
+        Verdict::Ignore(why) => return format!("ignored {why:?}"),
+        Verdict::Refuse(refusal) => return format!("refused: {refusal}"),
+        Verdict::Move(movement) => movement,
+    };
+    let job = &movement.job;
+    let mut text = job.state.name().to_owned();
+    if let Some(operation) = job.operation {
+        write!(text, "/{operation}").unwrap();
+    }
+    write!(text, " g{} a{}", job.generation, job.attempt).unwrap();
+    if let Some(id) = &job.checkpoint {
+        write!(text, " from={id}").unwrap();
+    }
+    if let Some(at) = job.wake_at {
+        write!(text, " wake={}", at.0).unwrap();
+    }
+    if let Some(at) = job.deadline_at {
+        write!(text, " deadline={}", at.0).unwrap();
+    }
+    if let Some(reason) = job.outcome.as_ref().and_then(|outcome| outcome.reason) {
+        write!(text, " {}", reason.name()).unwrap();
+    }
+    if let Some(code) = job.exit_code() {
+        write!(text, " exit={code}").unwrap();
+    }
+    if let Some(token) = &movement.token {
+        let status = match &token.status {
+            TokenStatus::Requested => "requested",
+            TokenStatus::Done { .. } => "done",
+            TokenStatus::Failed { .. } => "failed",
+        };
+        write!(text, " {}:{status}", token.token).unwrap();
+    }
+    let effects: Vec<String> = movement
+        .effects
+        .iter()
+        .map(|effect| match effect {
+            Effect::Start => "start".into(),
+            Effect::Restore { checkpoint, after_loss } => {
+                format!("restore({checkpoint}{})", if *after_loss { " after_loss" } else { "" })
+            }
+            Effect::TakeCheckpoint { checkpoint, freeze, .. } => {
+                format!("take({checkpoint}{})", if *freeze { " freeze" } else { "" })
+            }
+            Effect::Terminate => "terminate".into(),
+            Effect::Destroy { generation } => format!("destroy(g{generation})"),
+            Effect::DropCheckpoints { keep } => {
+                format!("drop({})", keep.as_ref().map_or("all".into(), |id| format!("but {id}")))
+            }
+        })
+        .collect();
+    write!(text, "; {}", if effects.is_empty() { "-".into() } else { effects.join(" ") }).unwrap();
+    text
+}
+
+fn run(path: &std::path::Path) -> usize {
+    let text = std::fs::read_to_string(path).unwrap();
+    let (mut job, mut verdict, mut expectations) = (None::<Job>, String::new(), 0);
+    for (number, line) in text.lines().enumerate() {
+        let here = format!("{}:{}", path.display(), number + 1);
+        let (word, rest) = line.split_once(' ').map_or((line, ""), |(word, rest)| (word, rest.trim()));
+        match word {
+            "" | "#" => {}
+            "submitted" => {
+                let words = Words(rest.split_whitespace().collect());
+                job = Some(Job::new("j".into(), spec(words.number("timeout")), Timestamp(0)));
+            }
+            "event" => {
+                let present = job.as_mut().expect("submitted first");
+                let decided = decide(present, &event(present, rest, 1000 * (number as i64 + 1)));
+                verdict = show(&decided);
+                if let Verdict::Move(movement) = decided {
+                    assert!(present.state.may_become(movement.job.state), "{here}: illegal move");
+                    *present = movement.job;
+                }
+            }
+            "expect" => {
+                assert_eq!(verdict, rest, "{here}");
+                expectations += 1;
+            }
+            other => panic!("{here}: unknown word {other}"),
+        }
+    }
+    expectations
+}
+
+#[test]
+fn every_scenario_gives_the_verdicts_it_expects() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let expectations: usize = std::fs::read_dir(folder).unwrap().map(|entry| run(&entry.unwrap().path())).sum();
+    assert!(expectations > 40, "only {expectations} expectations were found");
+}
