@@ -79,7 +79,8 @@ impl State {
         let legal: &[Self] = match self {
             Pending => &[Running, Failed, Cancelled],
             Running => &[Suspended, PendingRetry, Completed, Failed, Cancelled, Stopped, Error],
-            Suspended => &[Running, Failed, Cancelled, Stopped, Error],
+            // Completed: it woke and ended while no daemon looked.
+            Suspended => &[Running, Completed, Failed, Cancelled, Stopped, Error],
             PendingRetry => &[Pending, Running, Failed, Cancelled],
             Stopped => &[Running, Error],
             Error => &[Running, Stopped],

@@ -45,6 +45,8 @@ struct Simulation {
     ids: u32,
     /// The most progress ever committed with a checkpoint.
     floor: u64,
+    /// How often a sandbox vanished.
+    losses: u32,
 }
 
 struct Died;
@@ -65,6 +67,7 @@ impl Simulation {
             at: 1,
             ids: 0,
             floor: 0,
+            losses: 0,
         }
     }
 
@@ -288,6 +291,7 @@ impl Simulation {
             (5 | 6, _) => self.apply(None, EventKind::Wake { asked: what.is_multiple_of(2), boot_id: "b".into() }),
             (7, Some(_)) => {
                 self.world.sandboxes.remove(&generation);
+                self.losses += 1;
                 let lost = Ended::Lost { out_of_memory: false, rebooted: false };
                 // Half of the time the shim dies with it and leaves no record.
                 if what.is_multiple_of(2) {
@@ -303,6 +307,26 @@ impl Simulation {
             }
             (9, _) if what > 240 => self.apply(None, EventKind::EndAsked { end: End::Stop, grace_ms: Some(0) }),
             _ => Ok(()),
+        }
+    }
+
+    /// While no daemon runs, a sandbox may go on, end (its shim writes it down) or vanish with its shim.
+    fn happen_without_a_daemon(&mut self, what: u8) {
+        let generation = self.store.job.generation;
+        let Some((body, count)) = self.world.sandboxes.get(&generation).copied() else { return };
+        match (what % 8, body) {
+            (0, _) => {
+                self.world.sandboxes.remove(&generation);
+                self.losses += 1;
+            }
+            (1, Body::Running) => {
+                self.world.sandboxes.remove(&generation);
+                self.world.exits.insert(generation, Ended::Exited { code: Some(0), signal: None, out_of_memory: false });
+            }
+            (2..=4, Body::Running) => {
+                self.world.sandboxes.insert(generation, (body, count + 1));
+            }
+            _ => {}
         }
     }
 
@@ -326,6 +350,10 @@ impl Simulation {
         if let Some(id) = &job.checkpoint {
             assert_eq!(self.world.images.get(&id.0), Some(&self.floor), "the pointer's image is there and is the newest");
         }
+        if job.state == State::Failed {
+            let given_up = job.restores_in_a_row >= decide::RESTORES_IN_A_ROW_MAX;
+            assert!(self.losses > 0 && (job.checkpoint.is_none() || given_up), "failed though it could be restored: {job:?}");
+        }
         assert!(self.world.starts <= 1, "the program was started from its beginning {} times", self.world.starts);
     }
 }
@@ -335,16 +363,19 @@ proptest! {
 
     #[test]
     fn record_and_world_agree_after_every_crash(
-        happenings in proptest::collection::vec((any::<u8>(), proptest::option::weighted(0.5, 0u32..6)), 1..25)
+        happenings in proptest::collection::vec((any::<u8>(), proptest::option::weighted(0.5, 0u32..6), any::<u8>()), 1..25)
     ) {
         let mut simulation = Simulation::new();
         assert!(simulation.restart().is_ok());
         simulation.check();
-        for (what, fuse) in happenings {
+        for (what, fuse, meanwhile) in happenings {
             simulation.fuse = fuse;
             let mut died = simulation.happen(what).is_err();
             // A daemon that dies may die again while it recovers.
             simulation.fuse = fuse.map(|fuse| fuse / 2);
+            if died {
+                simulation.happen_without_a_daemon(meanwhile);
+            }
             while died {
                 died = simulation.restart().is_err();
                 simulation.fuse = None;
