@@ -1,1 +1,0 @@
-//! One suite of claims that every back end of the store has to pass.

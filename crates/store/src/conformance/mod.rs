@@ -1,0 +1,96 @@
+//! One suite of claims that every back end of the store has to pass.
+//!
+//! A back end's test is three lines; the factory gives a fresh, empty store each time:
+//!
+//! ```
+//! # use dauer_store::{Sqlite, conformance};
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! conformance::run(async || Sqlite::memory().unwrap()).await;
+//! # });
+//! ```
+//!
+//! A claim that does not hold panics; its name is printed before it is tried.
+
+mod belongings;
+mod finding;
+pub mod model;
+mod sample;
+mod schedule;
+mod versions;
+
+use crate::Store;
+use model::{Model, Op};
+use std::sync::Arc;
+
+/// So many random writes are compared with the model.
+const RANDOM_WRITES: usize = 10_000;
+
+/// The model and the store are compared whole after so many of them.
+const WRITES_BETWEEN_COMPARISONS: usize = 250;
+
+macro_rules! claims {
+    ($factory:ident: $($module:ident::$claim:ident,)*) => {
+        $(
+            println!("claim: {}", stringify!($claim).replace('_', " "));
+            $module::$claim(Arc::new($factory().await)).await;
+        )*
+    };
+}
+
+/// Tries every claim, each on a store of its own.
+pub async fn run<S: Store>(factory: impl AsyncFn() -> S) {
+    claims!(factory:
+        versions::what_was_created_is_read_back_whole,
+        versions::an_id_is_taken_once,
+        versions::of_two_writers_one_wins,
+        versions::a_conflict_writes_nothing,
+        versions::an_unknown_job_is_not_found,
+        versions::concurrent_commits_are_unique_and_dense,
+        versions::a_failed_write_leaves_its_neighbours_alone,
+        versions::the_journal_has_the_order_of_commits_and_the_state_after,
+        versions::the_journal_comes_in_pages,
+        finding::names_are_unique_among_kept_jobs_and_free_after,
+        finding::one_of_many_gets_the_name,
+        finding::an_id_beats_a_name_beats_a_beginning,
+        finding::a_text_with_wildcards_finds_nothing,
+        finding::pages_lose_and_repeat_nothing_while_jobs_are_added,
+        finding::pages_of_some_states_are_in_order,
+        finding::a_sandbox_has_one_owner,
+        schedule::due_jobs_come_earliest_first,
+        schedule::only_suspended_jobs_without_an_operation_wake,
+        schedule::unsettled_is_what_recovery_has_to_look_at,
+        belongings::checkpoints_come_oldest_first,
+        belongings::the_resume_point_is_never_dropped,
+        belongings::a_record_points_only_to_what_is_there,
+        belongings::a_token_keeps_its_newest_status,
+        belongings::only_requested_tokens_of_this_job_are_forgotten,
+        belongings::only_a_terminal_job_of_this_version_is_removed,
+        belongings::everything_of_a_removed_job_goes,
+    );
+    println!("claim: {RANDOM_WRITES} random writes leave what a simple model says");
+    let store = factory().await;
+    let mut model = Model::default();
+    let numbers = model::numbers(0x00da_0e12);
+    for (index, number) in numbers.take(RANDOM_WRITES).enumerate() {
+        model.write(&store, &Op::of(number)).await;
+        if index % WRITES_BETWEEN_COMPARISONS == 0 {
+            model.compare(&store).await;
+        }
+    }
+    model.compare(&store).await;
+}
+
+/// Tries that a store which is closed and opened again has everything. Each call of the factory opens the same place, which is empty at first.
+pub async fn run_reopening<S: Store>(open: impl AsyncFn() -> S) {
+    println!("claim: a store that is opened again has everything");
+    let mut model = Model::default();
+    let mut numbers = model::numbers(7);
+    for _ in 0..5 {
+        let store = open().await;
+        model.compare(&store).await;
+        for number in numbers.by_ref().take(100) {
+            model.write(&store, &Op::of(number)).await;
+        }
+    }
+    model.compare(&open().await).await;
+}

@@ -1,0 +1,473 @@
+//! A second, simpler store of ordered maps, to which random writes are compared.
+
+use super::sample;
+use crate::{Change, Entry, Error, Filter, NewEntry, Store};
+use dauer_core::{
+    Checkpoint, CheckpointId, Job, JobId, Operation, SandboxId, State, Timestamp, Token,
+    TokenStatus,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+const JOBS: u64 = 16;
+const CHECKPOINTS_PER_JOB: u64 = 4;
+const NAMES: u64 = 4;
+const TOKENS: [&str; 2] = ["first", "second"];
+
+/// One write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// A job that may be there, with a name that may be in use.
+    Create {
+        /// Which job.
+        job: u64,
+        /// Which name.
+        name: Option<u64>,
+    },
+    /// A change of a job that may not be there, at a version that may be wrong.
+    Commit {
+        /// Which job.
+        job: u64,
+        /// What its version is off by.
+        version_off: i64,
+        /// Everything else, drawn from these bits.
+        bits: u64,
+    },
+    /// Of a checkpoint that may be unknown or in use.
+    DropCheckpoint {
+        /// Of which job.
+        job: u64,
+        /// Which of its.
+        checkpoint: u64,
+    },
+    /// Of a job that may not be there, not terminal, or of another version.
+    Remove {
+        /// Which job.
+        job: u64,
+        /// What its version is off by.
+        version_off: i64,
+    },
+}
+
+/// Pseudo-random numbers (SplitMix64), the same ones for the same seed.
+pub fn numbers(seed: u64) -> impl Iterator<Item = u64> {
+    let mut state = seed;
+    std::iter::repeat_with(move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    })
+}
+
+/// Takes small numbers off a large one.
+struct Bits(u64);
+
+impl Bits {
+    fn below(&mut self, limit: u64) -> u64 {
+        let drawn = self.0 % limit;
+        self.0 /= limit;
+        drawn
+    }
+}
+
+impl Op {
+    /// The write that this number stands for.
+    #[must_use]
+    pub fn of(number: u64) -> Self {
+        let mut bits = Bits(number);
+        let (kind, job) = (bits.below(16), bits.below(JOBS));
+        let version_off = [0, 0, 0, 0, 0, 0, -1, 1][usize::try_from(bits.below(8)).unwrap_or(0)];
+        match kind {
+            0 | 1 => Self::Create {
+                job,
+                name: Some(bits.below(2 * NAMES)).filter(|name| *name < NAMES),
+            },
+            2 => Self::DropCheckpoint {
+                job,
+                checkpoint: bits.below(CHECKPOINTS_PER_JOB),
+            },
+            3 | 4 => Self::Remove { job, version_off },
+            _ => Self::Commit {
+                job,
+                version_off,
+                bits: bits.0,
+            },
+        }
+    }
+}
+
+/// What the store should hold.
+#[derive(Debug, Default)]
+pub struct Model {
+    jobs: BTreeMap<JobId, Job>,
+    /// In the order of their commits.
+    checkpoints: Vec<Checkpoint>,
+    tokens: BTreeMap<(JobId, String), Token>,
+    /// In the order of commits; all with number 0, because a back end may leave gaps.
+    journal: Vec<Entry>,
+}
+
+impl Model {
+    /// Does the same to the store and to the model. Panics if they answer differently.
+    pub async fn write(&mut self, store: &dyn Store, op: &Op) {
+        let (expected, answered) = match *op {
+            Op::Create { job, name } => {
+                let job = sample::named(job, name.map(|name| format!("name-{name}")).as_deref());
+                let entry = sample::entry("created");
+                (self.create(&job, &entry), store.create(job, entry).await)
+            }
+            Op::Commit {
+                job,
+                version_off,
+                bits,
+            } => {
+                let change = self.change(&sample::id(job), version_off, Bits(bits));
+                (self.commit(&change), store.commit(change).await)
+            }
+            Op::DropCheckpoint { job, checkpoint } => {
+                let id = checkpoint_id(job, checkpoint);
+                (self.drop_checkpoint(&id), store.drop_checkpoint(&id).await)
+            }
+            Op::Remove { job, version_off } => {
+                let id = sample::id(job);
+                let version = self
+                    .jobs
+                    .get(&id)
+                    .map_or(1, |job| job.version)
+                    .saturating_add_signed(version_off);
+                (self.remove(&id, version), store.remove(&id, version).await)
+            }
+        };
+        assert_eq!(format!("{answered:?}"), format!("{expected:?}"), "{op:?}");
+    }
+
+    /// A change of this job as the bits have it.
+    fn change(&self, id: &JobId, version_off: i64, mut bits: Bits) -> Change {
+        let mut job = self.jobs.get(id).cloned().unwrap_or_else(|| Job {
+            id: id.clone(),
+            ..sample::job(0)
+        });
+        let number = (0..JOBS).find(|n| sample::id(*n) == *id).unwrap_or(0);
+        let from = job.state;
+        job.version = (job.version + 1).saturating_add_signed(version_off);
+        job.state = State::ALL[usize::try_from(bits.below(9)).unwrap_or(0)];
+        job.operation = [
+            None,
+            None,
+            Some(Operation::Suspending),
+            Some(Operation::Exiting),
+        ][usize::try_from(bits.below(4)).unwrap_or(0)];
+        job.wake_at = [
+            None,
+            Some(Timestamp(10)),
+            Some(Timestamp(20)),
+            Some(Timestamp(30)),
+        ][usize::try_from(bits.below(4)).unwrap_or(0)];
+        job.sandbox = Some(bits.below(3))
+            .filter(|sandbox| *sandbox > 0)
+            .map(|sandbox| sandbox_id(number, sandbox));
+        job.generation += u32::try_from(bits.below(2)).unwrap_or(0);
+        let image = Checkpoint {
+            id: checkpoint_id(number, bits.below(CHECKPOINTS_PER_JOB)),
+            ..sample::checkpoint(&job, bits.below(1000))
+        };
+        let checkpoint = match bits.below(6) {
+            0 | 1 => {
+                job.checkpoint = Some(image.id.clone());
+                Some(image)
+            }
+            2 => Some(image),
+            3 => {
+                job.checkpoint = None;
+                None
+            }
+            _ => None,
+        };
+        let status = match bits.below(6) {
+            0 | 1 => Some(TokenStatus::Requested),
+            2 => Some(TokenStatus::Done {
+                checkpoint: checkpoint_id(number, 0),
+            }),
+            3 => Some(TokenStatus::Failed {
+                message: "no".into(),
+            }),
+            _ => None,
+        };
+        let token = TOKENS[usize::try_from(bits.below(2)).unwrap_or(0)].to_owned();
+        Change {
+            token: status.map(|status| Token {
+                job: id.clone(),
+                token,
+                generation: job.generation,
+                status,
+            }),
+            forget_requested_tokens: bits.below(4) == 0,
+            entry: NewEntry {
+                from: Some(from),
+                ..sample::entry("changed")
+            },
+            checkpoint,
+            job,
+        }
+    }
+
+    fn create(&mut self, job: &Job, entry: &NewEntry) -> Result<(), Error> {
+        if let Some(there) = self.jobs.get(&job.id) {
+            return Err(Error::Conflict {
+                job: job.id.clone(),
+                expected: 0,
+                found: there.version,
+            });
+        }
+        if let Some(name) = &job.spec.name
+            && let Some(holder) = self
+                .jobs
+                .values()
+                .find(|other| other.spec.name.as_ref() == Some(name))
+        {
+            return Err(Error::NameInUse {
+                name: name.clone(),
+                job: holder.id.clone(),
+            });
+        }
+        self.put(job, entry);
+        Ok(())
+    }
+
+    fn commit(&mut self, change: &Change) -> Result<(), Error> {
+        self.check(&change.job.id, change.job.version.wrapping_sub(1))?;
+        if let Some(checkpoint) = &change.checkpoint {
+            match self
+                .checkpoints
+                .iter_mut()
+                .find(|known| known.id == checkpoint.id)
+            {
+                Some(known) => *known = checkpoint.clone(),
+                None => self.checkpoints.push(checkpoint.clone()),
+            }
+        }
+        if change.forget_requested_tokens {
+            self.tokens.retain(|(job, _), token| {
+                *job != change.job.id || token.status != TokenStatus::Requested
+            });
+        }
+        if let Some(token) = &change.token {
+            self.tokens
+                .insert((token.job.clone(), token.token.clone()), token.clone());
+        }
+        self.put(&change.job, &change.entry);
+        Ok(())
+    }
+
+    fn check(&self, id: &JobId, expected: u64) -> Result<&Job, Error> {
+        let job = self
+            .jobs
+            .get(id)
+            .ok_or_else(|| Error::NotFound(id.0.clone()))?;
+        if job.version != expected {
+            return Err(Error::Conflict {
+                job: id.clone(),
+                expected,
+                found: job.version,
+            });
+        }
+        Ok(job)
+    }
+
+    fn put(&mut self, job: &Job, entry: &NewEntry) {
+        let NewEntry {
+            at,
+            event,
+            from,
+            detail,
+        } = entry.clone();
+        let operation = job.operation.map(|operation| operation.name().to_owned());
+        let (to, generation) = (job.state, job.generation);
+        self.journal.push(Entry {
+            seq: 0,
+            job: job.id.clone(),
+            at,
+            event,
+            from,
+            to,
+            operation,
+            generation,
+            detail,
+        });
+        self.jobs.insert(job.id.clone(), job.clone());
+    }
+
+    fn drop_checkpoint(&mut self, id: &CheckpointId) -> Result<(), Error> {
+        if let Some(job) = self
+            .jobs
+            .values()
+            .find(|job| job.checkpoint.as_ref() == Some(id))
+        {
+            return Err(Error::Conflict {
+                job: job.id.clone(),
+                expected: 0,
+                found: job.version,
+            });
+        }
+        self.checkpoints.retain(|checkpoint| checkpoint.id != *id);
+        Ok(())
+    }
+
+    fn remove(&mut self, id: &JobId, version: u64) -> Result<(), Error> {
+        let job = self.check(id, version)?;
+        if !job.state.is_terminal() {
+            return Err(Error::Conflict {
+                job: id.clone(),
+                expected: version,
+                found: version,
+            });
+        }
+        self.jobs.remove(id);
+        self.checkpoints.retain(|checkpoint| checkpoint.job != *id);
+        self.tokens.retain(|(job, _), _| job != id);
+        self.journal.retain(|entry| entry.job != *id);
+        Ok(())
+    }
+
+    /// Asks the store everything. Panics where it knows something else.
+    pub async fn compare(&self, store: &dyn Store) {
+        for job in (0..JOBS).map(sample::id) {
+            self.compare_job(store, &job).await;
+        }
+        for name in (0..NAMES).map(|name| format!("name-{name}")) {
+            let holder = self
+                .jobs
+                .values()
+                .find(|job| job.spec.name.as_ref() == Some(&name))
+                .map(|job| job.id.clone());
+            assert_eq!(store.find(&name).await.ok(), holder, "{name}");
+        }
+        self.compare_lists(store).await;
+        self.compare_schedule(store).await;
+        self.compare_journal(store, None).await;
+    }
+
+    async fn compare_job(&self, store: &dyn Store, id: &JobId) {
+        match (store.job(id).await, self.jobs.get(id)) {
+            (Ok(stored), Some(job)) => assert_eq!(&stored, job),
+            (Err(Error::NotFound(_)), None) => {}
+            (stored, job) => panic!("{id}: {stored:?} instead of {job:?}"),
+        }
+        assert_eq!(store.find(&id.0).await.is_ok(), self.jobs.contains_key(id));
+        let checkpoints: Vec<_> = self
+            .checkpoints
+            .iter()
+            .filter(|checkpoint| checkpoint.job == *id)
+            .cloned()
+            .collect();
+        assert_eq!(store.checkpoints(id).await.unwrap(), checkpoints);
+        for token in TOKENS {
+            let expected = self.tokens.get(&(id.clone(), token.to_owned())).cloned();
+            assert_eq!(store.token(id, token).await.unwrap(), expected);
+        }
+        if let Some(sandbox) = self.jobs.get(id).and_then(|job| job.sandbox.as_ref()) {
+            assert_eq!(store.owner(sandbox).await.unwrap().as_ref(), Some(id));
+        }
+        self.compare_journal(store, Some(id)).await;
+    }
+
+    async fn compare_lists(&self, store: &dyn Store) {
+        let middle = sample::id(JOBS / 2);
+        for states in [
+            vec![],
+            vec![State::Running],
+            vec![State::Failed, State::Suspended, State::Pending],
+        ] {
+            for before in [None, Some(middle.clone())] {
+                for limit in [0, 1, 3, 1000] {
+                    let newest_first = self.jobs.values().rev();
+                    let wanted = newest_first.filter(|job| {
+                        (states.is_empty() || states.contains(&job.state))
+                            && before.as_ref().is_none_or(|before| job.id < *before)
+                    });
+                    let expected: Vec<Job> = wanted.take(limit).cloned().collect();
+                    let filter = Filter {
+                        states: states.clone(),
+                        before: before.clone(),
+                        limit,
+                    };
+                    assert_eq!(
+                        store.list(filter.clone()).await.unwrap(),
+                        expected,
+                        "{filter:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    async fn compare_schedule(&self, store: &dyn Store) {
+        let unfinished = self.jobs.values().filter(|job| match job.state {
+            State::Pending | State::Running | State::Stopped | State::Error => true,
+            State::Suspended | State::PendingRetry => job.operation.is_some(),
+            State::Completed | State::Failed | State::Cancelled => job.operation.is_some(),
+        });
+        let unfinished: BTreeSet<_> = unfinished.map(|job| job.id.clone()).collect();
+        let unsettled: BTreeSet<_> = store
+            .unsettled()
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|job| job.id)
+            .collect();
+        assert_eq!(unsettled, unfinished);
+
+        let asleep = self
+            .jobs
+            .values()
+            .filter(|job| job.state == State::Suspended && job.operation.is_none());
+        let wakes: BTreeSet<_> = asleep
+            .filter_map(|job| Some((job.wake_at?, job.id.clone())))
+            .collect();
+        assert_eq!(
+            store.next_wake().await.unwrap(),
+            wakes.first().map(|(at, _)| *at)
+        );
+        for now in [0, 10, 25, 99].map(Timestamp) {
+            let expected: Vec<_> = wakes
+                .iter()
+                .filter(|(at, _)| *at <= now)
+                .map(|(_, job)| job.clone())
+                .collect();
+            let due = store.due(now, 1000).await.unwrap();
+            assert!(due.is_sorted_by_key(|job| self.jobs[job].wake_at));
+            assert_eq!(
+                due.iter().cloned().collect::<BTreeSet<_>>(),
+                expected.into_iter().collect()
+            );
+        }
+    }
+
+    async fn compare_journal(&self, store: &dyn Store, job: Option<&JobId>) {
+        let stored = store.journal(job, 0, usize::MAX).await.unwrap();
+        assert!(stored.is_sorted_by(|a, b| a.seq < b.seq));
+        let mut expected = self
+            .journal
+            .iter()
+            .filter(|entry| job.is_none_or(|job| entry.job == *job));
+        for entry in &stored {
+            assert_eq!(
+                Some(&Entry {
+                    seq: 0,
+                    ..entry.clone()
+                }),
+                expected.next()
+            );
+        }
+        assert_eq!(expected.next(), None);
+    }
+}
+
+fn checkpoint_id(job: u64, checkpoint: u64) -> CheckpointId {
+    CheckpointId(format!("{job:08x}{checkpoint:08x}"))
+}
+
+fn sandbox_id(job: u64, sandbox: u64) -> SandboxId {
+    SandboxId(format!("{job:08x}{sandbox:08x}"))
+}

@@ -1,0 +1,122 @@
+//! Jobs and changes for the claims.
+
+use crate::{Change, NewEntry, Store};
+use dauer_core::{
+    Checkpoint, CheckpointId, Image, Job, JobId, JobSpec, Mount, Network, Publish, State, Timestamp,
+};
+
+/// The n-th id: of the form of a UUID of version 7, sorting by n. Ids of the same thousand share their first 8 characters.
+pub(super) fn id(n: u64) -> JobId {
+    JobId(format!(
+        "{:08x}-{:04x}-7000-8000-{n:012x}",
+        0x0190_0000 + n / 1000,
+        n % 1000
+    ))
+}
+
+/// A job of this number with every field of its spec in use.
+pub(super) fn job(n: u64) -> Job {
+    named(n, None)
+}
+
+/// The same with a name.
+pub(super) fn named(n: u64, name: Option<&str>) -> Job {
+    let spec = JobSpec {
+        name: name.map(str::to_owned),
+        argv: vec![
+            "sh".into(),
+            "-c".into(),
+            "echo \"spec\": {'ü'} \u{1F43B}\n".into(),
+            String::new(),
+        ],
+        env: [
+            ("PATH".into(), "/bin".into()),
+            ("EMPTY".into(), String::new()),
+        ]
+        .into(),
+        workdir: Some("/tmp".into()),
+        driver: "gvisor".into(),
+        image: Image::Directory("/srv/root".into()),
+        mounts: vec![Mount {
+            source: "/a".into(),
+            target: "/b".into(),
+            read_only: n % 2 == 0,
+        }],
+        inject: Some("/home/x".into()),
+        cpu_millis: Some(1500),
+        memory_bytes: Some(1 << 40),
+        timeout_ms: Some(n),
+        network: Network::Nat,
+        publish: vec![Publish {
+            host_port: 8080,
+            guest_port: 80,
+        }],
+        user: Some("1000:1000".into()),
+        tty: false,
+        stdin: true,
+        remove_on_exit: false,
+        stop_grace_ms: 10_000,
+    };
+    let at = Timestamp(1_700_000_000_000 + i64::try_from(n).unwrap_or(0));
+    Job::new(id(n), spec, at)
+}
+
+/// A journal entry of this word.
+pub(super) fn entry(event: &str) -> NewEntry {
+    NewEntry {
+        at: Timestamp(1_700_000_000_000),
+        event: event.into(),
+        from: None,
+        detail: Some(format!("about {event}")),
+    }
+}
+
+/// The change that makes `job` its next version and writes it back there, as `edit` has it.
+pub(super) fn change(job: &mut Job, edit: impl FnOnce(&mut Job)) -> Change {
+    let from = job.state;
+    edit(job);
+    job.version += 1;
+    Change {
+        job: job.clone(),
+        entry: NewEntry {
+            from: Some(from),
+            ..entry("changed")
+        },
+        checkpoint: None,
+        token: None,
+        forget_requested_tokens: false,
+    }
+}
+
+/// A checkpoint of this job.
+pub(super) fn checkpoint(job: &Job, n: u64) -> Checkpoint {
+    Checkpoint {
+        id: CheckpointId(format!("{n:016x}")),
+        job: job.id.clone(),
+        generation: job.generation,
+        // Not in the order in which they are committed.
+        taken_at: Timestamp(1_700_000_000_000 - i64::try_from(n).unwrap_or(0)),
+        frozen_ms: 120,
+        memory_bytes: 1 << 33,
+        disk_bytes: 4096,
+        log_offset: u64::from(u32::MAX) + n,
+        token: Some("r7".into()),
+    }
+}
+
+/// Creates the n-th job.
+pub(super) async fn create(store: &dyn Store, n: u64) -> Job {
+    let job = job(n);
+    store.create(job.clone(), entry("created")).await.unwrap();
+    job
+}
+
+/// Commits `edit` on `job`.
+pub(super) async fn edit(store: &dyn Store, job: &mut Job, edit: impl FnOnce(&mut Job)) {
+    store.commit(change(job, edit)).await.unwrap();
+}
+
+/// Commits `job` as being in this state.
+pub(super) async fn become_state(store: &dyn Store, job: &mut Job, state: State) {
+    edit(store, job, |job| job.state = state).await;
+}

@@ -1,0 +1,47 @@
+//! SQLite passes the suite, in memory and in a file, and random histories shrink when they do not.
+
+use dauer_store::conformance::model::{Model, Op};
+use dauer_store::{Durability, Sqlite, conformance};
+use proptest::prelude::*;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory() {
+    conformance::run(async || Sqlite::memory().unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = AtomicU32::new(0);
+    let fresh = || {
+        folder
+            .path()
+            .join(format!("{}.db", count.fetch_add(1, Ordering::Relaxed)))
+    };
+    // 10,000 writes one after the other would be 10,000 syncs; the writing is the same.
+    conformance::run(async || Sqlite::open_with(fresh(), Durability::Normal).unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    conformance::run_reopening(async || Sqlite::open(folder.path().join("dauer.db")).unwrap())
+        .await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_histories_leave_what_the_model_says(numbers in proptest::collection::vec(any::<u64>(), 1..160)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (store, mut model) = (Sqlite::memory().unwrap(), Model::default());
+            for number in numbers {
+                model.write(&store, &Op::of(number)).await;
+            }
+            model.compare(&store).await;
+        });
+    }
+}
