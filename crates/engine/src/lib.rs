@@ -1,1 +1,28 @@
-//! Dauer.
+//! The engine: one runner task for each live job, recovery, the resume poller, housekeeping. Knows no HTTP and no
+//! names of back ends.
+//!
+//! Reading order: [`Engine`] (what callers ask), `runner` (the actor: decide, commit, then act), `perform`
+//! (effects), `recover` (start-up and drift), `poller` (waking what is due).
+
+mod ask;
+mod clock;
+mod engine;
+mod error;
+mod files;
+mod housekeeping;
+mod input;
+mod logs;
+mod perform;
+mod poller;
+mod recover;
+mod runner;
+mod runtime;
+mod submit;
+mod watchers;
+
+pub use input::StdinSink;
+pub use engine::{Config, Engine};
+pub use error::Error;
+pub use files::ByteStream;
+pub use logs::{LogChunk, LogTail};
+pub use runtime::{Caller, RuntimeApi};

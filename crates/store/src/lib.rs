@@ -13,6 +13,7 @@ use dauer_core::{Checkpoint, CheckpointId, Job, JobId, SandboxId, State, Timesta
 use std::sync::Arc;
 
 /// What went wrong, by what the caller can do next.
+#[allow(missing_docs, reason = "the fields are what the messages say")]
 #[derive(Debug, thiserror::Error, Clone)]
 pub enum Error {
     /// Somebody else wrote first: load again and decide again.

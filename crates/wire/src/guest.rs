@@ -189,6 +189,7 @@ impl Stream {
 }
 
 /// What the agent says. Session 0 is the job itself, others are `exec` sessions, numbered by the shim.
+#[allow(missing_docs, reason = "the fields are named by the words of the module's text")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromGuest {
     /// The first frame of a fresh agent: its protocol version.
@@ -210,6 +211,7 @@ pub enum FromGuest {
 }
 
 /// What the shim says.
+#[allow(missing_docs, reason = "the fields are named by the words of the module's text")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToGuest {
     /// Start the job.

@@ -1,0 +1,417 @@
+//! What callers ask of the engine, and the registry of runners.
+
+use crate::ask::Ask;
+use crate::runner::{Message, Runner};
+use crate::watchers::Watchers;
+use crate::{Caller, Error, RuntimeApi, clock, housekeeping, poller, recover};
+use dauer_core::{Checkpoint, End, EventKind, Job, JobId, State, Then, Timestamp};
+use dauer_sandbox::{ExecSession, Layout, Link, Node};
+use dauer_store::{Entry, Filter, Store};
+use dauer_wire::guest::{ApiRequest, ApiResponse, Command};
+use dauer_wire::http::Handles;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+/// What an engine needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its folders.
+    pub layout: Layout,
+    /// The program that is a shim when called as `shim SPEC`.
+    pub shim_binary: PathBuf,
+    /// The guest agent.
+    pub guest_binary: PathBuf,
+    /// What `auto` means; absent: the best that this machine and this user have.
+    pub default_driver: Option<String>,
+}
+
+/// A running engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    node: Node,
+    store: Arc<dyn Store>,
+    runtime_api: Arc<dyn RuntimeApi>,
+    boot_id: String,
+    watchers: Watchers,
+    live: Mutex<HashMap<JobId, Arc<Live>>>,
+    commits: watch::Sender<u64>,
+    wake_changed: Notify,
+    followers: Mutex<HashMap<JobId, Followers>>,
+}
+
+/// Who follows the log of a job that is to be removed when it ends.
+#[derive(Default)]
+pub(crate) struct Followers {
+    pub(crate) present: usize,
+    pub(crate) changed: Arc<Notify>,
+    pub(crate) had_some: bool,
+}
+
+/// A job that has a runner.
+pub(crate) struct Live {
+    mailbox: mpsc::UnboundedSender<Message>,
+    /// Its shim, while connected.
+    pub(crate) link: Mutex<Option<Link>>,
+    /// For `inspect`.
+    pub(crate) handles: Mutex<Option<Handles>>,
+}
+
+impl Engine {
+    /// Starts an engine: brings what is written down and what lives together, then wakes what is due.
+    ///
+    /// # Errors
+    /// Those of the store, and of reading this boot's id.
+    pub async fn start(config: Config, store: Arc<dyn Store>, runtime_api: Arc<dyn RuntimeApi>) -> Result<Self, Error> {
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .map_err(|e| Error::Failed(format!("reading this boot's id: {e}")))?;
+        let node = Node::new(config.layout.clone(), config.shim_binary.clone(), config.guest_binary.clone());
+        let engine = Self {
+            inner: Arc::new(Inner {
+                config,
+                node,
+                store,
+                runtime_api,
+                boot_id: boot_id.trim().to_owned(),
+                watchers: Watchers::default(),
+                live: Mutex::default(),
+                commits: watch::channel(0).0,
+                wake_changed: Notify::new(),
+                followers: Mutex::default(),
+            }),
+        };
+        recover::at_start(&engine).await?;
+        tokio::spawn(poller::run(engine.clone()));
+        tokio::spawn(housekeeping::at_start(engine.clone()));
+        Ok(engine)
+    }
+
+    /// Lets go of everything; jobs live on and the next engine adopts them.
+    pub async fn shutdown(&self) {
+        // Every committed state is on disk and every shim works alone: there is nothing to flush.
+        self.lock_live().clear();
+    }
+
+    /// The id a person means: an id, a name or the beginning of an id.
+    ///
+    /// # Errors
+    /// `NotFound`, `Ambiguous`.
+    pub async fn find(&self, text: &str) -> Result<JobId, Error> {
+        Ok(self.store().find(text).await?)
+    }
+
+    /// A job's record.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn job(&self, id: &JobId) -> Result<Job, Error> {
+        Ok(self.store().job(id).await?)
+    }
+
+    /// What is true of it only now.
+    pub async fn handles(&self, id: &JobId) -> Option<Handles> {
+        let live = self.lock_live().get(id).cloned()?;
+        let handles = live.handles.lock().expect("no panic while held").clone();
+        handles
+    }
+
+    /// A page of jobs, newest first.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn list(&self, filter: Filter) -> Result<Vec<Job>, Error> {
+        Ok(self.store().list(filter).await?)
+    }
+
+    /// Takes a checkpoint of a running job, which goes on. Returns when it is committed.
+    ///
+    /// # Errors
+    /// `Unsupported` where it cannot be frozen; `Conflict` where it does not run; `NoSpace`: nothing was lost.
+    pub async fn checkpoint(&self, id: &JobId) -> Result<Checkpoint, Error> {
+        self.take(id, Then::Continue).await
+    }
+
+    /// Freezes a running job and frees its memory. Returns when nothing of it is left but its image.
+    ///
+    /// # Errors
+    /// As [`Engine::checkpoint`].
+    pub async fn suspend(&self, id: &JobId, for_ms: Option<u64>) -> Result<Checkpoint, Error> {
+        let wake_at = for_ms.map(|ms| self.now().plus_ms(ms));
+        let checkpoint = self.take(id, Then::Suspend { wake_at }).await?;
+        self.wait_until(id, |job| job.state != State::Suspended || job.operation.is_none()).await?;
+        Ok(checkpoint)
+    }
+
+    async fn take(&self, id: &JobId, then: Then) -> Result<Checkpoint, Error> {
+        let job = self.job(id).await?;
+        if let Some(why) = self.cannot_freeze(&job.spec) {
+            return Err(Error::Unsupported(why));
+        }
+        let (ask, done) = Ask::by_a_caller(then);
+        self.ask_checkpoint(id, ask)?;
+        done.await.map_err(|_| Error::Conflict("the job ended before its checkpoint was taken".into()))?
+    }
+
+    /// Wakes a suspended job. Returns when it runs again.
+    ///
+    /// # Errors
+    /// `Conflict` where it is not suspended; `Failed` where it cannot be restored: it stays suspended then.
+    pub async fn resume(&self, id: &JobId) -> Result<Job, Error> {
+        let wake = EventKind::Wake { asked: true, boot_id: self.boot_id().to_owned() };
+        let waking = self.tell(id, wake).await?;
+        let job = self
+            .wait_until(id, |job| job.generation > waking.generation || (job.operation.is_none() && job.version > waking.version))
+            .await?;
+        match job.last_error {
+            Some(ref error) if job.state == State::Suspended => {
+                Err(Error::Failed(format!("{error}; the job stays suspended")))
+            }
+            _ => Ok(job),
+        }
+    }
+
+    /// Asks a job to end: TERM, grace, KILL. Returns when it has ended; one that had ended already is returned as it is.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn stop(&self, id: &JobId, grace_ms: Option<u64>) -> Result<Job, Error> {
+        self.end(id, End::Stop, grace_ms).await
+    }
+
+    /// Delivers a signal. KILL ends the job whatever it is doing, and returns when it has ended.
+    ///
+    /// # Errors
+    /// `Conflict` where there is nothing to signal.
+    pub async fn kill(&self, id: &JobId, signal: i32) -> Result<Job, Error> {
+        if signal == 9 {
+            let job = self.job(id).await?;
+            if job.state.is_terminal() {
+                return Err(Error::Conflict(format!("the job has ended ({})", job.state)));
+            }
+            return self.end(id, End::Kill, Some(0)).await;
+        }
+        self.link(id).await?.signal(signal, false).await?;
+        self.job(id).await
+    }
+
+    async fn end(&self, id: &JobId, end: End, grace_ms: Option<u64>) -> Result<Job, Error> {
+        let job = self.job(id).await?;
+        if job.state.is_terminal() {
+            return Ok(job);
+        }
+        match self.tell(id, EventKind::EndAsked { end, grace_ms }).await {
+            // It ended by itself just now, or was asked before: both end as wanted.
+            Ok(_) | Err(Error::Conflict(_)) => {}
+            Err(error) => return Err(error),
+        }
+        self.wait_until(id, |job| job.state.is_terminal() && job.operation.is_none()).await
+    }
+
+    /// Removes a job that has ended, with its log, files and checkpoints; with `force` one in any state, which is killed first.
+    ///
+    /// # Errors
+    /// `Conflict` where it has not ended and `force` was not given.
+    pub async fn remove(&self, id: &JobId, force: bool) -> Result<(), Error> {
+        let job = self.job(id).await?;
+        if !job.state.is_terminal() {
+            if !force {
+                let text = format!("the job is {}: stop it first, or remove it with --force", job.state);
+                return Err(Error::Conflict(text));
+            }
+            self.end(id, End::Kill, Some(0)).await?;
+        }
+        let (answer, removed) = oneshot::channel();
+        self.send(id, Message::Remove { answer: Some(answer) });
+        removed.await.unwrap_or(Ok(()))
+    }
+
+    /// Waits until a job has ended.
+    ///
+    /// # Errors
+    /// `NotFound`, also when it is removed meanwhile.
+    pub async fn wait(&self, id: &JobId) -> Result<Job, Error> {
+        self.wait_until(id, |job| job.state.is_terminal()).await
+    }
+
+    /// A job's committed checkpoints, oldest first.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn checkpoints(&self, id: &JobId) -> Result<Vec<Checkpoint>, Error> {
+        self.job(id).await?;
+        Ok(self.store().checkpoints(id).await?)
+    }
+
+    /// Journal entries after `after`, of one job or of all, oldest first.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn journal(&self, job: Option<&JobId>, after: u64, limit: usize) -> Result<Vec<Entry>, Error> {
+        Ok(self.store().journal(job, after, limit).await?)
+    }
+
+    /// Changes with every commit.
+    #[must_use]
+    pub fn journal_changes(&self) -> watch::Receiver<u64> {
+        self.inner.commits.subscribe()
+    }
+
+    /// Runs another program beside the job.
+    ///
+    /// # Errors
+    /// `Conflict` where it does not run.
+    pub async fn exec(&self, id: &JobId, mut command: Command) -> Result<ExecSession, Error> {
+        let job = self.job(id).await?;
+        for (name, value) in &job.spec.env {
+            command.env.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        command.workdir = command.workdir.or(job.spec.workdir);
+        command.user = command.user.or(job.spec.user);
+        Ok(self.link(id).await?.exec(command).await?)
+    }
+
+    /// Tells the job's terminal its size.
+    ///
+    /// # Errors
+    /// `Conflict` where it does not run.
+    pub async fn resize(&self, id: &JobId, rows: u16, columns: u16) -> Result<(), Error> {
+        Ok(self.link(id).await?.resize(rows, columns).await?)
+    }
+
+    /// The connection to a job's shim, once it runs.
+    pub(crate) async fn link(&self, id: &JobId) -> Result<Link, Error> {
+        let on_its_way = |job: &Job| {
+            use dauer_core::Operation::{Restarting, Starting, Waking};
+            job.state == State::Pending || matches!(job.operation, Some(Starting | Waking | Restarting))
+        };
+        let job = self.wait_until(id, |job| !on_its_way(job)).await?;
+        let live = self.lock_live().get(id).cloned();
+        let link = live.and_then(|live| live.link.lock().expect("no panic while held").clone());
+        match link {
+            Some(link) if job.state == State::Running => Ok(link),
+            Some(_) | None => Err(Error::Conflict(format!("the job is {}, not running", job.state))),
+        }
+    }
+
+    /// Returns once the record satisfies `enough`.
+    pub(crate) async fn wait_until(&self, id: &JobId, enough: impl Fn(&Job) -> bool) -> Result<Job, Error> {
+        let mut changes = self.subscribe(id);
+        loop {
+            changes.mark_unchanged();
+            let job = self.job(id).await?;
+            if enough(&job) {
+                return Ok(job);
+            }
+            if changes.changed().await.is_err() {
+                changes = self.subscribe(id);
+            }
+        }
+    }
+
+    /// Gives an event of a caller or of the clock to the job's runner; returns the record committed for it.
+    pub(crate) async fn tell(&self, id: &JobId, event: EventKind) -> Result<Job, Error> {
+        let (answer, told) = oneshot::channel();
+        self.send(id, Message::Event { event, answer: Some(answer) });
+        told.await.map_err(|_| Error::Failed("the engine is shutting down".into()))?
+    }
+
+    /// Puts a message into the job's mailbox, with a new runner where it has none.
+    pub(crate) fn send(&self, id: &JobId, message: Message) {
+        let mut live = self.lock_live();
+        if let Some(runner) = live.get(id) {
+            match runner.mailbox.send(message) {
+                Ok(()) => return,
+                // That runner stopped without leaving (the version race); a new one takes its place.
+                Err(returned) => self.spawn_runner(&mut live, id, returned.0),
+            }
+        } else {
+            self.spawn_runner(&mut live, id, message);
+        }
+    }
+
+    fn spawn_runner(&self, live: &mut HashMap<JobId, Arc<Live>>, id: &JobId, first: Message) {
+        let (mailbox, messages) = mpsc::unbounded_channel();
+        mailbox.send(first).unwrap_or_else(|_| unreachable!("its receiver is right here"));
+        let entry = Arc::new(Live { mailbox, link: Mutex::default(), handles: Mutex::default() });
+        live.insert(id.clone(), Arc::clone(&entry));
+        tokio::spawn(Runner::run(self.clone(), id.clone(), entry, messages));
+    }
+
+    /// Takes a runner with an empty mailbox out of the registry. Under the registry's lock nobody can send meanwhile.
+    pub(crate) fn leave(&self, id: &JobId, entry: &Arc<Live>, messages: &mpsc::UnboundedReceiver<Message>) -> bool {
+        let mut live = self.lock_live();
+        if !messages.is_empty() {
+            return false;
+        }
+        if live.get(id).is_some_and(|present| Arc::ptr_eq(present, entry)) {
+            live.remove(id);
+        }
+        true
+    }
+
+    fn lock_live(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Arc<Live>>> {
+        self.inner.live.lock().expect("no panic while held")
+    }
+
+    /// A sender of messages that does not keep the runner alive.
+    pub(crate) fn mailbox(entry: &Live) -> mpsc::WeakUnboundedSender<Message> {
+        entry.mailbox.downgrade()
+    }
+
+    /// A commit of this job was made.
+    pub(crate) fn committed(&self, job: &Job) {
+        self.inner.watchers.publish(&job.id, job.version);
+        self.inner.commits.send_modify(|count| *count += 1);
+        if job.state == State::Suspended {
+            self.inner.wake_changed.notify_one();
+        }
+    }
+
+    /// A job was removed: whoever waits for it looks and finds nothing.
+    pub(crate) fn removed(&self, id: &JobId) {
+        self.inner.watchers.publish(id, u64::MAX);
+        self.inner.commits.send_modify(|count| *count += 1);
+    }
+
+    pub(crate) fn subscribe(&self, id: &JobId) -> watch::Receiver<u64> {
+        self.inner.watchers.subscribe(id)
+    }
+
+    pub(crate) async fn answer(&self, caller: Caller, request: ApiRequest) -> ApiResponse {
+        self.inner.runtime_api.handle(self.clone(), caller, request).await
+    }
+
+    pub(crate) fn followers(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Followers>> {
+        self.inner.followers.lock().expect("no panic while held")
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.inner.store
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.inner.node
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    pub(crate) fn boot_id(&self) -> &str {
+        &self.inner.boot_id
+    }
+
+    pub(crate) fn wake_changed(&self) -> &Notify {
+        &self.inner.wake_changed
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        clock::now()
+    }
+}

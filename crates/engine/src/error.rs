@@ -1,0 +1,76 @@
+//! What a caller is told, by what it can do next. The text is one line for people.
+
+use dauer_core::Refusal;
+
+/// An error of the engine.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such job.
+    #[error("no job {0}")]
+    NotFound(String),
+    /// Several jobs match.
+    #[error("{0:?} matches several jobs: give more of the id")]
+    Ambiguous(String),
+    /// A kept job has this name.
+    #[error("the name {name:?} is in use by job {job}: choose another, or remove that job with: dauer rm {name}")]
+    NameInUse {
+        /// The name.
+        name: String,
+        /// Who has it.
+        job: String,
+    },
+    /// The request is wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// It cannot be done here, or by this driver.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The job is not in the state for it.
+    #[error("{0}")]
+    Conflict(String),
+    /// A disk is full; nothing was lost.
+    #[error("{0}")]
+    NoSpace(String),
+    /// A checkpoint's image is damaged or made elsewhere.
+    #[error("{0}")]
+    BadImage(String),
+    /// It was tried and failed.
+    #[error("{0}")]
+    Failed(String),
+    /// The store.
+    #[error(transparent)]
+    Store(dauer_store::Error),
+}
+
+impl From<dauer_store::Error> for Error {
+    fn from(error: dauer_store::Error) -> Self {
+        match error {
+            dauer_store::Error::NotFound(what) => Self::NotFound(what),
+            dauer_store::Error::Ambiguous(what) => Self::Ambiguous(what),
+            dauer_store::Error::NameInUse { name, job } => Self::NameInUse { name, job: job.0 },
+            dauer_store::Error::NoSpace(what) => Self::NoSpace(format!("no space left for the store: {what}")),
+            other @ (dauer_store::Error::Conflict { .. } | dauer_store::Error::Backend(_)) => Self::Store(other),
+        }
+    }
+}
+
+impl From<dauer_sandbox::Error> for Error {
+    fn from(error: dauer_sandbox::Error) -> Self {
+        use dauer_sandbox::Error as Sandbox;
+        let text = error.to_string();
+        match error {
+            Sandbox::Invalid(_) => Self::Invalid(text),
+            Sandbox::Unsupported(_) => Self::Unsupported(text),
+            Sandbox::NoSpace { .. } => Self::NoSpace(text),
+            Sandbox::BadImage(_) => Self::BadImage(text),
+            Sandbox::Gone | Sandbox::Refused(_) => Self::Conflict(text),
+            Sandbox::StartFailed { .. } | Sandbox::Tool { .. } | Sandbox::Io { .. } => Self::Failed(text),
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Conflict(refusal.to_string())
+    }
+}

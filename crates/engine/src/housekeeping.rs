@@ -1,0 +1,83 @@
+//! After a start: files that belong to no record go. Whatever lives without a record gets a grace first.
+
+use crate::{Engine, Error};
+use dauer_core::{CheckpointId, Intent, SandboxId};
+use dauer_sandbox::Observed;
+use std::time::Duration;
+
+/// What lives without a record is destroyed after so long.
+const ORPHAN_GRACE: Duration = Duration::from_secs(60);
+
+/// Looks once at everything on disk.
+pub(crate) async fn at_start(engine: Engine) {
+    if let Err(error) = clean_snapshots(&engine).await {
+        tracing::warn!(%error, "looking for images without a record");
+    }
+    match clean_sandboxes(&engine).await {
+        Ok(orphans) if orphans.is_empty() => {}
+        Ok(orphans) => {
+            tracing::warn!(sandboxes = orphans.len(), "sandboxes without a record are destroyed in a minute");
+            tokio::time::sleep(ORPHAN_GRACE).await;
+            for orphan in orphans {
+                if let Err(error) = remove_orphan(&engine, &orphan).await {
+                    tracing::warn!(sandbox = %orphan, %error, "a sandbox without a record stays");
+                }
+            }
+        }
+        Err(error) => tracing::warn!(%error, "looking for sandboxes without a record"),
+    }
+}
+
+async fn clean_snapshots(engine: &Engine) -> Result<(), Error> {
+    // Listed before the records are asked: an image published meanwhile is not in this list.
+    let published = engine.node().snapshots().await?;
+    let in_flight: Vec<CheckpointId> = engine
+        .store()
+        .unsettled()
+        .await?
+        .into_iter()
+        .filter_map(|job| match job.intent {
+            Some(Intent::Checkpoint { checkpoint, .. }) => Some(checkpoint),
+            Some(Intent::Wake { .. } | Intent::End { .. }) | None => None,
+        })
+        .collect();
+    for id in published {
+        if !in_flight.contains(&id) && !engine.store().has_checkpoint(&id).await? {
+            engine.node().remove_snapshot(&id).await?;
+        }
+    }
+    Ok(engine.node().discard_partials(&in_flight).await?)
+}
+
+/// Removes dead folders without a record; returns what lives without one.
+async fn clean_sandboxes(engine: &Engine) -> Result<Vec<SandboxId>, Error> {
+    let mut orphans = Vec::new();
+    for sandbox in engine.node().sandboxes().await? {
+        if engine.store().owner(&sandbox).await?.is_some() {
+            continue;
+        }
+        let mut lives = false;
+        for generation in engine.node().incarnations(&sandbox).await? {
+            lives |= engine.node().observe(&sandbox, generation).await? == Observed::Alive;
+        }
+        if lives {
+            orphans.push(sandbox);
+        } else {
+            remove_orphan(engine, &sandbox).await?;
+        }
+    }
+    Ok(orphans)
+}
+
+async fn remove_orphan(engine: &Engine, sandbox: &SandboxId) -> Result<(), Error> {
+    if engine.store().owner(sandbox).await?.is_some() {
+        return Ok(());
+    }
+    for generation in engine.node().incarnations(sandbox).await? {
+        let driver = engine.node().spec(sandbox, generation).await?.map(|spec| spec.driver);
+        if let Some(driver) = driver {
+            engine.node().destroy(sandbox, generation, &driver).await?;
+        }
+    }
+    Ok(engine.node().remove(sandbox).await?)
+}

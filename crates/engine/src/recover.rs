@@ -1,0 +1,189 @@
+//! Bringing record and reality together: observe, ask [`dauer_core::plan::recovery`], carry out its steps. The same path at the
+//! start of a daemon and when a shim's connection breaks.
+
+use crate::runner::{LOOK_AGAIN, Message, Runner};
+use crate::{Engine, Error};
+use dauer_core::plan::recovery::{self, Step};
+use dauer_core::{Effect, Ended, EventKind, Intent, Job, Operation, SandboxId};
+use dauer_sandbox::Observed;
+use dauer_sandbox::protocol::ExitRecord;
+use futures_util::StreamExt;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// How many jobs are looked at side by side.
+const PARALLEL: usize = 32;
+
+/// Seen absent once is not death: a shim that was just launched may not listen yet.
+const SECOND_LOOK: Duration = Duration::from_millis(500);
+
+/// Gives every unsettled job to a runner that reconciles it; returns when all have.
+pub(crate) async fn at_start(engine: &Engine) -> Result<(), Error> {
+    let unsettled = engine.store().unsettled().await?;
+    if !unsettled.is_empty() {
+        tracing::info!(jobs = unsettled.len(), "recovering");
+    }
+    futures_util::stream::iter(unsettled)
+        .for_each_concurrent(PARALLEL, |job| async move {
+            let (answer, reconciled) = oneshot::channel();
+            engine.send(&job.id, Message::Reconcile { answer: Some(answer) });
+            match reconciled.await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::error!(job = %job.id, %error, "not recovered"),
+                Err(_) => tracing::error!(job = %job.id, "not recovered: its runner stopped"),
+            }
+        })
+        .await;
+    Ok(())
+}
+
+/// What a record of an exit means for the job.
+pub(crate) fn ended(exit: &ExitRecord) -> Ended {
+    match exit {
+        ExitRecord::Exited { status, out_of_memory, .. } => {
+            Ended::Exited { code: status.code, signal: status.signal, out_of_memory: *out_of_memory }
+        }
+        ExitRecord::StartFailed { failure, .. } => Ended::StartFailed { code: failure.code, message: failure.message.clone() },
+        ExitRecord::RestoreFailed { message, bad_image, .. } => {
+            Ended::RestoreFailed { message: message.clone(), bad_image: *bad_image }
+        }
+        ExitRecord::Lost { out_of_memory, .. } => Ended::Lost { out_of_memory: *out_of_memory, rebooted: false },
+        // Its checkpoint is looked for before this is applied; without it the incarnation is simply gone.
+        ExitRecord::Suspended { .. } => Ended::Lost { out_of_memory: false, rebooted: false },
+    }
+}
+
+impl Runner {
+    /// Observes, plans, acts.
+    pub(crate) async fn reconcile(&mut self) {
+        match self.try_reconcile().await {
+            Ok(()) => {
+                if self.look_again_at.is_none() {
+                    self.look_again_after = LOOK_AGAIN;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(job = %self.job.id, %error, "reconciling; trying again");
+                self.look_again_at = Some(Instant::now() + self.look_again_after);
+            }
+        }
+    }
+
+    async fn try_reconcile(&mut self) -> Result<(), Error> {
+        let observed = self.observe().await?;
+        let published = match self.intended_checkpoint() {
+            Some(id) => self.engine.node().published(&id).await?,
+            None => None,
+        };
+        let steps = recovery::recovery(&self.job, &observed, published.is_some());
+        tracing::debug!(job = %self.job.id, state = %self.job.state, ?observed, ?steps, "reconcile");
+        let generation = Some(self.job.generation);
+        for step in steps {
+            match step {
+                Step::Schedule => self.apply(None, self.engine.admission()).await,
+                Step::Adopt => self.adopt().await?,
+                Step::RepeatOperation => self.repeat_operation().await,
+                Step::Apply(ended) => self.apply(generation, EventKind::Ended(ended)).await,
+                Step::CommitPublished => {
+                    if let Some(checkpoint) = published.clone() {
+                        self.apply(generation, EventKind::CheckpointPublished(checkpoint)).await;
+                    }
+                }
+                Step::DiscardPartial => {
+                    if let Some(id) = self.intended_checkpoint() {
+                        self.engine.node().remove_snapshot(&id).await?;
+                    }
+                }
+                Step::DestroyLeftover => self.act(Effect::Destroy { generation: self.job.generation }).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Performs an effect outside a commit: one that a commit before ordered.
+    async fn act(&mut self, effect: Effect) {
+        if let Some((generation, event)) = self.perform(effect).await {
+            self.apply(generation, event).await;
+        }
+    }
+
+    async fn observe(&self) -> Result<recovery::Observed, Error> {
+        let never = recovery::Observed::Gone { rebooted: false, never_launched: true };
+        let Some(sandbox) = self.job.sandbox.clone().filter(|_| self.job.generation > 0) else {
+            return Ok(never);
+        };
+        let generation = self.job.generation;
+        let rebooted = self.job.boot_id.as_deref().is_some_and(|boot| boot != self.engine.boot_id());
+        let mut observed = self.look(&sandbox, generation, rebooted).await?;
+        if matches!(observed, recovery::Observed::Gone { rebooted: false, never_launched: false }) {
+            tokio::time::sleep(SECOND_LOOK).await;
+            observed = self.look(&sandbox, generation, rebooted).await?;
+        }
+        Ok(observed)
+    }
+
+    async fn look(&self, sandbox: &SandboxId, generation: u32, rebooted: bool) -> Result<recovery::Observed, Error> {
+        let node = self.engine.node();
+        Ok(match node.observe(sandbox, generation).await? {
+            Observed::Alive => recovery::Observed::Alive,
+            Observed::Ended(exit) => recovery::Observed::Recorded(ended(&exit)),
+            Observed::Gone => {
+                let never_launched = node.spec(sandbox, generation).await?.is_none();
+                recovery::Observed::Gone { rebooted, never_launched }
+            }
+        })
+    }
+
+    async fn adopt(&mut self) -> Result<(), Error> {
+        if self.link.is_some() {
+            return Ok(());
+        }
+        let Some(sandbox) = self.job.sandbox.clone() else { return Ok(()) };
+        match self.engine.node().connect(&sandbox, self.job.generation).await? {
+            Some((link, events)) => {
+                self.connect(link, events);
+                Ok(())
+            }
+            None => Err(Error::Failed("its shim went away while it was being adopted".into())),
+        }
+    }
+
+    async fn repeat_operation(&mut self) {
+        for effect in pending_effects(&self.job, self.engine.now()) {
+            self.act(effect).await;
+        }
+    }
+}
+
+/// The effects that the record's operation stands for: what the commit that set it ordered.
+fn pending_effects(job: &Job, now: dauer_core::Timestamp) -> Vec<Effect> {
+    let restore = |after_loss| match &job.checkpoint {
+        Some(checkpoint) => vec![Effect::Restore { checkpoint: checkpoint.clone(), after_loss }],
+        None => Vec::new(),
+    };
+    let take = |freeze| match &job.intent {
+        Some(Intent::Checkpoint { checkpoint, token, .. }) => {
+            vec![Effect::TakeCheckpoint { checkpoint: checkpoint.clone(), token: token.clone(), freeze }]
+        }
+        Some(Intent::Wake { .. } | Intent::End { .. }) | None => Vec::new(),
+    };
+    match job.operation {
+        Some(Operation::Starting) => vec![Effect::Start],
+        Some(Operation::Waking) => restore(false),
+        Some(Operation::Restarting) => {
+            let earlier = job.generation.saturating_sub(1);
+            let mut effects = vec![Effect::Destroy { generation: earlier }];
+            effects.extend(restore(true));
+            effects
+        }
+        Some(Operation::Checkpointing) => take(false),
+        Some(Operation::Suspending) => take(true),
+        Some(Operation::Terminating) => match &job.intent {
+            Some(Intent::End { kill_at, .. }) if *kill_at <= now => vec![Effect::Destroy { generation: job.generation }],
+            _ => vec![Effect::Terminate],
+        },
+        Some(Operation::Exiting) => vec![Effect::Destroy { generation: job.generation }],
+        None => Vec::new(),
+    }
+}

@@ -1,0 +1,100 @@
+//! The job's own side: who asks, and what it asks of the engine.
+
+use crate::ask::Ask;
+use crate::{Engine, Error};
+use async_trait::async_trait;
+use dauer_core::{JobId, Then, Timestamp, TokenStatus};
+use dauer_wire::guest::{ApiRequest, ApiResponse};
+use dauer_wire::http::CheckpointStatus;
+use std::time::Duration;
+
+/// Who asks: known from the channel the request came on, never from its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The job.
+    pub job: JobId,
+    /// The incarnation that asks.
+    pub generation: u32,
+}
+
+/// Answers requests of jobs; the server crate has the one implementation.
+#[async_trait]
+pub trait RuntimeApi: Send + Sync + 'static {
+    /// Answers one request. It may take as long as it needs: a job that is frozen or a daemon that dies meanwhile
+    /// sends the request again.
+    async fn handle(&self, engine: Engine, caller: Caller, request: ApiRequest) -> ApiResponse;
+}
+
+/// How long a long poll is held.
+const POLL: Duration = Duration::from_secs(20);
+
+impl Engine {
+    /// The job asks for a checkpoint under its own key, and to sleep `suspend_ms` after it. Returns when the request is
+    /// committed. A key that was committed before answers with what came of it, and takes no other checkpoint.
+    ///
+    /// # Errors
+    /// `Unsupported` where it cannot be frozen; `Conflict` where it is ending.
+    pub async fn self_checkpoint(
+        &self,
+        job: &JobId,
+        generation: u32,
+        token: &str,
+        suspend_ms: Option<u64>,
+    ) -> Result<CheckpointStatus, Error> {
+        if let Some(known) = self.status_of(job, token).await?
+            && known.status != "failed"
+        {
+            return Ok(known);
+        }
+        let now = self.now();
+        let then = match suspend_ms {
+            None => Then::Continue,
+            Some(ms) => Then::Suspend { wake_at: Some(Timestamp(now.0).plus_ms(ms)) },
+        };
+        let (ask, accepted) = Ask::by_the_job(generation, token, then);
+        self.ask_checkpoint(job, ask)?;
+        accepted.await.map_err(|_| Error::Conflict("the job ended".into()))??;
+        self.token_status(job, token, false).await
+    }
+
+    /// What became of a key; with `wait`, when it is decided or after 20 s.
+    ///
+    /// # Errors
+    /// `NotFound` for a key nobody asked with.
+    pub async fn token_status(&self, job: &JobId, token: &str, wait: bool) -> Result<CheckpointStatus, Error> {
+        let mut changes = self.subscribe(job);
+        let deadline = tokio::time::Instant::now() + POLL;
+        loop {
+            changes.mark_unchanged();
+            let status = self.status_of(job, token).await?.ok_or_else(|| Error::NotFound(format!("token {token:?}")))?;
+            if !wait || status.status != "pending" {
+                return Ok(status);
+            }
+            match tokio::time::timeout_at(deadline, changes.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Ok(status),
+            }
+        }
+    }
+
+    async fn status_of(&self, job: &JobId, token: &str) -> Result<Option<CheckpointStatus>, Error> {
+        let Some(known) = self.store().token(job, token).await? else {
+            return Ok(None);
+        };
+        let present = self.job(job).await?;
+        let (status, checkpoint, message) = match known.status {
+            TokenStatus::Requested => ("pending", None, None),
+            // While its sandbox is still being put to sleep, the frozen original must not hear that it was taken.
+            TokenStatus::Done { checkpoint } if present.generation == known.generation => ("taken", Some(checkpoint.0), None),
+            TokenStatus::Done { checkpoint } => ("restored", Some(checkpoint.0), None),
+            TokenStatus::Failed { message } => ("failed", None, Some(message)),
+        };
+        Ok(Some(CheckpointStatus {
+            token: token.to_owned(),
+            status: status.to_owned(),
+            checkpoint,
+            message,
+            generation: present.generation,
+        }))
+    }
+}
