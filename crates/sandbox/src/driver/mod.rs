@@ -3,15 +3,24 @@
 //!
 //! A driver that cannot freeze memory has no [`Checkpointer`].
 
-mod conformance;
+mod agent;
+mod common;
+#[doc(hidden)]
+pub mod conformance;
+mod mount_points;
 pub mod native;
 pub mod oci;
 pub mod probe;
+mod tool;
 
 use crate::{Error, SandboxSpec};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// An environment variable of every process that belongs to a sandbox, with the name of the instance: how they are found where there
+/// is no cgroup.
+pub const INSTANCE_VARIABLE: &str = "DAUER_INSTANCE";
 
 /// The ends of pipes that become fd 0, 1 and 2 of the guest agent. Dropped by the driver once the sandbox has them, so that
 /// the shim sees end of file when the sandbox is gone.
@@ -39,7 +48,8 @@ pub struct Incarnation {
 /// A sandbox whose agent runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Running {
-    /// The process, a child of the shim (which is a subreaper), whose death is the sandbox's death. The shim reaps it.
+    /// The process, a child of the shim (which is a subreaper), whose death is the sandbox's death. The shim waits for this pid and never
+    /// for "any child": a driver waits for its tools in other threads.
     pub pid: i32,
 }
 
@@ -51,6 +61,10 @@ pub trait Driver: Send + Sync {
     /// Refuses what this driver cannot do, in one line that says what to do instead, before anything is made.
     /// Cheap; called by the daemon when a job is created. Errors: `Invalid`, `Unsupported`.
     fn check(&self, spec: &SandboxSpec) -> Result<(), Error>;
+
+    /// Refuses, when a job that will have to be frozen is created, what cannot be frozen with memory: a driver that cannot, or
+    /// a network that does not survive it. Errors: `Unsupported` with the reason and what to use instead.
+    fn freezable(&self, spec: &SandboxSpec) -> Result<(), Error>;
 
     /// Called once in the shim while it has one thread: mount namespace (and user namespace where not root), root file system
     /// at `scratch/rootfs`, cgroup, network namespace. Everything made here must vanish with the shim's process, or carry the instance's name and be

@@ -1,0 +1,107 @@
+//! What all drivers check and measure alike.
+
+use super::{Incarnation, mount_points};
+use crate::host::cgroup;
+use crate::host::process;
+use crate::host::root::Root;
+use crate::host::userns;
+use crate::{Error, SandboxSpec};
+use dauer_core::{Image, Network};
+use nix::sys::statvfs::statvfs;
+use std::path::{Path, PathBuf};
+
+/// What no driver can do, or not for this user. Errors: `Invalid`, `Unsupported`.
+pub(super) fn check(spec: &SandboxSpec, driver: &str) -> Result<(), Error> {
+    if spec.argv.is_empty() {
+        return Err(Error::Invalid("there is no command to run".to_owned()));
+    }
+    for mount in &spec.mounts {
+        let source = Path::new(&mount.source);
+        if !source.is_absolute() || !source.exists() {
+            return Err(Error::Invalid(format!("mount {}: no such file or folder on this machine", mount.source)));
+        }
+        mount_points::check_target(Path::new(&mount.target))?;
+    }
+    if let Some(inject) = &spec.inject
+        && !Path::new(inject).is_dir()
+    {
+        return Err(Error::Invalid(format!("inject {inject}: no such folder on this machine")));
+    }
+    match &spec.image {
+        Image::Host => {}
+        Image::Directory(path) if Path::new(path).is_dir() => {}
+        Image::Tar(path) if Path::new(path).is_file() => {}
+        Image::Directory(path) | Image::Tar(path) => {
+            return Err(Error::Invalid(format!("image {path}: no such folder or tar file on this machine")));
+        }
+    }
+    if spec.network == Network::Nat && !userns::is_root() {
+        return Err(Error::Unsupported(format!(
+            "driver {driver} needs root for --network nat: use --network none or host, or run the daemon as root"
+        )));
+    }
+    if !spec.publish.is_empty() && spec.network != Network::Nat {
+        return Err(Error::Invalid("--publish needs --network nat".to_owned()));
+    }
+    Ok(())
+}
+
+/// Bytes in use, by its cgroup where memory is counted there, else by adding up its processes.
+pub(super) fn memory_bytes(incarnation: &Incarnation) -> u64 {
+    let instance = &incarnation.instance;
+    cgroup::memory_bytes(instance).unwrap_or_else(|| {
+        // An estimate for the room a checkpoint needs: a sandbox that is just ending counts as empty.
+        let mut pids = cgroup::pids(instance).unwrap_or_default();
+        if pids.is_empty() {
+            pids = process::of_instance(instance, &incarnation.scratch).unwrap_or_default();
+        }
+        pids.into_iter().map(proportional_bytes).sum()
+    })
+}
+
+/// Memory of one process, pages shared with others counted in parts.
+fn proportional_bytes(pid: i32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let kilobytes = text.lines().find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}
+
+/// Where its changes are, by mount point.
+pub(super) fn uppers(incarnation: &Incarnation) -> Vec<(String, PathBuf)> {
+    match Root::plan(incarnation) {
+        Ok(root) => root
+            .pieces
+            .into_iter()
+            .map(|piece| (piece.point.to_string_lossy().into_owned(), piece.upper))
+            .collect(),
+        Err(error) => {
+            // `prepare` makes the same plan and fails with this error, so nothing can have been written there.
+            tracing::warn!(%error, instance = incarnation.instance, "no plan of the root file system");
+            Vec::new()
+        }
+    }
+}
+
+/// A tool that failed to write an image because the disk is full gets that said.
+pub(super) fn explain_space(error: Error, path: &Path, needed_bytes: u64) -> Error {
+    let free = statvfs(path).map_or(u64::MAX, |stat| stat.blocks_available() * stat.fragment_size());
+    let says_so = match &error {
+        Error::Tool { output, .. } => {
+            let output = output.to_lowercase();
+            ["no space left", "enospc", "disk quota"].iter().any(|words| output.contains(words))
+        }
+        Error::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+        Error::Invalid(_)
+        | Error::Unsupported(_)
+        | Error::NoSpace { .. }
+        | Error::BadImage(_)
+        | Error::Gone
+        | Error::Refused(_)
+        | Error::StartFailed { .. } => false,
+    };
+    // Some runtimes only say that a write failed: a disk without room for even the rest is reason enough.
+    if says_so || (matches!(error, Error::Tool { .. }) && free < 1 << 20) {
+        return Error::NoSpace { path: path.to_path_buf(), needed_bytes, free_bytes: free };
+    }
+    error
+}

@@ -1,0 +1,140 @@
+//! `config.json`: what an OCI runtime is told to make.
+
+use super::profile::Profile;
+use super::seccomp;
+use crate::Error;
+use crate::driver::{INSTANCE_VARIABLE, Incarnation, mount_points};
+use crate::host::cgroup::Limits;
+use crate::host::root::{Root, merged};
+use crate::host::userns;
+use dauer_core::Network;
+use dauer_wire::guest::GUEST_BINARY;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// What docker gives to root in a container.
+pub(crate) const CAPABILITIES: [&str; 14] = [
+    "CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD", "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+];
+
+/// Writes the bundle's `config.json`, and beside it CRIU's own configuration.
+pub(super) fn write(
+    bundle: &Path,
+    profile: Profile,
+    incarnation: &Incarnation,
+    agent: &Path,
+    network: Option<&str>,
+    limits: &Limits,
+) -> Result<(), Error> {
+    let criu = bundle.join("criu.conf");
+    // The network needs no lock: nothing but the sandbox's own loopback carries a connection that is kept.
+    let text = "network-lock skip\nghost-limit 1073741824\nlink-remap\n";
+    std::fs::write(&criu, text).map_err(Error::io(format!("write {}", criu.display())))?;
+    let config = config(profile, incarnation, agent, network, limits, &criu)?;
+    let path = bundle.join("config.json");
+    let bytes = serde_json::to_vec(&config).expect("a JSON value serializes");
+    std::fs::write(&path, bytes).map_err(Error::io(format!("write {}", path.display())))
+}
+
+fn config(
+    profile: Profile,
+    incarnation: &Incarnation,
+    agent: &Path,
+    network: Option<&str>,
+    limits: &Limits,
+    criu: &Path,
+) -> Result<Value, Error> {
+    let mut config = json!({
+        "ociVersion": "1.0.2",
+        "hostname": "dauer",
+        "root": { "path": merged(&incarnation.scratch), "readonly": false },
+        "process": {
+            "terminal": false,
+            "user": { "uid": 0, "gid": 0 },
+            "args": [GUEST_BINARY, "init"],
+            "cwd": "/",
+            "env": [
+                "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "HOME=/root",
+                format!("{INSTANCE_VARIABLE}={}", incarnation.instance),
+            ],
+            "capabilities": { "bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES },
+            "noNewPrivileges": true,
+        },
+        "mounts": mounts(profile, incarnation, agent)?,
+        "linux": { "namespaces": namespaces(incarnation.spec.network, network) },
+    });
+    if profile == Profile::Gvisor {
+        return Ok(config);
+    }
+    config["linux"]["maskedPaths"] = json!(mount_points::MASKED);
+    config["linux"]["readonlyPaths"] = json!(mount_points::READ_ONLY);
+    config["linux"]["seccomp"] = seccomp::profile();
+    if !userns::is_root() {
+        config["linux"]["namespaces"].as_array_mut().expect("made above").push(json!({ "type": "user" }));
+        config["linux"]["uidMappings"] = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
+        config["linux"]["gidMappings"] = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
+    }
+    if profile == Profile::Runc {
+        config["annotations"] = json!({ "org.criu.config": criu });
+        if userns::is_root() {
+            config["linux"]["cgroupsPath"] = json!(format!("/dauer/{}", incarnation.instance));
+            config["linux"]["resources"] = resources(limits);
+        }
+    }
+    Ok(config)
+}
+
+fn namespaces(network: Network, path: Option<&str>) -> Vec<Value> {
+    let mut namespaces: Vec<_> = ["pid", "mount", "ipc", "uts"].iter().map(|kind| json!({ "type": kind })).collect();
+    match (network, path) {
+        (Network::Host, _) => {}
+        (Network::None | Network::Nat, Some(path)) => namespaces.push(json!({ "type": "network", "path": path })),
+        (Network::None | Network::Nat, None) => namespaces.push(json!({ "type": "network" })),
+    }
+    namespaces
+}
+
+fn resources(limits: &Limits) -> Value {
+    let mut resources = json!({});
+    if let Some(bytes) = limits.memory_bytes {
+        resources["memory"] = json!({ "limit": bytes });
+    }
+    if let Some(millis) = limits.cpu_millis {
+        resources["cpu"] = json!({ "period": 100_000, "quota": u64::from(millis) * 100 });
+    }
+    resources
+}
+
+fn mounts(profile: Profile, incarnation: &Incarnation, agent: &Path) -> Result<Vec<Value>, Error> {
+    let root = Root::plan(incarnation)?;
+    let mut mounts = Vec::new();
+    for piece in root.pieces.iter().skip(1) {
+        // Those of an ordinary user are mounted inside the root folder already.
+        if !piece.merged.starts_with(merged(&incarnation.scratch)) {
+            mounts.push(bind(&piece.merged, &piece.point, false));
+        }
+    }
+    for bind_mount in &root.binds {
+        mounts.push(bind(&bind_mount.source, &bind_mount.target, bind_mount.read_only));
+    }
+    for (destination, kind, options) in mount_points::KERNEL {
+        // A kernel in user space has no message queues to show.
+        if profile == Profile::Gvisor && kind == "mqueue" {
+            continue;
+        }
+        let options: Vec<_> = options.split(',').collect();
+        mounts.push(json!({ "destination": destination, "type": kind, "source": kind, "options": options }));
+    }
+    mounts.push(bind(agent, Path::new(dauer_wire::guest::GUEST_DIR), true));
+    for bind_mount in mount_points::of_spec(incarnation)? {
+        mounts.push(bind(&bind_mount.source, &bind_mount.target, bind_mount.read_only));
+    }
+    Ok(mounts)
+}
+
+fn bind(source: &Path, destination: &Path, read_only: bool) -> Value {
+    let mode = if read_only { "ro" } else { "rw" };
+    json!({ "destination": destination, "type": "bind", "source": source, "options": ["rbind", "rprivate", mode] })
+}

@@ -1,0 +1,143 @@
+//! Freezing with memory: `runsc checkpoint`, and `runc checkpoint` with CRIU.
+
+use super::profile::{Profile, os};
+use super::{CONTAINER, Oci, STATE_FOLDER, control, tool};
+use crate::driver::{AgentStdio, Checkpointer, Driver, Identity, Incarnation, Running, agent, common};
+use crate::host::cgroup;
+use crate::host::root::make_folder;
+use crate::Error;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// In the scratch folder and in each checkpoint: which agent runs inside.
+const AGENT_FILE: &str = "agent";
+
+/// Keeps in the scratch folder which agent this incarnation runs.
+pub(super) fn remember_agent(incarnation: &Incarnation, digest: &str) -> Result<(), Error> {
+    let path = incarnation.scratch.join(AGENT_FILE);
+    fs::write(&path, digest).map_err(Error::io(format!("write {}", path.display())))
+}
+
+impl Oci {
+    /// gVisor: over the socket, else by the command line.
+    fn control(&self, incarnation: &Incarnation, method: &str, verb: &'static str) -> Result<(), Error> {
+        let socket = incarnation.scratch.join(STATE_FOLDER).join(format!("runsc-{CONTAINER}.sock"));
+        match control::call(&socket, method, CONTAINER) {
+            Ok(()) => Ok(()),
+            // Another version may speak otherwise; its own tool knows how.
+            Err(_) => self.command(incarnation, &[os(verb)]),
+        }
+    }
+
+    fn work_folder(incarnation: &Incarnation, name: &str) -> Result<PathBuf, Error> {
+        let folder = incarnation.scratch.join(name);
+        make_folder(&folder)?;
+        Ok(folder)
+    }
+
+    /// Adds to a failure of runc what CRIU wrote into its own log.
+    fn with_criu_log(error: Error, log: &Path) -> Error {
+        let errors = fs::read_to_string(log).unwrap_or_default();
+        let mut errors: Vec<_> = errors.lines().filter(|line| line.contains("Error (")).map(str::trim).collect();
+        match error {
+            Error::Tool { tool, status, output } if !errors.is_empty() => {
+                errors.truncate(3);
+                Error::Tool { tool, status, output: format!("{}; {output}", errors.join("; ")) }
+            }
+            other => other,
+        }
+    }
+}
+
+impl Checkpointer for Oci {
+    fn identity(&self) -> Result<Identity, Error> {
+        let cache = self.cache.get().map(PathBuf::as_path);
+        let runtime = tool::Known::of(&self.runtime()?, cache)?;
+        let (mut version, mut digest) = (runtime.version, runtime.digest);
+        if let Some(criu) = self.profile.criu() {
+            let criu = tool::Known::of(&criu, cache)?;
+            version = format!("{version}, criu {}", criu.version);
+            digest = format!("{digest}+{}", criu.digest);
+        }
+        Ok(Identity { driver: self.name().to_owned(), version, digest })
+    }
+
+    fn pause(&self, incarnation: &Incarnation) -> Result<(), Error> {
+        match self.profile {
+            Profile::Gvisor => self.control(incarnation, "containerManager.Pause", "pause"),
+            Profile::Runc | Profile::Crun => cgroup::set_frozen(&incarnation.instance, true),
+        }
+    }
+
+    fn resume(&self, incarnation: &Incarnation) -> Result<(), Error> {
+        match self.profile {
+            Profile::Gvisor => self.control(incarnation, "containerManager.Resume", "resume"),
+            Profile::Runc | Profile::Crun => cgroup::set_frozen(&incarnation.instance, false),
+        }
+    }
+
+    fn save(&self, incarnation: &Incarnation, into: &Path) -> Result<(), Error> {
+        let needed_bytes = self.memory_bytes(incarnation);
+        let saved = match self.profile {
+            Profile::Gvisor => self.command(
+                incarnation,
+                &[
+                    os("checkpoint"),
+                    os("--leave-running"),
+                    os("--compression=none"),
+                    os("--direct"),
+                    os("--image-path"),
+                    into.as_os_str(),
+                ],
+            ),
+            Profile::Runc => {
+                let work = Self::work_folder(incarnation, "criu")?;
+                let verb = [
+                    os("checkpoint"),
+                    os("--leave-running"),
+                    os("--file-locks"),
+                    os("--tcp-established"),
+                    os("--image-path"),
+                    into.as_os_str(),
+                    os("--work-path"),
+                    work.as_os_str(),
+                ];
+                self.command(incarnation, &verb).map_err(|e| Self::with_criu_log(e, &work.join("dump.log")))
+            }
+            Profile::Crun => self.profile.check_checkpoints(),
+        };
+        saved.map_err(|error| common::explain_space(error, into, needed_bytes))?;
+        let from = incarnation.scratch.join(AGENT_FILE);
+        fs::copy(&from, into.join(AGENT_FILE)).map_err(Error::io(format!("copy {}", from.display())))?;
+        Ok(())
+    }
+
+    fn restore(&self, incarnation: &Incarnation, from: &Path, stdio: AgentStdio) -> Result<Running, Error> {
+        let path = from.join(AGENT_FILE);
+        let digest = fs::read_to_string(&path)
+            .map_err(|e| Error::BadImage(format!("{} cannot be read: {e}", path.display())))?;
+        remember_agent(incarnation, &digest)?;
+        let agent = agent::installed(&incarnation.spec.layout, &digest)?;
+        let image = from.as_os_str();
+        match self.profile {
+            Profile::Gvisor => {
+                self.launch(incarnation, &[os("restore"), os("--direct"), os("--image-path"), image], &agent, stdio)
+            }
+            Profile::Runc => {
+                let work = Self::work_folder(incarnation, "criu")?;
+                let verb: [&OsStr; 7] = [
+                    os("restore"),
+                    os("--file-locks"),
+                    os("--tcp-established"),
+                    os("--image-path"),
+                    image,
+                    os("--work-path"),
+                    work.as_os_str(),
+                ];
+                self.launch(incarnation, &verb, &agent, stdio).map_err(|e| Self::with_criu_log(e, &work.join("restore.log")))
+            }
+            Profile::Crun => Err(self.profile.check_checkpoints().err().unwrap_or(Error::Gone)),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! What the host's kernel is asked for: mounts, cgroups, namespaces, processes. Knows no driver.
+
+pub mod cgroup;
+pub mod copy;
+pub mod mounts;
+pub mod nat;
+pub mod netns;
+pub mod process;
+pub mod root;
+pub mod userns;

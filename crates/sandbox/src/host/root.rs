@@ -1,0 +1,272 @@
+//! The root file system of a sandbox: read-only below, copy-on-write above.
+//!
+//! ```text
+//! scratch/rootfs          overlay: the image below, scratch/upper/0 above
+//! scratch/mnt/<n>         image `host` as root: an overlay for each other writable file system of the machine
+//! scratch/rootfs/<dir>    image `host` for an ordinary user: an overlay for each folder of /, because the kernel
+//!                         refuses one over all of / in a user namespace
+//! ```
+//!
+//! Everything is mounted in the shim's own mount namespace and vanishes with it.
+
+use crate::driver::Incarnation;
+use crate::host::mounts::{self, Inside, Overlay, PointKind};
+use crate::host::userns;
+use crate::spec::Origin;
+use crate::{Error, SandboxSpec, image};
+use dauer_core::Image;
+use nix::errno::Errno;
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// File systems of the kernel itself: a sandbox gets its own.
+const KERNEL_KINDS: [&str; 22] = [
+    "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs", "fusectl",
+    "hugetlbfs", "mqueue", "nsfs", "proc", "pstore", "ramfs", "rpc_pipefs", "securityfs", "selinuxfs", "sysfs", "tracefs",
+];
+
+/// Folders that hold nothing of the machine inside a sandbox.
+const OWN_FOLDERS: [&str; 4] = ["/dev", "/proc", "/run", "/sys"];
+
+/// One copy-on-write file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it is inside.
+    pub point: PathBuf,
+    /// What lies below.
+    pub lower: PathBuf,
+    /// What it changed.
+    pub upper: PathBuf,
+    work: PathBuf,
+    /// Where it is mounted on the host's side.
+    pub merged: PathBuf,
+}
+
+/// A folder or file of the host made visible inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// On the host.
+    pub source: PathBuf,
+    /// Inside.
+    pub target: PathBuf,
+    /// Writing is refused.
+    pub read_only: bool,
+}
+
+/// What the root of one incarnation is made of.
+#[derive(Clone, Debug, Default)]
+pub struct Root {
+    /// The first is `/`.
+    pub pieces: Vec<Piece>,
+    /// Over the pieces, in this order.
+    pub binds: Vec<Bind>,
+    /// For an ordinary user: what is not covered by a piece, made anew.
+    skeleton: Vec<(PathBuf, Bone)>,
+}
+
+#[derive(Clone, Debug)]
+enum Bone {
+    Folder,
+    File,
+    Link(PathBuf),
+}
+
+/// `scratch/rootfs`.
+#[must_use]
+pub fn merged(scratch: &Path) -> PathBuf {
+    scratch.join("rootfs")
+}
+
+impl Root {
+    /// What it will be made of. Changes nothing but unpacking a tar image that is not unpacked yet.
+    pub fn plan(incarnation: &Incarnation) -> Result<Self, Error> {
+        let spec = &incarnation.spec;
+        let scratch = &incarnation.scratch;
+        let mut root = Self::default();
+        match &spec.image {
+            Image::Host if userns::is_root() => root.plan_host(spec, scratch)?,
+            Image::Host => root.plan_host_by_folders(spec, scratch)?,
+            Image::Directory(_) | Image::Tar(_) => {
+                let lower = image::lower(&spec.layout, &spec.image)?;
+                root.add_piece(scratch, PathBuf::from("/"), lower, merged(scratch));
+            }
+        }
+        Ok(root)
+    }
+
+    fn add_piece(&mut self, scratch: &Path, point: PathBuf, lower: PathBuf, merged: PathBuf) {
+        let number = self.pieces.len().to_string();
+        self.pieces.push(Piece {
+            point,
+            lower,
+            upper: scratch.join("upper").join(&number),
+            work: scratch.join("work").join(&number),
+            merged,
+        });
+    }
+
+    fn plan_host(&mut self, spec: &SandboxSpec, scratch: &Path) -> Result<(), Error> {
+        self.add_piece(scratch, PathBuf::from("/"), PathBuf::from("/"), merged(scratch));
+        for mounted in submounts(spec)? {
+            if mounted.read_only || !mounts::is_folder(&mounted.point)? {
+                let target = mounted.point.clone();
+                self.binds.push(Bind { source: mounted.point, target, read_only: true });
+            } else {
+                let over = scratch.join("mnt").join(self.pieces.len().to_string());
+                self.add_piece(scratch, mounted.point.clone(), mounted.point, over);
+            }
+        }
+        Ok(())
+    }
+
+    fn plan_host_by_folders(&mut self, spec: &SandboxSpec, scratch: &Path) -> Result<(), Error> {
+        self.add_piece(scratch, PathBuf::from("/"), scratch.join("skeleton"), merged(scratch));
+        let points: Vec<_> = mounts::mounted()?.into_iter().map(|mounted| mounted.point).collect();
+        let private = private_folders(spec)?;
+        self.split(Path::new("/"), &points, &private, scratch)
+    }
+
+    /// A folder with mounts below it cannot be a lower folder in a user namespace: its entries are taken one by one.
+    fn split(&mut self, folder: &Path, points: &[PathBuf], private: &[PathBuf], scratch: &Path) -> Result<(), Error> {
+        let Ok(entries) = fs::read_dir(folder) else {
+            // This user may not look into it, so nothing in it is visible inside either.
+            return Ok(());
+        };
+        let mut entries: Vec<_> = entries.flatten().collect();
+        entries.sort_by_key(std::fs::DirEntry::file_name);
+        for entry in entries {
+            let path = entry.path();
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_symlink() {
+                let to = fs::read_link(&path).map_err(Error::io(format!("read {}", path.display())))?;
+                self.skeleton.push((path, Bone::Link(to)));
+            } else if kind.is_dir() {
+                self.skeleton.push((path.clone(), Bone::Folder));
+                if OWN_FOLDERS.iter().any(|own| path == Path::new(own)) || private.contains(&path) {
+                    continue;
+                }
+                if points.iter().any(|point| point != &path && point.starts_with(&path)) {
+                    self.split(&path, points, private, scratch)?;
+                } else if nix::unistd::access(&path, nix::unistd::AccessFlags::X_OK).is_ok() {
+                    let merged = inside(&merged(scratch), &path);
+                    self.add_piece(scratch, path.clone(), path, merged);
+                }
+            } else if kind.is_file() && !kind.is_block_device() {
+                self.skeleton.push((path.clone(), Bone::File));
+                self.binds.push(Bind { source: path.clone(), target: path, read_only: true });
+            }
+        }
+        Ok(())
+    }
+
+    /// Mounts the pieces and adds the spec's own binds. Call it in the shim's mount namespace.
+    pub fn build(&self, incarnation: &Incarnation) -> Result<(), Error> {
+        let user_attributes = !userns::is_root();
+        let skeleton = incarnation.scratch.join("skeleton");
+        for (path, bone) in &self.skeleton {
+            grow(&inside(&skeleton, path), bone)?;
+        }
+        for piece in &self.pieces {
+            for folder in [&piece.upper, &piece.work] {
+                make_folder(folder)?;
+            }
+            // For an ordinary user the skeleton below already has the folder; making it is only for the others.
+            if !piece.merged.exists() {
+                make_folder(&piece.merged)?;
+            }
+            take_over_top(piece)?;
+            let overlay =
+                Overlay { lower: &piece.lower, upper: &piece.upper, work: &piece.work, user_attributes };
+            overlay.mount(&piece.merged).map_err(|errno| refused(piece, errno))?;
+        }
+        if matches!(incarnation.spec.origin, Origin::Fresh)
+            && let Some(inject) = &incarnation.spec.inject
+        {
+            self.inject(Path::new(inject), incarnation.spec.workdir.as_deref().unwrap_or("/"))?;
+        }
+        Ok(())
+    }
+
+    fn inject(&self, from: &Path, workdir: &str) -> Result<(), Error> {
+        let workdir = Path::new(workdir);
+        // The innermost piece that holds the folder; `/` holds everything.
+        let piece = self.pieces.iter().filter(|piece| workdir.starts_with(&piece.point)).max_by_key(|piece| piece.point.components().count());
+        let piece = piece.expect("the first piece is /");
+        let within = Path::new("/").join(workdir.strip_prefix(&piece.point).unwrap_or(workdir));
+        let target = Inside::open(&piece.merged)?.make(&within, PointKind::Folder)?;
+        crate::host::copy::tree(from, &mounts::path_of(&target)?)
+    }
+}
+
+/// The top of an upper folder is what the sandbox sees as the owner and mode of the mount point.
+fn take_over_top(piece: &Piece) -> Result<(), Error> {
+    let what = || format!("copy owner and mode of {}", piece.lower.display());
+    let lower = fs::metadata(&piece.lower).map_err(Error::io(what()))?;
+    fs::set_permissions(&piece.upper, fs::Permissions::from_mode(lower.mode() & 0o7777)).map_err(Error::io(what()))?;
+    if userns::is_root() {
+        std::os::unix::fs::chown(&piece.upper, Some(lower.uid()), Some(lower.gid())).map_err(Error::io(what()))?;
+    }
+    Ok(())
+}
+
+fn grow(path: &Path, bone: &Bone) -> Result<(), Error> {
+    let made = match bone {
+        Bone::Folder => fs::create_dir_all(path),
+        Bone::File => fs::File::create(path).map(drop),
+        Bone::Link(to) => std::os::unix::fs::symlink(to, path),
+    };
+    match made {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map_err(Error::io(format!("make {}", path.display()))),
+    }
+}
+
+fn refused(piece: &Piece, errno: Errno) -> Error {
+    let point = piece.point.display();
+    match errno {
+        Errno::EINVAL | Errno::ELOOP | Errno::EOPNOTSUPP => Error::Unsupported(format!(
+            "the kernel refuses a copy-on-write view of {} ({errno}): use another image or keep --data-dir on another file system",
+            piece.lower.display()
+        )),
+        errno => Error::os(format!("mount the overlay for {point}"))(errno),
+    }
+}
+
+pub(crate) fn make_folder(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(Error::io(format!("make {}", path.display())))
+}
+
+/// `path` (absolute) as it is below `root`.
+#[must_use]
+pub fn inside(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// The daemon's own folders: nothing of them may be seen inside.
+pub fn private_folders(spec: &SandboxSpec) -> Result<Vec<PathBuf>, Error> {
+    [&spec.layout.data, &spec.layout.run]
+        .into_iter()
+        .filter(|folder| folder.exists())
+        .map(|folder| folder.canonicalize().map_err(Error::io(format!("find {}", folder.display()))))
+        .collect()
+}
+
+/// The mounts below `/` that belong to the machine's files.
+fn submounts(spec: &SandboxSpec) -> Result<Vec<mounts::Mounted>, Error> {
+    let private = private_folders(spec)?;
+    let mut found: Vec<mounts::Mounted> = Vec::new();
+    for mounted in mounts::mounted()? {
+        let below = |folder: &Path| mounted.point.starts_with(folder);
+        let own = OWN_FOLDERS.iter().any(|own| below(Path::new(own)));
+        let unwanted = mounted.point == Path::new("/") || own || private.iter().any(|folder| below(folder));
+        // Overlays below / are roots of other containers.
+        if unwanted || KERNEL_KINDS.contains(&mounted.kind.as_str()) || mounted.kind == "overlay" {
+            continue;
+        }
+        // A later mount at the same place hides the earlier one, and one above it hides all below.
+        found.retain(|earlier| !earlier.point.starts_with(&mounted.point));
+        found.push(mounted);
+    }
+    Ok(found)
+}
