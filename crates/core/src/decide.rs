@@ -12,6 +12,9 @@ pub const RESTORES_IN_A_ROW_MAX: u32 = 5;
 /// A wake that could not be carried out for a passing reason is tried again after so long.
 pub const WAKE_RETRY_MS: u64 = 30_000;
 
+/// A KILL that did not end the sandbox is tried again after so long.
+pub const KILL_RETRY_MS: u64 = 10_000;
+
 /// Something that happened to a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
@@ -242,7 +245,7 @@ pub fn decide(job: &Job, event: &Event) -> Verdict {
         EventKind::CheckpointFailed { checkpoint, message } => checkpoint_failed(job, checkpoint, message),
         EventKind::Wake { asked, boot_id } => wake(job, *asked, boot_id),
         EventKind::EndAsked { end, grace_ms } => end_asked(job, *end, *grace_ms, at),
-        EventKind::GraceOver => grace_over(job),
+        EventKind::GraceOver => grace_over(job, at),
         EventKind::DeadlineReached => deadline_reached(job, at),
         EventKind::Released => released(job),
     }
@@ -460,11 +463,13 @@ fn ending(job: &Job, operation: Option<Operation>, end: End, grace_ms: u64, at: 
     Verdict::Move(movement(next, "end_asked", vec![effect]))
 }
 
-fn grace_over(job: &Job) -> Verdict {
-    if job.operation != Some(Operation::Terminating) {
+fn grace_over(job: &Job, at: Timestamp) -> Verdict {
+    let (Some(Operation::Terminating), Some(Intent::End { end, .. })) = (job.operation, &job.intent) else {
         return Verdict::Ignore(Why::NoLongerMatters);
-    }
-    let next = next(job);
+    };
+    let mut next = next(job);
+    // Should even KILL not work at once, it is tried again then.
+    next.intent = Some(Intent::End { end: *end, kill_at: at.plus_ms(KILL_RETRY_MS) });
     Verdict::Move(movement(next, "killing", vec![Effect::Destroy { generation: job.generation }]))
 }
 

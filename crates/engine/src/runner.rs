@@ -11,7 +11,7 @@ use crate::ask::{Answer, Ask};
 use crate::engine::Live;
 use crate::{Caller, Engine, Error};
 use dauer_core::{
-    Checkpoint, CheckpointId, Event, EventKind, Intent, Job, JobId, Move, Operation, State, Verdict, Why, decide,
+    Checkpoint, CheckpointId, Ended, Event, EventKind, Intent, Job, JobId, Move, Operation, State, Verdict, Why, decide,
 };
 use dauer_sandbox::protocol::Phase;
 use dauer_sandbox::{Link, LinkEvent, LinkEvents};
@@ -57,8 +57,13 @@ pub(crate) struct Runner {
     /// An effect failed for a passing reason: look again then.
     pub(crate) look_again_at: Option<Instant>,
     pub(crate) look_again_after: Duration,
+    /// Since when the incarnation is on its way up.
+    rising_since: Option<(u32, Instant)>,
     gone: bool,
 }
+
+/// A sandbox that is not up after so long is given up.
+const RISE_MAX: Duration = Duration::from_secs(180);
 
 /// The first pause before an effect that failed is tried again; it doubles up to 30 s.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -83,6 +88,7 @@ impl Runner {
             in_flight: None,
             look_again_at: None,
             look_again_after: LOOK_AGAIN,
+            rising_since: None,
             gone: false,
         };
         loop {
@@ -94,6 +100,7 @@ impl Runner {
                 runner.engine.leave_with(&id, &runner.entry, &mut messages, &Error::NotFound(id.0.clone()));
                 return;
             }
+            runner.watch_the_rise();
             let alarm = runner.next_alarm();
             tokio::select! {
                 message = messages.recv() => match message {
@@ -182,10 +189,27 @@ impl Runner {
             (None, deadline) => deadline,
         };
         let due = due.map(|due| Instant::now() + Duration::from_millis(due.since(self.engine.now())));
-        match (due, self.look_again_at) {
-            (Some(due), Some(again)) => Some(due.min(again)),
-            (due, again) => due.or(again),
+        let given_up = self.rising_since.map(|(_, since)| since + RISE_MAX);
+        [due, self.look_again_at, given_up].into_iter().flatten().min()
+    }
+
+    /// Every state on the way has an end: notes since when a sandbox is on its way up.
+    fn watch_the_rise(&mut self) {
+        let rising = matches!(self.job.operation, Some(Operation::Starting | Operation::Waking | Operation::Restarting));
+        match self.rising_since {
+            _ if !rising => self.rising_since = None,
+            Some((generation, _)) if generation == self.job.generation => {}
+            Some(_) | None => self.rising_since = Some((self.job.generation, Instant::now())),
         }
+    }
+
+    async fn give_up_the_rise(&mut self) {
+        let message = format!("its sandbox was not up after {} s", RISE_MAX.as_secs());
+        let ended = match self.job.operation {
+            Some(Operation::Starting) => Ended::StartFailed { code: 125, message },
+            _ => Ended::RestoreFailed { message, bad_image: false },
+        };
+        self.apply(Some(self.job.generation), EventKind::Ended(ended)).await;
     }
 
     async fn ring(&mut self) {
@@ -193,6 +217,11 @@ impl Runner {
             self.look_again_at = None;
             self.look_again_after = (self.look_again_after * 2).min(Duration::from_secs(30));
             self.reconcile().await;
+            return;
+        }
+        if self.rising_since.is_some_and(|(_, since)| since + RISE_MAX <= Instant::now()) {
+            self.rising_since = None;
+            self.give_up_the_rise().await;
             return;
         }
         let now = self.engine.now();
