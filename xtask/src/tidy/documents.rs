@@ -6,13 +6,12 @@ use super::{Tree, Violation};
 const MAPS: [&str; 3] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"];
 
 /// The folders whose paths are looked up from the root.
-const FOLDERS: [&str; 8] = [
+const FOLDERS: [&str; 7] = [
     "crates/",
     "xtask/",
     "docs/",
     "scripts/",
     "bench/",
-    "demo/",
     "examples/",
     ".ci/",
 ];
