@@ -1,0 +1,91 @@
+//! `dauer` inside a sandbox: what a job's own shell scripts call.
+
+mod arguments;
+mod checkpoint;
+mod http;
+
+use arguments::{Invocation, USAGE, UsageError};
+use dauer_wire::http::{Problem, SelfView};
+use http::{Api, Reply};
+use std::ffi::{OsStr, OsString};
+use std::process::ExitCode;
+
+/// Wrong words on the command line.
+const USAGE_CODE: u8 = 2;
+
+/// `dauer` alone.
+pub(crate) fn usage_missing() -> ExitCode {
+    eprint!("{USAGE}");
+    ExitCode::from(USAGE_CODE)
+}
+
+/// Runs a command other than the agent's own.
+pub(crate) fn run(first: &OsStr, rest: &[OsString]) -> ExitCode {
+    let words = std::iter::once(first).chain(rest.iter().map(OsString::as_os_str));
+    let words: Vec<String> = words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let outcome = match arguments::parse(&words) {
+        Ok(Invocation::Help) => Ok(print(USAGE.trim_end())),
+        Ok(Invocation::Version) => Ok(print(concat!("dauer ", env!("CARGO_PKG_VERSION")))),
+        Ok(Invocation::Checkpoint(asked)) => checkpoint::run(asked),
+        Ok(Invocation::Self_ { json }) => show_self(json),
+        Err(UsageError(message)) => {
+            eprintln!("dauer: {message}; see dauer --help");
+            return ExitCode::from(USAGE_CODE);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("dauer: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints a line. A reader that has gone does not want it any more.
+fn print(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn show_self(json: bool) -> Result<(), String> {
+    let api = Api::from_environment()?.ok_or("not managed by dauer: DAUER_API is not set")?;
+    let reply = api.get("/v1/self")?;
+    if reply.status != 200 {
+        return Err(problem(&reply));
+    }
+    if json {
+        print(String::from_utf8_lossy(&reply.body).trim_end());
+        return Ok(());
+    }
+    let view: SelfView = parse(&reply)?;
+    let name = view
+        .name
+        .map(|name| format!(" ({name})"))
+        .unwrap_or_default();
+    print(&format!("job        {}{name}", view.id));
+    print(&format!("state      {}", view.state));
+    print(&format!("attempt    {}", view.attempt));
+    print(&format!("generation {}", view.generation));
+    print(&format!(
+        "checkpoint {}",
+        view.checkpoint.as_deref().unwrap_or("none")
+    ));
+    Ok(())
+}
+
+fn parse<T: serde::de::DeserializeOwned>(reply: &Reply) -> Result<T, String> {
+    serde_json::from_slice(&reply.body).map_err(|error| {
+        format!("the runtime API answered what this version does not know: {error}")
+    })
+}
+
+/// What an error answer says.
+fn problem(reply: &Reply) -> String {
+    match serde_json::from_slice::<Problem>(&reply.body) {
+        Ok(problem) => problem.detail,
+        Err(_) => format!("the runtime API answered {}", reply.status),
+    }
+}
