@@ -224,7 +224,10 @@ impl std::fmt::Display for Refusal {
         match self {
             Self::HasEnded(state) => write!(f, "the job has ended ({state})"),
             Self::WrongState { asked, state } => write!(f, "cannot {asked}: the job is {state}"),
-            Self::Busy(operation) => write!(f, "the job is busy ({operation}): try again when that is done"),
+            Self::Busy(operation) => write!(
+                f,
+                "the job is busy ({operation}): try again when that is done"
+            ),
         }
     }
 }
@@ -232,7 +235,10 @@ impl std::fmt::Display for Refusal {
 /// What this event does to this job.
 #[must_use]
 pub fn decide(job: &Job, event: &Event) -> Verdict {
-    if event.generation.is_some_and(|generation| generation != job.generation) {
+    if event
+        .generation
+        .is_some_and(|generation| generation != job.generation)
+    {
         return Verdict::Ignore(Why::StaleGeneration);
     }
     let at = event.at;
@@ -240,9 +246,16 @@ pub fn decide(job: &Job, event: &Event) -> Verdict {
         EventKind::Admitted { sandbox, boot_id } => admitted(job, sandbox, boot_id),
         EventKind::Started => started(job, at),
         EventKind::Ended(ended) => incarnation_ended(job, ended, at),
-        EventKind::CheckpointAsked { checkpoint, token, then } => checkpoint_asked(job, checkpoint, token.as_deref(), *then),
+        EventKind::CheckpointAsked {
+            checkpoint,
+            token,
+            then,
+        } => checkpoint_asked(job, checkpoint, token.as_deref(), *then),
         EventKind::CheckpointPublished(checkpoint) => published(job, checkpoint, at),
-        EventKind::CheckpointFailed { checkpoint, message } => checkpoint_failed(job, checkpoint, message),
+        EventKind::CheckpointFailed {
+            checkpoint,
+            message,
+        } => checkpoint_failed(job, checkpoint, message),
         EventKind::Wake { asked, boot_id } => wake(job, *asked, boot_id),
         EventKind::EndAsked { end, grace_ms } => end_asked(job, *end, *grace_ms, at),
         EventKind::GraceOver => grace_over(job, at),
@@ -288,8 +301,12 @@ fn started(job: &Job, at: Timestamp) -> Verdict {
         Some(Operation::Starting) => "started",
         Some(Operation::Waking) => "woken",
         Some(Operation::Restarting) => "restored",
-        Some(Operation::Checkpointing | Operation::Suspending) | None => return Verdict::Ignore(Why::AlreadyDone),
-        Some(Operation::Terminating | Operation::Exiting) => return Verdict::Ignore(Why::NoLongerMatters),
+        Some(Operation::Checkpointing | Operation::Suspending) | None => {
+            return Verdict::Ignore(Why::AlreadyDone);
+        }
+        Some(Operation::Terminating | Operation::Exiting) => {
+            return Verdict::Ignore(Why::NoLongerMatters);
+        }
     };
     let mut next = next(job);
     next.state = State::Running;
@@ -301,7 +318,12 @@ fn started(job: &Job, at: Timestamp) -> Verdict {
     Verdict::Move(movement(next, event, Vec::new()))
 }
 
-fn checkpoint_asked(job: &Job, checkpoint: &CheckpointId, token: Option<&str>, then: Then) -> Verdict {
+fn checkpoint_asked(
+    job: &Job,
+    checkpoint: &CheckpointId,
+    token: Option<&str>,
+    then: Then,
+) -> Verdict {
     let asked = match then {
         Then::Continue => "checkpoint",
         Then::Suspend { .. } => "suspend",
@@ -318,7 +340,11 @@ fn checkpoint_asked(job: &Job, checkpoint: &CheckpointId, token: Option<&str>, t
         Then::Suspend { wake_at } => (Operation::Suspending, wake_at, "suspend_asked"),
     };
     next.operation = Some(operation);
-    next.intent = Some(Intent::Checkpoint { checkpoint: checkpoint.clone(), token: token.map(str::to_owned), wake_at });
+    next.intent = Some(Intent::Checkpoint {
+        checkpoint: checkpoint.clone(),
+        token: token.map(str::to_owned),
+        wake_at,
+    });
     let effect = Effect::TakeCheckpoint {
         checkpoint: checkpoint.clone(),
         token: token.map(str::to_owned),
@@ -335,9 +361,16 @@ fn checkpoint_asked(job: &Job, checkpoint: &CheckpointId, token: Option<&str>, t
 }
 
 /// The intent of a checkpoint in flight, if it is this one.
-fn asked_for<'a>(job: &'a Job, id: &CheckpointId) -> Option<(&'a Option<String>, Option<Timestamp>)> {
+fn asked_for<'a>(
+    job: &'a Job,
+    id: &CheckpointId,
+) -> Option<(&'a Option<String>, Option<Timestamp>)> {
     match &job.intent {
-        Some(Intent::Checkpoint { checkpoint, token, wake_at }) if checkpoint == id => Some((token, *wake_at)),
+        Some(Intent::Checkpoint {
+            checkpoint,
+            token,
+            wake_at,
+        }) if checkpoint == id => Some((token, *wake_at)),
         Some(Intent::Checkpoint { .. } | Intent::Wake { .. } | Intent::End { .. }) | None => None,
     }
 }
@@ -354,14 +387,24 @@ fn published(job: &Job, checkpoint: &Checkpoint, at: Timestamp) -> Verdict {
     next.checkpoint = Some(checkpoint.id.clone());
     next.restores_in_a_row = 0;
     next.last_error = None;
-    let keep = Effect::DropCheckpoints { keep: Some(checkpoint.id.clone()) };
+    let keep = Effect::DropCheckpoints {
+        keep: Some(checkpoint.id.clone()),
+    };
     let (event, effects) = if job.operation == Some(Operation::Suspending) {
         next.state = State::Suspended;
         next.wake_at = wake_at;
         next.timeout_left_ms = job.deadline_at.map(|deadline| deadline.since(at));
         next.deadline_at = None;
         // The operation stays until the frozen sandbox is gone, so that nothing wakes the job beside it.
-        ("suspended", vec![Effect::Destroy { generation: job.generation }, keep])
+        (
+            "suspended",
+            vec![
+                Effect::Destroy {
+                    generation: job.generation,
+                },
+                keep,
+            ],
+        )
     } else {
         next.operation = None;
         ("checkpointed", vec![keep])
@@ -373,7 +416,9 @@ fn published(job: &Job, checkpoint: &Checkpoint, at: Timestamp) -> Verdict {
         job: job.id.clone(),
         token,
         generation: job.generation,
-        status: TokenStatus::Done { checkpoint: checkpoint.id.clone() },
+        status: TokenStatus::Done {
+            checkpoint: checkpoint.id.clone(),
+        },
     });
     Verdict::Move(movement)
 }
@@ -392,7 +437,9 @@ fn checkpoint_failed(job: &Job, checkpoint: &CheckpointId, message: &str) -> Ver
         job: job.id.clone(),
         token,
         generation: job.generation,
-        status: TokenStatus::Failed { message: message.to_owned() },
+        status: TokenStatus::Failed {
+            message: message.to_owned(),
+        },
     });
     Verdict::Move(movement)
 }
@@ -402,17 +449,32 @@ fn wake(job: &Job, asked: bool, boot_id: &str) -> Verdict {
         (State::Suspended, None) => {}
         (State::Suspended, Some(operation)) => return Verdict::Refuse(Refusal::Busy(operation)),
         (state, _) if state.is_terminal() => return Verdict::Refuse(Refusal::HasEnded(state)),
-        (state, _) => return Verdict::Refuse(Refusal::WrongState { asked: "resume", state }),
+        (state, _) => {
+            return Verdict::Refuse(Refusal::WrongState {
+                asked: "resume",
+                state,
+            });
+        }
     }
     let Some(checkpoint) = job.checkpoint.clone() else {
-        panic!("invariant: a suspended job has a checkpoint, job {}", job.id);
+        panic!(
+            "invariant: a suspended job has a checkpoint, job {}",
+            job.id
+        );
     };
     let mut next = next(job);
     next.operation = Some(Operation::Waking);
     next.intent = Some(Intent::Wake { asked });
     next.generation += 1;
     next.boot_id = Some(boot_id.to_owned());
-    let mut movement = movement(next, "waking", vec![Effect::Restore { checkpoint, after_loss: false }]);
+    let mut movement = movement(
+        next,
+        "waking",
+        vec![Effect::Restore {
+            checkpoint,
+            after_loss: false,
+        }],
+    );
     movement.forget_requested_tokens = true;
     Verdict::Move(movement)
 }
@@ -421,29 +483,51 @@ fn end_asked(job: &Job, end: End, grace_ms: Option<u64>, at: Timestamp) -> Verdi
     if job.state.is_terminal() {
         return Verdict::Refuse(Refusal::HasEnded(job.state));
     }
-    let grace_ms = if end == End::Kill { 0 } else { grace_ms.unwrap_or(job.spec.stop_grace_ms) };
+    let grace_ms = if end == End::Kill {
+        0
+    } else {
+        grace_ms.unwrap_or(job.spec.stop_grace_ms)
+    };
     match (job.state, job.operation) {
         // Nothing lives: it ends here. A frozen sandbox that is being destroyed goes on being destroyed.
-        (State::Pending | State::PendingRetry, _) | (State::Suspended, None | Some(Operation::Suspending)) => {
+        (State::Pending | State::PendingRetry, _)
+        | (State::Suspended, None | Some(Operation::Suspending)) => {
             let signal = if grace_ms == 0 { 9 } else { 15 };
             Verdict::Move(terminal(job, ended_by(end, None, Some(signal)), at))
         }
         (State::Running | State::Suspended, operation) => ending(job, operation, end, grace_ms, at),
-        (State::Stopped | State::Error, _) => Verdict::Refuse(Refusal::WrongState { asked: "end", state: job.state }),
-        (State::Completed | State::Failed | State::Cancelled, _) => Verdict::Refuse(Refusal::HasEnded(job.state)),
+        (State::Stopped | State::Error, _) => Verdict::Refuse(Refusal::WrongState {
+            asked: "end",
+            state: job.state,
+        }),
+        (State::Completed | State::Failed | State::Cancelled, _) => {
+            Verdict::Refuse(Refusal::HasEnded(job.state))
+        }
     }
 }
 
 /// A live job is asked to end, or asked again.
-fn ending(job: &Job, operation: Option<Operation>, end: End, grace_ms: u64, at: Timestamp) -> Verdict {
+fn ending(
+    job: &Job,
+    operation: Option<Operation>,
+    end: End,
+    grace_ms: u64,
+    at: Timestamp,
+) -> Verdict {
     let kill_at = at.plus_ms(grace_ms);
     let (end, kill_at) = match &job.intent {
         // The first reason stands, except that KILL beats everything; the earlier KILL counts.
-        Some(Intent::End { end: first, kill_at: first_kill_at }) => {
+        Some(Intent::End {
+            end: first,
+            kill_at: first_kill_at,
+        }) => {
             if end != End::Kill && kill_at >= *first_kill_at {
                 return Verdict::Ignore(Why::AlreadyDone);
             }
-            (if end == End::Kill { end } else { *first }, kill_at.min(*first_kill_at))
+            (
+                if end == End::Kill { end } else { *first },
+                kill_at.min(*first_kill_at),
+            )
         }
         Some(Intent::Checkpoint { .. } | Intent::Wake { .. }) | None => (end, kill_at),
     };
@@ -452,11 +536,17 @@ fn ending(job: &Job, operation: Option<Operation>, end: End, grace_ms: u64, at: 
     next.operation = Some(Operation::Terminating);
     // A sandbox that is not yet up, or stands frozen, hears no signal.
     let deaf = match operation {
-        Some(Operation::Starting | Operation::Waking | Operation::Restarting | Operation::Suspending) => true,
-        Some(Operation::Checkpointing | Operation::Terminating | Operation::Exiting) | None => false,
+        Some(
+            Operation::Starting | Operation::Waking | Operation::Restarting | Operation::Suspending,
+        ) => true,
+        Some(Operation::Checkpointing | Operation::Terminating | Operation::Exiting) | None => {
+            false
+        }
     };
     let effect = if grace_ms == 0 || deaf {
-        Effect::Destroy { generation: job.generation }
+        Effect::Destroy {
+            generation: job.generation,
+        }
     } else {
         Effect::Terminate
     };
@@ -464,13 +554,24 @@ fn ending(job: &Job, operation: Option<Operation>, end: End, grace_ms: u64, at: 
 }
 
 fn grace_over(job: &Job, at: Timestamp) -> Verdict {
-    let (Some(Operation::Terminating), Some(Intent::End { end, .. })) = (job.operation, &job.intent) else {
+    let (Some(Operation::Terminating), Some(Intent::End { end, .. })) =
+        (job.operation, &job.intent)
+    else {
         return Verdict::Ignore(Why::NoLongerMatters);
     };
     let mut next = next(job);
     // Should even KILL not work at once, it is tried again then.
-    next.intent = Some(Intent::End { end: *end, kill_at: at.plus_ms(KILL_RETRY_MS) });
-    Verdict::Move(movement(next, "killing", vec![Effect::Destroy { generation: job.generation }]))
+    next.intent = Some(Intent::End {
+        end: *end,
+        kill_at: at.plus_ms(KILL_RETRY_MS),
+    });
+    Verdict::Move(movement(
+        next,
+        "killing",
+        vec![Effect::Destroy {
+            generation: job.generation,
+        }],
+    ))
 }
 
 fn deadline_reached(job: &Job, at: Timestamp) -> Verdict {
@@ -513,7 +614,8 @@ fn incarnation_ended(job: &Job, ended: &Ended, at: Timestamp) -> Verdict {
     if job.state.is_terminal() {
         return Verdict::Ignore(Why::AlreadyDone);
     }
-    if job.state == State::Suspended && job.operation != Some(Operation::Waking) && !is_ending(job) {
+    if job.state == State::Suspended && job.operation != Some(Operation::Waking) && !is_ending(job)
+    {
         // The frozen sandbox of a suspended job going away is what was wanted.
         return Verdict::Ignore(Why::NoLongerMatters);
     }
@@ -522,7 +624,11 @@ fn incarnation_ended(job: &Job, ended: &Ended, at: Timestamp) -> Verdict {
         Some(Intent::Checkpoint { .. } | Intent::Wake { .. }) | None => None,
     };
     match ended {
-        Ended::Exited { code, signal, out_of_memory } => {
+        Ended::Exited {
+            code,
+            signal,
+            out_of_memory,
+        } => {
             let ended = match end {
                 Some(end) => ended_by(end, *code, *signal),
                 None => exited(*code, *signal, *out_of_memory),
@@ -531,14 +637,22 @@ fn incarnation_ended(job: &Job, ended: &Ended, at: Timestamp) -> Verdict {
         }
         Ended::StartFailed { code, message } => {
             let code = (*code != 125).then_some(*code);
-            let outcome = Outcome { exit_code: code, signal: None, reason: Some(Reason::StartFailed), message: Some(message.clone()) };
+            let outcome = Outcome {
+                exit_code: code,
+                signal: None,
+                reason: Some(Reason::StartFailed),
+                message: Some(message.clone()),
+            };
             Verdict::Move(terminal(job, (State::Failed, outcome), at))
         }
         Ended::RestoreFailed { message, bad_image } => match end {
             Some(end) => Verdict::Move(terminal(job, ended_by(end, None, Some(9)), at)),
             None => restore_failed(job, message, *bad_image, at),
         },
-        Ended::Lost { out_of_memory, rebooted } => match end {
+        Ended::Lost {
+            out_of_memory,
+            rebooted,
+        } => match end {
             Some(end) => Verdict::Move(terminal(job, ended_by(end, None, Some(9)), at)),
             None => lost(job, *out_of_memory, *rebooted, at),
         },
@@ -550,7 +664,12 @@ fn is_ending(job: &Job) -> bool {
 }
 
 fn exited(code: Option<i32>, signal: Option<i32>, out_of_memory: bool) -> (State, Outcome) {
-    let outcome = |reason| Outcome { exit_code: code, signal, reason, message: None };
+    let outcome = |reason| Outcome {
+        exit_code: code,
+        signal,
+        reason,
+        message: None,
+    };
     match (code, signal) {
         (Some(0), _) => (State::Completed, outcome(None)),
         (_, Some(_)) if out_of_memory => (State::Failed, outcome(Some(Reason::OutOfMemory))),
@@ -561,7 +680,12 @@ fn exited(code: Option<i32>, signal: Option<i32>, out_of_memory: bool) -> (State
 
 /// State and outcome of a job that ended because somebody or the clock wanted it.
 fn ended_by(end: End, code: Option<i32>, signal: Option<i32>) -> (State, Outcome) {
-    let outcome = |reason| Outcome { exit_code: code, signal, reason, message: None };
+    let outcome = |reason| Outcome {
+        exit_code: code,
+        signal,
+        reason,
+        message: None,
+    };
     match end {
         End::Stop => (State::Cancelled, outcome(None)),
         End::Kill => (State::Failed, outcome(Some(Reason::Killed))),
@@ -572,7 +696,8 @@ fn ended_by(end: End, code: Option<i32>, signal: Option<i32>) -> (State, Outcome
 fn terminal(job: &Job, (state, outcome): (State, Outcome), at: Timestamp) -> Box<Move> {
     let mut next = next(job);
     // A job that never had a sandbox, or none any more, has nothing to clean up.
-    let has_sandbox = job.generation > 0 && !(job.state == State::Suspended && job.operation.is_none());
+    let has_sandbox =
+        job.generation > 0 && !(job.state == State::Suspended && job.operation.is_none());
     next.state = state;
     next.operation = has_sandbox.then_some(Operation::Exiting);
     next.intent = None;
@@ -582,7 +707,9 @@ fn terminal(job: &Job, (state, outcome): (State, Outcome), at: Timestamp) -> Box
     next.timeout_left_ms = None;
     let mut effects = Vec::new();
     if has_sandbox {
-        effects.push(Effect::Destroy { generation: job.generation });
+        effects.push(Effect::Destroy {
+            generation: job.generation,
+        });
     }
     if state != State::Failed && job.generation > 0 {
         // Nothing will be restored from them. Those of a failed job stay, to look into.
@@ -607,21 +734,34 @@ fn terminal(job: &Job, (state, outcome): (State, Outcome), at: Timestamp) -> Box
 
 fn lost(job: &Job, out_of_memory: bool, rebooted: bool, at: Timestamp) -> Verdict {
     let failed = |reason, message: &str| {
-        let outcome = Outcome { reason: Some(reason), message: Some(message.to_owned()), ..Outcome::default() };
+        let outcome = Outcome {
+            reason: Some(reason),
+            message: Some(message.to_owned()),
+            ..Outcome::default()
+        };
         Verdict::Move(terminal(job, (State::Failed, outcome), at))
     };
     if out_of_memory {
-        return failed(Reason::OutOfMemory, "its sandbox was killed at the memory limit");
+        return failed(
+            Reason::OutOfMemory,
+            "its sandbox was killed at the memory limit",
+        );
     }
     if job.operation == Some(Operation::Waking) {
         // It was safe on disk and still is.
         return restore_failed(job, "its sandbox vanished while it was waking", false, at);
     }
     let Some(checkpoint) = job.checkpoint.clone() else {
-        return failed(Reason::Lost, "its sandbox vanished and there was no checkpoint");
+        return failed(
+            Reason::Lost,
+            "its sandbox vanished and there was no checkpoint",
+        );
     };
     if job.restores_in_a_row >= RESTORES_IN_A_ROW_MAX && !rebooted {
-        return failed(Reason::Lost, "its sandbox vanished again and again without reaching another checkpoint");
+        return failed(
+            Reason::Lost,
+            "its sandbox vanished again and again without reaching another checkpoint",
+        );
     }
     let mut next = next(job);
     next.operation = Some(Operation::Restarting);
@@ -632,11 +772,18 @@ fn lost(job: &Job, out_of_memory: bool, rebooted: bool, at: Timestamp) -> Verdic
         next.attempt += 1;
         next.restores_in_a_row += 1;
     }
-    next.timeout_left_ms = job.deadline_at.map_or(job.timeout_left_ms, |deadline| Some(deadline.since(at)));
+    next.timeout_left_ms = job
+        .deadline_at
+        .map_or(job.timeout_left_ms, |deadline| Some(deadline.since(at)));
     next.deadline_at = None;
     let effects = vec![
-        Effect::Destroy { generation: job.generation },
-        Effect::Restore { checkpoint: checkpoint.clone(), after_loss: true },
+        Effect::Destroy {
+            generation: job.generation,
+        },
+        Effect::Restore {
+            checkpoint: checkpoint.clone(),
+            after_loss: true,
+        },
     ];
     let mut movement = movement(next, "lost", effects);
     movement.detail = Some(format!("restoring checkpoint {checkpoint}"));
@@ -652,12 +799,26 @@ fn restore_failed(job: &Job, message: &str, bad_image: bool, at: Timestamp) -> V
         let mut next = next(job);
         next.intent = None;
         next.operation = Some(Operation::Suspending);
-        next.wake_at = if asked { job.wake_at } else { Some(at.plus_ms(WAKE_RETRY_MS)) };
+        next.wake_at = if asked {
+            job.wake_at
+        } else {
+            Some(at.plus_ms(WAKE_RETRY_MS))
+        };
         next.last_error = Some(message.to_owned());
-        let mut movement = movement(next, "wake_failed", vec![Effect::Destroy { generation: job.generation }]);
+        let mut movement = movement(
+            next,
+            "wake_failed",
+            vec![Effect::Destroy {
+                generation: job.generation,
+            }],
+        );
         movement.detail = Some(message.to_owned());
         return Verdict::Move(movement);
     }
-    let outcome = Outcome { reason: Some(Reason::RestoreFailed), message: Some(message.to_owned()), ..Outcome::default() };
+    let outcome = Outcome {
+        reason: Some(Reason::RestoreFailed),
+        message: Some(message.to_owned()),
+        ..Outcome::default()
+    };
     Verdict::Move(terminal(job, (State::Failed, outcome), at))
 }

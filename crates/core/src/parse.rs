@@ -3,7 +3,9 @@
 use crate::{Mount, Publish};
 
 fn number_and_unit(text: &str) -> Option<(f64, &str)> {
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let number: f64 = number.parse().ok()?;
     number.is_finite().then_some((number, unit))
@@ -14,7 +16,8 @@ fn number_and_unit(text: &str) -> Option<(f64, &str)> {
 /// # Errors
 /// One line that says which forms there are.
 pub fn duration_ms(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is not a duration: write for example 500ms, 10s, 5m, 1h30m or 3d");
+    let wrong =
+        || format!("{text:?} is not a duration: write for example 500ms, 10s, 5m, 1h30m or 3d");
     let mut rest = text.trim();
     if rest.is_empty() {
         return Err(wrong());
@@ -22,7 +25,9 @@ pub fn duration_ms(text: &str) -> Result<u64, String> {
     let mut total = 0.0;
     while !rest.is_empty() {
         let (number, tail) = number_and_unit(rest).ok_or_else(wrong)?;
-        let end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let end = tail
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(tail.len());
         let (unit, next) = tail.split_at(end);
         let factor = match unit {
             "ms" => 1.0,
@@ -86,9 +91,18 @@ pub fn env_pair(text: &str) -> Result<(String, String), String> {
     let Some((name, value)) = text.split_once('=') else {
         return Err(format!("{text:?} is not a variable: write NAME=VALUE"));
     };
-    let first_is_good = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-    if !first_is_good || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-')) {
-        return Err(format!("{name:?} is not a name for a variable: letters, digits and _, not beginning with a digit"));
+    let first_is_good = name
+        .chars()
+        .next()
+        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    if !first_is_good
+        || !name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
+    {
+        return Err(format!(
+            "{name:?} is not a name for a variable: letters, digits and _, not beginning with a digit"
+        ));
     }
     if matches!(name, "DAUER_API" | "DAUER_JOB_ID") {
         return Err(format!("{name} is set by dauer and cannot be overridden"));
@@ -104,9 +118,12 @@ pub fn env_pair(text: &str) -> Result<(String, String), String> {
 /// # Errors
 /// One line that says what is wrong with it.
 pub fn mount(text: &str) -> Result<Mount, String> {
-    let wrong = || format!("{text:?} is not a mount: write SRC:DST or SRC:DST:ro with absolute paths");
+    let wrong =
+        || format!("{text:?} is not a mount: write SRC:DST or SRC:DST:ro with absolute paths");
     let mut parts = text.split(':');
-    let (Some(source), Some(target), mode, None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(source), Some(target), mode, None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return Err(wrong());
     };
     let read_only = match mode {
@@ -117,7 +134,11 @@ pub fn mount(text: &str) -> Result<Mount, String> {
     if !source.starts_with('/') || !target.starts_with('/') || target == "/" {
         return Err(wrong());
     }
-    Ok(Mount { source: source.to_owned(), target: target.to_owned(), read_only })
+    Ok(Mount {
+        source: source.to_owned(),
+        target: target.to_owned(),
+        read_only,
+    })
 }
 
 /// A forwarded port: `HOST:GUEST`, or one number for both.
@@ -125,10 +146,19 @@ pub fn mount(text: &str) -> Result<Mount, String> {
 /// # Errors
 /// One line that says which forms there are.
 pub fn publish(text: &str) -> Result<Publish, String> {
-    let wrong = || format!("{text:?} is not a forwarded port: write HOST:GUEST, for example 8080:80");
+    let wrong =
+        || format!("{text:?} is not a forwarded port: write HOST:GUEST, for example 8080:80");
     let (host, guest) = text.split_once(':').unwrap_or((text, text));
-    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(wrong);
-    Ok(Publish { host_port: port(host)?, guest_port: port(guest)? })
+    let port = |text: &str| {
+        text.parse::<u16>()
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or_else(wrong)
+    };
+    Ok(Publish {
+        host_port: port(host)?,
+        guest_port: port(guest)?,
+    })
 }
 
 const SIGNALS: [(&str, i32); 31] = [
@@ -172,17 +202,25 @@ const SIGNALS: [(&str, i32); 31] = [
 pub fn signal(text: &str) -> Result<i32, String> {
     let upper = text.trim().to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let by_name = SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+    let by_name = SIGNALS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, number)| *number);
     by_name
         .or_else(|| name.parse().ok().filter(|number| (1..=64).contains(number)))
-        .ok_or_else(|| format!("{text:?} is not a signal: write a name such as TERM or a number from 1 to 64"))
+        .ok_or_else(|| {
+            format!("{text:?} is not a signal: write a name such as TERM or a number from 1 to 64")
+        })
 }
 
 /// The name of a signal, as `SIGTERM`.
 #[must_use]
 pub fn signal_name(number: i32) -> String {
     let known = SIGNALS.iter().find(|(_, known)| *known == number);
-    known.map_or_else(|| format!("signal {number}"), |(name, _)| format!("SIG{name}"))
+    known.map_or_else(
+        || format!("signal {number}"),
+        |(name, _)| format!("SIG{name}"),
+    )
 }
 
 /// A name for a job: 1 to 63 letters, digits, `-`, `_` and `.`, beginning with a letter or digit, and not of the form of an id.
@@ -192,11 +230,15 @@ pub fn signal_name(number: i32) -> String {
 pub fn name(text: &str) -> Result<String, String> {
     let good = (1..=63).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     if good {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is not a name: up to 63 letters, digits, '-', '_' and '.', beginning with a letter or digit"))
+        Err(format!(
+            "{text:?} is not a name: up to 63 letters, digits, '-', '_' and '.', beginning with a letter or digit"
+        ))
     }
 }
 
@@ -206,10 +248,28 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_people_write_them() {
-        for (text, ms) in [("500ms", 500), ("4s", 4000), ("1h30m", 5_400_000), ("3d", 259_200_000), ("1.5s", 1500), ("0s", 0)] {
+        for (text, ms) in [
+            ("500ms", 500),
+            ("4s", 4000),
+            ("1h30m", 5_400_000),
+            ("3d", 259_200_000),
+            ("1.5s", 1500),
+            ("0s", 0),
+        ] {
             assert_eq!(duration_ms(text), Ok(ms), "{text}");
         }
-        for text in ["", "4", "s", "-4s", "4 s", "4x", "1e9s", "99999999999999w", "4s5", "..s"] {
+        for text in [
+            "",
+            "4",
+            "s",
+            "-4s",
+            "4 s",
+            "4x",
+            "1e9s",
+            "99999999999999w",
+            "4s5",
+            "..s",
+        ] {
             assert!(duration_ms(text).is_err(), "{text}");
         }
     }
@@ -226,7 +286,14 @@ mod tests {
     #[test]
     fn the_names_of_dauer_cannot_be_set() {
         assert_eq!(env_pair("A=b=c"), Ok(("A".into(), "b=c".into())));
-        for text in ["A", "=x", "1A=x", "A B=x", "DAUER_API=http://x", "DAUER_JOB_ID=1"] {
+        for text in [
+            "A",
+            "=x",
+            "1A=x",
+            "A B=x",
+            "DAUER_API=http://x",
+            "DAUER_JOB_ID=1",
+        ] {
             assert!(env_pair(text).is_err(), "{text}");
         }
     }
@@ -237,11 +304,25 @@ mod tests {
         for text in ["/a", "a:/b", "/a:b", "/a:/b:rx", "/a:/b:ro:x", "/a:/"] {
             assert!(mount(text).is_err(), "{text}");
         }
-        assert_eq!(publish("8080:80"), Ok(Publish { host_port: 8080, guest_port: 80 }));
+        assert_eq!(
+            publish("8080:80"),
+            Ok(Publish {
+                host_port: 8080,
+                guest_port: 80
+            })
+        );
         assert!(publish("0:80").is_err() && publish("70000").is_err() && publish("a:b").is_err());
-        assert_eq!((signal("term"), signal("SIGKILL"), signal("10")), (Ok(15), Ok(9), Ok(10)));
+        assert_eq!(
+            (signal("term"), signal("SIGKILL"), signal("10")),
+            (Ok(15), Ok(9), Ok(10))
+        );
         assert!(signal("SIGFOO").is_err() && signal("0").is_err() && signal("65").is_err());
         assert_eq!(signal_name(15), "SIGTERM");
-        assert!(name("web-1").is_ok() && name("-x").is_err() && name("a b").is_err() && name("").is_err());
+        assert!(
+            name("web-1").is_ok()
+                && name("-x").is_err()
+                && name("a b").is_err()
+                && name("").is_err()
+        );
     }
 }

@@ -68,17 +68,32 @@ impl State {
     pub fn is_terminal(self) -> bool {
         match self {
             Self::Completed | Self::Failed | Self::Cancelled => true,
-            Self::Pending | Self::Running | Self::Suspended | Self::PendingRetry | Self::Stopped | Self::Error => false,
+            Self::Pending
+            | Self::Running
+            | Self::Suspended
+            | Self::PendingRetry
+            | Self::Stopped
+            | Self::Error => false,
         }
     }
 
     /// Whether a record may go from this state to `next`. Staying is always legal: the operation beside it may change.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
-        use State::{Cancelled, Completed, Error, Failed, Pending, PendingRetry, Running, Stopped, Suspended};
+        use State::{
+            Cancelled, Completed, Error, Failed, Pending, PendingRetry, Running, Stopped, Suspended,
+        };
         let legal: &[Self] = match self {
             Pending => &[Running, Failed, Cancelled],
-            Running => &[Suspended, PendingRetry, Completed, Failed, Cancelled, Stopped, Error],
+            Running => &[
+                Suspended,
+                PendingRetry,
+                Completed,
+                Failed,
+                Cancelled,
+                Stopped,
+                Error,
+            ],
             // Completed: it woke and ended while no daemon looked.
             Suspended => &[Running, Completed, Failed, Cancelled, Stopped, Error],
             PendingRetry => &[Pending, Running, Failed, Cancelled],

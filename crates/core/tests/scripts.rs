@@ -34,10 +34,13 @@ struct Words<'a>(Vec<&'a str>);
 
 impl Words<'_> {
     fn value(&self, key: &str) -> Option<&str> {
-        self.0.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+        self.0
+            .iter()
+            .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
     }
     fn number<T: std::str::FromStr>(&self, key: &str) -> Option<T> {
-        self.value(key).map(|text| text.parse().ok().unwrap_or_else(|| panic!("{key}={text}")))
+        self.value(key)
+            .map(|text| text.parse().ok().unwrap_or_else(|| panic!("{key}={text}")))
     }
     fn has(&self, word: &str) -> bool {
         self.0.contains(&word)
@@ -61,30 +64,54 @@ fn checkpoint(job: &Job, id: &str) -> Checkpoint {
 fn event(job: &Job, line: &str, at: i64) -> Event {
     let words = Words(line.split_whitespace().collect());
     let id = || words.value("id").expect("id=").to_owned();
-    let name = *words.0.iter().find(|word| !word.contains('=')).expect("an event name");
+    let name = *words
+        .0
+        .iter()
+        .find(|word| !word.contains('='))
+        .expect("an event name");
     let kind = match name {
-        "admitted" => EventKind::Admitted { sandbox: "5a".into(), boot_id: "boot".into() },
+        "admitted" => EventKind::Admitted {
+            sandbox: "5a".into(),
+            boot_id: "boot".into(),
+        },
         "started" => EventKind::Started,
         "exited" => EventKind::Ended(Ended::Exited {
             code: words.number("code"),
             signal: words.number("signal"),
             out_of_memory: words.has("oom"),
         }),
-        "start_failed" => EventKind::Ended(Ended::StartFailed { code: words.number("code").unwrap(), message: "no".into() }),
-        "restore_failed" => EventKind::Ended(Ended::RestoreFailed { message: "no".into(), bad_image: words.has("bad") }),
-        "lost" => EventKind::Ended(Ended::Lost { out_of_memory: words.has("oom"), rebooted: words.has("rebooted") }),
+        "start_failed" => EventKind::Ended(Ended::StartFailed {
+            code: words.number("code").unwrap(),
+            message: "no".into(),
+        }),
+        "restore_failed" => EventKind::Ended(Ended::RestoreFailed {
+            message: "no".into(),
+            bad_image: words.has("bad"),
+        }),
+        "lost" => EventKind::Ended(Ended::Lost {
+            out_of_memory: words.has("oom"),
+            rebooted: words.has("rebooted"),
+        }),
         "checkpoint_asked" => EventKind::CheckpointAsked {
             checkpoint: CheckpointId(id()),
             token: words.value("token").map(str::to_owned),
             then: if words.has("suspend") {
-                Then::Suspend { wake_at: words.number("wake").map(Timestamp) }
+                Then::Suspend {
+                    wake_at: words.number("wake").map(Timestamp),
+                }
             } else {
                 Then::Continue
             },
         },
         "published" => EventKind::CheckpointPublished(checkpoint(job, &id())),
-        "checkpoint_failed" => EventKind::CheckpointFailed { checkpoint: CheckpointId(id()), message: "disk full".into() },
-        "wake" => EventKind::Wake { asked: words.has("asked"), boot_id: "boot".into() },
+        "checkpoint_failed" => EventKind::CheckpointFailed {
+            checkpoint: CheckpointId(id()),
+            message: "disk full".into(),
+        },
+        "wake" => EventKind::Wake {
+            asked: words.has("asked"),
+            boot_id: "boot".into(),
+        },
         "end" => EventKind::EndAsked {
             end: match () {
                 () if words.has("kill") => End::Kill,
@@ -97,7 +124,11 @@ fn event(job: &Job, line: &str, at: i64) -> Event {
         "released" => EventKind::Released,
         other => panic!("unknown event {other}"),
     };
-    Event { at: Timestamp(words.number("at").unwrap_or(at)), generation: words.number("g"), kind }
+    Event {
+        at: Timestamp(words.number("at").unwrap_or(at)),
+        generation: words.number("g"),
+        kind,
+    }
 }
 
 fn show(verdict: &Verdict) -> String {
@@ -140,20 +171,40 @@ fn show(verdict: &Verdict) -> String {
         .iter()
         .map(|effect| match effect {
             Effect::Start => "start".into(),
-            Effect::Restore { checkpoint, after_loss } => {
-                format!("restore({checkpoint}{})", if *after_loss { " after_loss" } else { "" })
+            Effect::Restore {
+                checkpoint,
+                after_loss,
+            } => {
+                format!(
+                    "restore({checkpoint}{})",
+                    if *after_loss { " after_loss" } else { "" }
+                )
             }
-            Effect::TakeCheckpoint { checkpoint, freeze, .. } => {
+            Effect::TakeCheckpoint {
+                checkpoint, freeze, ..
+            } => {
                 format!("take({checkpoint}{})", if *freeze { " freeze" } else { "" })
             }
             Effect::Terminate => "terminate".into(),
             Effect::Destroy { generation } => format!("destroy(g{generation})"),
             Effect::DropCheckpoints { keep } => {
-                format!("drop({})", keep.as_ref().map_or("all".into(), |id| format!("but {id}")))
+                format!(
+                    "drop({})",
+                    keep.as_ref().map_or("all".into(), |id| format!("but {id}"))
+                )
             }
         })
         .collect();
-    write!(text, "; {}", if effects.is_empty() { "-".into() } else { effects.join(" ") }).unwrap();
+    write!(
+        text,
+        "; {}",
+        if effects.is_empty() {
+            "-".into()
+        } else {
+            effects.join(" ")
+        }
+    )
+    .unwrap();
     text
 }
 
@@ -162,19 +213,28 @@ fn run(path: &std::path::Path) -> usize {
     let (mut job, mut verdict, mut expectations) = (None::<Job>, String::new(), 0);
     for (number, line) in text.lines().enumerate() {
         let here = format!("{}:{}", path.display(), number + 1);
-        let (word, rest) = line.split_once(' ').map_or((line, ""), |(word, rest)| (word, rest.trim()));
+        let (word, rest) = line
+            .split_once(' ')
+            .map_or((line, ""), |(word, rest)| (word, rest.trim()));
         match word {
             "" | "#" => {}
             "submitted" => {
                 let words = Words(rest.split_whitespace().collect());
-                job = Some(Job::new("j".into(), spec(words.number("timeout")), Timestamp(0)));
+                job = Some(Job::new(
+                    "j".into(),
+                    spec(words.number("timeout")),
+                    Timestamp(0),
+                ));
             }
             "event" => {
                 let present = job.as_mut().expect("submitted first");
                 let decided = decide(present, &event(present, rest, 1000 * (number as i64 + 1)));
                 verdict = show(&decided);
                 if let Verdict::Move(movement) = decided {
-                    assert!(present.state.may_become(movement.job.state), "{here}: illegal move");
+                    assert!(
+                        present.state.may_become(movement.job.state),
+                        "{here}: illegal move"
+                    );
                     *present = movement.job;
                 }
             }
@@ -191,6 +251,12 @@ fn run(path: &std::path::Path) -> usize {
 #[test]
 fn every_scenario_gives_the_verdicts_it_expects() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
-    let expectations: usize = std::fs::read_dir(folder).unwrap().map(|entry| run(&entry.unwrap().path())).sum();
-    assert!(expectations > 40, "only {expectations} expectations were found");
+    let expectations: usize = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| run(&entry.unwrap().path()))
+        .sum();
+    assert!(
+        expectations > 40,
+        "only {expectations} expectations were found"
+    );
 }

@@ -61,7 +61,10 @@ impl Simulation {
         .unwrap();
         Self {
             world: World::default(),
-            store: Store { job: Job::new("j".into(), spec, Timestamp(0)), committed: BTreeMap::new() },
+            store: Store {
+                job: Job::new("j".into(), spec, Timestamp(0)),
+                committed: BTreeMap::new(),
+            },
             queue: VecDeque::new(),
             fuse: None,
             at: 1,
@@ -88,7 +91,14 @@ impl Simulation {
         while let Some((generation, kind)) = self.queue.pop_front() {
             self.at += 1;
             let before = self.store.job.clone();
-            let Verdict::Move(movement) = decide(&before, &Event { at: Timestamp(self.at), generation, kind: kind.clone() }) else {
+            let Verdict::Move(movement) = decide(
+                &before,
+                &Event {
+                    at: Timestamp(self.at),
+                    generation,
+                    kind: kind.clone(),
+                },
+            ) else {
                 if let EventKind::CheckpointPublished(checkpoint) = &kind
                     && before.checkpoint.as_ref() != Some(&checkpoint.id)
                 {
@@ -96,7 +106,12 @@ impl Simulation {
                 }
                 continue;
             };
-            assert!(before.state.may_become(movement.job.state), "{} to {}", before.state, movement.job.state);
+            assert!(
+                before.state.may_become(movement.job.state),
+                "{} to {}",
+                before.state,
+                movement.job.state
+            );
             assert_eq!(movement.job.version, before.version + 1);
             assert!(movement.job.generation >= before.generation);
             self.line()?;
@@ -111,8 +126,15 @@ impl Simulation {
 
     fn commit(&mut self, movement: &Move) {
         if let Some(checkpoint) = &movement.checkpoint {
-            let count = *self.world.images.get(&checkpoint.id.0).expect("a pointer is committed only to a published image");
-            assert!(count >= self.floor, "a newer checkpoint holds less progress");
+            let count = *self
+                .world
+                .images
+                .get(&checkpoint.id.0)
+                .expect("a pointer is committed only to a published image");
+            assert!(
+                count >= self.floor,
+                "a newer checkpoint holds less progress"
+            );
             self.floor = count;
             self.store.committed.insert(checkpoint.id.0.clone(), count);
         }
@@ -127,40 +149,69 @@ impl Simulation {
                 self.launch(generation, 0);
             }
             Effect::Restore { checkpoint, .. } => {
-                let count = *self.world.images.get(&checkpoint.0).expect("the image to restore is there");
+                let count = *self
+                    .world
+                    .images
+                    .get(&checkpoint.0)
+                    .expect("the image to restore is there");
                 self.launch(generation, count);
             }
-            Effect::TakeCheckpoint { checkpoint, freeze, .. } => self.take(&checkpoint, freeze),
+            Effect::TakeCheckpoint {
+                checkpoint, freeze, ..
+            } => self.take(&checkpoint, freeze),
             Effect::Terminate => {}
             Effect::Destroy { generation } => {
                 if self.world.sandboxes.remove(&generation).is_some() {
-                    let killed = Ended::Exited { code: None, signal: Some(9), out_of_memory: false };
+                    let killed = Ended::Exited {
+                        code: None,
+                        signal: Some(9),
+                        out_of_memory: false,
+                    };
                     self.world.exits.insert(generation, killed.clone());
                     if self.store.job.operation == Some(Operation::Terminating) {
-                        self.queue.push_back((Some(generation), EventKind::Ended(killed)));
+                        self.queue
+                            .push_back((Some(generation), EventKind::Ended(killed)));
                     }
-                } else if self.store.job.operation == Some(Operation::Terminating) && generation == self.store.job.generation {
-                    let lost = Ended::Lost { out_of_memory: false, rebooted: false };
-                    self.queue.push_back((Some(generation), EventKind::Ended(lost)));
+                } else if self.store.job.operation == Some(Operation::Terminating)
+                    && generation == self.store.job.generation
+                {
+                    let lost = Ended::Lost {
+                        out_of_memory: false,
+                        rebooted: false,
+                    };
+                    self.queue
+                        .push_back((Some(generation), EventKind::Ended(lost)));
                 }
-                self.queue.push_back((Some(generation), EventKind::Released));
+                self.queue
+                    .push_back((Some(generation), EventKind::Released));
             }
             Effect::DropCheckpoints { keep } => {
                 let keep = keep.map(|id| id.0);
-                assert!(keep.is_some() || self.store.job.checkpoint.is_none(), "the pointer's image is not dropped");
+                assert!(
+                    keep.is_some() || self.store.job.checkpoint.is_none(),
+                    "the pointer's image is not dropped"
+                );
                 self.world.images.retain(|id, _| Some(id) == keep.as_ref());
             }
         }
     }
 
     fn launch(&mut self, generation: u32, count: u64) {
-        let others = self.world.sandboxes.iter().filter(|(other, (body, _))| **other != generation && *body == Body::Running);
+        let others = self
+            .world
+            .sandboxes
+            .iter()
+            .filter(|(other, (body, _))| **other != generation && *body == Body::Running);
         assert_eq!(others.count(), 0, "two incarnations would run at once");
-        if self.world.sandboxes.contains_key(&generation) || self.world.exits.contains_key(&generation) {
+        if self.world.sandboxes.contains_key(&generation)
+            || self.world.exits.contains_key(&generation)
+        {
             return;
         }
         self.world.launched.push(generation);
-        self.world.sandboxes.insert(generation, (Body::Running, count));
+        self.world
+            .sandboxes
+            .insert(generation, (Body::Running, count));
         self.queue.push_back((Some(generation), EventKind::Started));
     }
 
@@ -176,7 +227,8 @@ impl Simulation {
             *body = Body::Frozen;
         }
         let checkpoint = self.record(id);
-        self.queue.push_back((Some(generation), EventKind::CheckpointPublished(checkpoint)));
+        self.queue
+            .push_back((Some(generation), EventKind::CheckpointPublished(checkpoint)));
     }
 
     fn record(&self, id: &CheckpointId) -> Checkpoint {
@@ -211,20 +263,36 @@ impl Simulation {
         } else if let Some(ended) = self.world.exits.get(&generation) {
             Observed::Recorded(ended.clone())
         } else {
-            Observed::Gone { rebooted: false, never_launched: !self.world.launched.contains(&generation) }
+            Observed::Gone {
+                rebooted: false,
+                never_launched: !self.world.launched.contains(&generation),
+            }
         };
         let intended = match &job.intent {
             Some(Intent::Checkpoint { checkpoint, .. }) => Some(checkpoint.clone()),
             _ => None,
         };
-        let published = intended.clone().filter(|id| self.world.images.contains_key(&id.0));
+        let published = intended
+            .clone()
+            .filter(|id| self.world.images.contains_key(&id.0));
         for step in recovery(&job, &observed, published.is_some()) {
             self.line()?;
             let present = Some(self.store.job.generation);
             match step {
-                Step::Schedule => self.apply(None, EventKind::Admitted { sandbox: "s".into(), boot_id: "b".into() })?,
+                Step::Schedule => self.apply(
+                    None,
+                    EventKind::Admitted {
+                        sandbox: "s".into(),
+                        boot_id: "b".into(),
+                    },
+                )?,
                 Step::Adopt => {
-                    if self.world.sandboxes.get(&generation).is_some_and(|(body, _)| *body == Body::Running) {
+                    if self
+                        .world
+                        .sandboxes
+                        .get(&generation)
+                        .is_some_and(|(body, _)| *body == Body::Running)
+                    {
                         self.apply(present, EventKind::Started)?;
                     }
                 }
@@ -254,13 +322,19 @@ impl Simulation {
     }
 
     fn pending(&self, job: &Job) -> Vec<Effect> {
-        let restore = |after_loss| Effect::Restore { checkpoint: job.checkpoint.clone().unwrap(), after_loss };
+        let restore = |after_loss| Effect::Restore {
+            checkpoint: job.checkpoint.clone().unwrap(),
+            after_loss,
+        };
         let destroy = |generation| Effect::Destroy { generation };
         match (job.operation, &job.intent) {
             (Some(Operation::Starting), _) => vec![Effect::Start],
             (Some(Operation::Waking), _) => vec![restore(false)],
             (Some(Operation::Restarting), _) => vec![destroy(job.generation - 1), restore(true)],
-            (Some(Operation::Checkpointing | Operation::Suspending), Some(Intent::Checkpoint { checkpoint, .. })) => {
+            (
+                Some(Operation::Checkpointing | Operation::Suspending),
+                Some(Intent::Checkpoint { checkpoint, .. }),
+            ) => {
                 vec![Effect::TakeCheckpoint {
                     checkpoint: checkpoint.clone(),
                     token: None,
@@ -280,19 +354,44 @@ impl Simulation {
         let checkpoint = CheckpointId(format!("c{}", self.ids));
         match (what % 10, alive) {
             (0..=2, Some((Body::Running, count))) => {
-                self.world.sandboxes.insert(generation, (Body::Running, count + 1));
+                self.world
+                    .sandboxes
+                    .insert(generation, (Body::Running, count + 1));
                 Ok(())
             }
-            (3, _) => self.apply(None, EventKind::CheckpointAsked { checkpoint, token: None, then: Then::Continue }),
+            (3, _) => self.apply(
+                None,
+                EventKind::CheckpointAsked {
+                    checkpoint,
+                    token: None,
+                    then: Then::Continue,
+                },
+            ),
             (4, _) => {
                 let then = Then::Suspend { wake_at: None };
-                self.apply(None, EventKind::CheckpointAsked { checkpoint, token: None, then })
+                self.apply(
+                    None,
+                    EventKind::CheckpointAsked {
+                        checkpoint,
+                        token: None,
+                        then,
+                    },
+                )
             }
-            (5 | 6, _) => self.apply(None, EventKind::Wake { asked: what.is_multiple_of(2), boot_id: "b".into() }),
+            (5 | 6, _) => self.apply(
+                None,
+                EventKind::Wake {
+                    asked: what.is_multiple_of(2),
+                    boot_id: "b".into(),
+                },
+            ),
             (7, Some(_)) => {
                 self.world.sandboxes.remove(&generation);
                 self.losses += 1;
-                let lost = Ended::Lost { out_of_memory: false, rebooted: false };
+                let lost = Ended::Lost {
+                    out_of_memory: false,
+                    rebooted: false,
+                };
                 // Half of the time the shim dies with it and leaves no record.
                 if what.is_multiple_of(2) {
                     self.world.exits.insert(generation, lost.clone());
@@ -301,11 +400,21 @@ impl Simulation {
             }
             (8, Some((Body::Running, _))) if what > 200 => {
                 self.world.sandboxes.remove(&generation);
-                let ended = Ended::Exited { code: Some(0), signal: None, out_of_memory: false };
+                let ended = Ended::Exited {
+                    code: Some(0),
+                    signal: None,
+                    out_of_memory: false,
+                };
                 self.world.exits.insert(generation, ended.clone());
                 self.apply(Some(generation), EventKind::Ended(ended))
             }
-            (9, _) if what > 240 => self.apply(None, EventKind::EndAsked { end: End::Stop, grace_ms: Some(0) }),
+            (9, _) if what > 240 => self.apply(
+                None,
+                EventKind::EndAsked {
+                    end: End::Stop,
+                    grace_ms: Some(0),
+                },
+            ),
             _ => Ok(()),
         }
     }
@@ -313,7 +422,9 @@ impl Simulation {
     /// While no daemon runs, a sandbox may go on, end (its shim writes it down) or vanish with its shim.
     fn happen_without_a_daemon(&mut self, what: u8) {
         let generation = self.store.job.generation;
-        let Some((body, count)) = self.world.sandboxes.get(&generation).copied() else { return };
+        let Some((body, count)) = self.world.sandboxes.get(&generation).copied() else {
+            return;
+        };
         match (what % 8, body) {
             (0, _) => {
                 self.world.sandboxes.remove(&generation);
@@ -321,7 +432,14 @@ impl Simulation {
             }
             (1, Body::Running) => {
                 self.world.sandboxes.remove(&generation);
-                self.world.exits.insert(generation, Ended::Exited { code: Some(0), signal: None, out_of_memory: false });
+                self.world.exits.insert(
+                    generation,
+                    Ended::Exited {
+                        code: Some(0),
+                        signal: None,
+                        out_of_memory: false,
+                    },
+                );
             }
             (2..=4, Body::Running) => {
                 self.world.sandboxes.insert(generation, (body, count + 1));
@@ -338,23 +456,42 @@ impl Simulation {
             State::Running => {
                 assert_eq!(alive.len(), 1, "{job:?} {alive:?}");
                 let (generation, (body, count)) = alive[0];
-                assert_eq!((*generation, *body, job.operation), (job.generation, Body::Running, None));
+                assert_eq!(
+                    (*generation, *body, job.operation),
+                    (job.generation, Body::Running, None)
+                );
                 assert!(*count >= self.floor, "progress that was committed is lost");
             }
             State::Suspended | State::Completed | State::Failed | State::Cancelled => {
-                assert!(alive.is_empty(), "{} {:?} but {alive:?} live", job.state, job.operation);
+                assert!(
+                    alive.is_empty(),
+                    "{} {:?} but {alive:?} live",
+                    job.state,
+                    job.operation
+                );
                 assert_eq!(job.operation, None);
             }
             other => panic!("a settled job is {other}"),
         }
         if let Some(id) = &job.checkpoint {
-            assert_eq!(self.world.images.get(&id.0), Some(&self.floor), "the pointer's image is there and is the newest");
+            assert_eq!(
+                self.world.images.get(&id.0),
+                Some(&self.floor),
+                "the pointer's image is there and is the newest"
+            );
         }
         if job.state == State::Failed {
             let given_up = job.restores_in_a_row >= decide::RESTORES_IN_A_ROW_MAX;
-            assert!(self.losses > 0 && (job.checkpoint.is_none() || given_up), "failed though it could be restored: {job:?}");
+            assert!(
+                self.losses > 0 && (job.checkpoint.is_none() || given_up),
+                "failed though it could be restored: {job:?}"
+            );
         }
-        assert!(self.world.starts <= 1, "the program was started from its beginning {} times", self.world.starts);
+        assert!(
+            self.world.starts <= 1,
+            "the program was started from its beginning {} times",
+            self.world.starts
+        );
     }
 }
 

@@ -26,14 +26,36 @@ impl Ask {
     /// A request of a caller; the receiver gets the committed checkpoint.
     pub(crate) fn by_a_caller(then: Then) -> (Self, oneshot::Receiver<Result<Checkpoint, Error>>) {
         let (done, receiver) = oneshot::channel();
-        (Self { token: None, generation: None, then, accepted: None, done: Some(done) }, receiver)
+        (
+            Self {
+                token: None,
+                generation: None,
+                then,
+                accepted: None,
+                done: Some(done),
+            },
+            receiver,
+        )
     }
 
     /// A request of the job itself; the receiver hears when it is committed.
-    pub(crate) fn by_the_job(generation: u32, token: &str, then: Then) -> (Self, oneshot::Receiver<Result<(), Error>>) {
+    pub(crate) fn by_the_job(
+        generation: u32,
+        token: &str,
+        then: Then,
+    ) -> (Self, oneshot::Receiver<Result<(), Error>>) {
         let (accepted, receiver) = oneshot::channel();
         let token = Some(token.to_owned());
-        (Self { token, generation: Some(generation), then, accepted: Some(accepted), done: None }, receiver)
+        (
+            Self {
+                token,
+                generation: Some(generation),
+                then,
+                accepted: Some(accepted),
+                done: None,
+            },
+            receiver,
+        )
     }
 
     /// It will not be done.
@@ -49,7 +71,10 @@ impl Ask {
 
     /// One checkpoint serves both: neither has a key of its own, and both go on afterwards.
     pub(crate) fn joins(&self, other: &Self) -> bool {
-        self.token.is_none() && other.token.is_none() && self.then == Then::Continue && other.then == Then::Continue
+        self.token.is_none()
+            && other.token.is_none()
+            && self.then == Then::Continue
+            && other.then == Then::Continue
     }
 }
 

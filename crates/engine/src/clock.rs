@@ -8,19 +8,28 @@ use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::unix::AsyncFd;
 
 /// Now.
 pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-struct Raw(TimerFd);
+/// `AsyncFd` wants the raw number too, which the timer's own type does not give.
+struct Timer(TimerFd);
 
-impl AsRawFd for Raw {
+impl AsFd for Timer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Timer {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_fd().as_raw_fd()
     }
@@ -28,7 +37,7 @@ impl AsRawFd for Raw {
 
 /// A timer on the wall clock.
 pub(crate) struct WallTimer {
-    fd: AsyncFd<Raw>,
+    fd: AsyncFd<Timer>,
 }
 
 impl WallTimer {
@@ -36,7 +45,9 @@ impl WallTimer {
     pub(crate) fn new() -> io::Result<Self> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let timer = TimerFd::new(ClockId::CLOCK_REALTIME, flags)?;
-        Ok(Self { fd: AsyncFd::new(Raw(timer))? })
+        Ok(Self {
+            fd: AsyncFd::register(Timer(timer))?,
+        })
     }
 
     /// Returns at that moment, or when the clock was set: look again then. Never without a moment.
@@ -50,7 +61,8 @@ impl WallTimer {
         let ms = u64::try_from(moment.0).unwrap_or(0);
         // A moment rounded up to the next millisecond has surely come when the timer fires.
         let at = TimeSpec::from_duration(Duration::from_millis(ms));
-        let flags = TimerSetTimeFlags::TFD_TIMER_ABSTIME | TimerSetTimeFlags::TFD_TIMER_CANCEL_ON_SET;
+        let flags =
+            TimerSetTimeFlags::TFD_TIMER_ABSTIME | TimerSetTimeFlags::TFD_TIMER_CANCEL_ON_SET;
         self.fd.get_ref().0.set(Expiration::OneShot(at), flags)?;
         loop {
             let mut ready = self.fd.readable().await?;

@@ -68,10 +68,18 @@ impl Engine {
     ///
     /// # Errors
     /// Those of the store, and of reading this boot's id.
-    pub async fn start(config: Config, store: Arc<dyn Store>, runtime_api: Arc<dyn RuntimeApi>) -> Result<Self, Error> {
+    pub async fn start(
+        config: Config,
+        store: Arc<dyn Store>,
+        runtime_api: Arc<dyn RuntimeApi>,
+    ) -> Result<Self, Error> {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .map_err(|e| Error::Failed(format!("reading this boot's id: {e}")))?;
-        let node = Node::new(config.layout.clone(), config.shim_binary.clone(), config.guest_binary.clone());
+        let node = Node::new(
+            config.layout.clone(),
+            config.shim_binary.clone(),
+            config.guest_binary.clone(),
+        );
         let engine = Self {
             inner: Arc::new(Inner {
                 config,
@@ -117,8 +125,7 @@ impl Engine {
     /// What is true of it only now.
     pub async fn handles(&self, id: &JobId) -> Option<Handles> {
         let live = self.lock_live().get(id).cloned()?;
-        let handles = live.handles.lock().expect("no panic while held").clone();
-        handles
+        live.handles.lock().expect("no panic while held").clone()
     }
 
     /// A page of jobs, newest first.
@@ -144,7 +151,10 @@ impl Engine {
     pub async fn suspend(&self, id: &JobId, for_ms: Option<u64>) -> Result<Checkpoint, Error> {
         let wake_at = for_ms.map(|ms| self.now().plus_ms(ms));
         let checkpoint = self.take(id, Then::Suspend { wake_at }).await?;
-        self.wait_until(id, |job| job.state != State::Suspended || job.operation.is_none()).await?;
+        self.wait_until(id, |job| {
+            job.state != State::Suspended || job.operation.is_none()
+        })
+        .await?;
         Ok(checkpoint)
     }
 
@@ -155,7 +165,8 @@ impl Engine {
         }
         let (ask, done) = Ask::by_a_caller(then);
         self.ask_checkpoint(id, ask)?;
-        done.await.map_err(|_| Error::Conflict("the job ended before its checkpoint was taken".into()))?
+        done.await
+            .map_err(|_| Error::Conflict("the job ended before its checkpoint was taken".into()))?
     }
 
     /// Wakes a suspended job. Returns when it runs again.
@@ -163,10 +174,16 @@ impl Engine {
     /// # Errors
     /// `Conflict` where it is not suspended; `Failed` where it cannot be restored: it stays suspended then.
     pub async fn resume(&self, id: &JobId) -> Result<Job, Error> {
-        let wake = EventKind::Wake { asked: true, boot_id: self.boot_id().to_owned() };
+        let wake = EventKind::Wake {
+            asked: true,
+            boot_id: self.boot_id().to_owned(),
+        };
         let waking = self.tell(id, wake).await?;
         let job = self
-            .wait_until(id, |job| job.generation > waking.generation || (job.operation.is_none() && job.version > waking.version))
+            .wait_until(id, |job| {
+                job.generation > waking.generation
+                    || (job.operation.is_none() && job.version > waking.version)
+            })
             .await?;
         match job.last_error {
             Some(ref error) if job.state == State::Suspended => {
@@ -192,7 +209,10 @@ impl Engine {
         if signal == 9 {
             let job = self.job(id).await?;
             if job.state.is_terminal() {
-                return Err(Error::Conflict(format!("the job has ended ({})", job.state)));
+                return Err(Error::Conflict(format!(
+                    "the job has ended ({})",
+                    job.state
+                )));
             }
             return self.end(id, End::Kill, Some(0)).await;
         }
@@ -210,7 +230,8 @@ impl Engine {
             Ok(_) | Err(Error::Conflict(_)) => {}
             Err(error) => return Err(error),
         }
-        self.wait_until(id, |job| job.state.is_terminal() && job.operation.is_none()).await
+        self.wait_until(id, |job| job.state.is_terminal() && job.operation.is_none())
+            .await
     }
 
     /// Removes a job that has ended, with its log, files and checkpoints; with `force` one in any state, which is killed first.
@@ -221,13 +242,21 @@ impl Engine {
         let job = self.job(id).await?;
         if !job.state.is_terminal() {
             if !force {
-                let text = format!("the job is {}: stop it first, or remove it with --force", job.state);
+                let text = format!(
+                    "the job is {}: stop it first, or remove it with --force",
+                    job.state
+                );
                 return Err(Error::Conflict(text));
             }
             self.end(id, End::Kill, Some(0)).await?;
         }
         let (answer, removed) = oneshot::channel();
-        self.send(id, Message::Remove { answer: Some(answer) });
+        self.send(
+            id,
+            Message::Remove {
+                answer: Some(answer),
+            },
+        );
         removed.await.unwrap_or(Ok(()))
     }
 
@@ -252,7 +281,12 @@ impl Engine {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn journal(&self, job: Option<&JobId>, after: u64, limit: usize) -> Result<Vec<Entry>, Error> {
+    pub async fn journal(
+        &self,
+        job: Option<&JobId>,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Entry>, Error> {
         Ok(self.store().journal(job, after, limit).await?)
     }
 
@@ -269,7 +303,10 @@ impl Engine {
     pub async fn exec(&self, id: &JobId, mut command: Command) -> Result<ExecSession, Error> {
         let job = self.job(id).await?;
         for (name, value) in &job.spec.env {
-            command.env.entry(name.clone()).or_insert_with(|| value.clone());
+            command
+                .env
+                .entry(name.clone())
+                .or_insert_with(|| value.clone());
         }
         command.workdir = command.workdir.or(job.spec.workdir);
         command.user = command.user.or(job.spec.user);
@@ -288,19 +325,27 @@ impl Engine {
     pub(crate) async fn link(&self, id: &JobId) -> Result<Link, Error> {
         let on_its_way = |job: &Job| {
             use dauer_core::Operation::{Restarting, Starting, Waking};
-            job.state == State::Pending || matches!(job.operation, Some(Starting | Waking | Restarting))
+            job.state == State::Pending
+                || matches!(job.operation, Some(Starting | Waking | Restarting))
         };
         let job = self.wait_until(id, |job| !on_its_way(job)).await?;
         let live = self.lock_live().get(id).cloned();
         let link = live.and_then(|live| live.link.lock().expect("no panic while held").clone());
         match link {
             Some(link) if job.state == State::Running => Ok(link),
-            Some(_) | None => Err(Error::Conflict(format!("the job is {}, not running", job.state))),
+            Some(_) | None => Err(Error::Conflict(format!(
+                "the job is {}, not running",
+                job.state
+            ))),
         }
     }
 
     /// Returns once the record satisfies `enough`.
-    pub(crate) async fn wait_until(&self, id: &JobId, enough: impl Fn(&Job) -> bool) -> Result<Job, Error> {
+    pub(crate) async fn wait_until(
+        &self,
+        id: &JobId,
+        enough: impl Fn(&Job) -> bool,
+    ) -> Result<Job, Error> {
         let mut changes = self.subscribe(id);
         loop {
             changes.mark_unchanged();
@@ -317,8 +362,15 @@ impl Engine {
     /// Gives an event of a caller or of the clock to the job's runner; returns the record committed for it.
     pub(crate) async fn tell(&self, id: &JobId, event: EventKind) -> Result<Job, Error> {
         let (answer, told) = oneshot::channel();
-        self.send(id, Message::Event { event, answer: Some(answer) });
-        told.await.map_err(|_| Error::Failed("the engine is shutting down".into()))?
+        self.send(
+            id,
+            Message::Event {
+                event,
+                answer: Some(answer),
+            },
+        );
+        told.await
+            .map_err(|_| Error::Failed("the engine is shutting down".into()))?
     }
 
     /// Puts a message into the job's mailbox, with a new runner where it has none.
@@ -337,19 +389,33 @@ impl Engine {
 
     fn spawn_runner(&self, live: &mut HashMap<JobId, Arc<Live>>, id: &JobId, first: Message) {
         let (mailbox, messages) = mpsc::unbounded_channel();
-        mailbox.send(first).unwrap_or_else(|_| unreachable!("its receiver is right here"));
-        let entry = Arc::new(Live { mailbox, link: Mutex::default(), handles: Mutex::default() });
+        mailbox
+            .send(first)
+            .unwrap_or_else(|_| unreachable!("its receiver is right here"));
+        let entry = Arc::new(Live {
+            mailbox,
+            link: Mutex::default(),
+            handles: Mutex::default(),
+        });
         live.insert(id.clone(), Arc::clone(&entry));
         tokio::spawn(Runner::run(self.clone(), id.clone(), entry, messages));
     }
 
     /// Takes a runner with an empty mailbox out of the registry. Under the registry's lock nobody can send meanwhile.
-    pub(crate) fn leave(&self, id: &JobId, entry: &Arc<Live>, messages: &mpsc::UnboundedReceiver<Message>) -> bool {
+    pub(crate) fn leave(
+        &self,
+        id: &JobId,
+        entry: &Arc<Live>,
+        messages: &mpsc::UnboundedReceiver<Message>,
+    ) -> bool {
         let mut live = self.lock_live();
         if !messages.is_empty() {
             return false;
         }
-        if live.get(id).is_some_and(|present| Arc::ptr_eq(present, entry)) {
+        if live
+            .get(id)
+            .is_some_and(|present| Arc::ptr_eq(present, entry))
+        {
             live.remove(id);
         }
         true
@@ -384,7 +450,10 @@ impl Engine {
     }
 
     pub(crate) async fn answer(&self, caller: Caller, request: ApiRequest) -> ApiResponse {
-        self.inner.runtime_api.handle(self.clone(), caller, request).await
+        self.inner
+            .runtime_api
+            .handle(self.clone(), caller, request)
+            .await
     }
 
     pub(crate) fn followers(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Followers>> {

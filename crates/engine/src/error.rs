@@ -12,7 +12,9 @@ pub enum Error {
     #[error("{0:?} matches several jobs: give more of the id")]
     Ambiguous(String),
     /// A kept job has this name.
-    #[error("the name {name:?} is in use by job {job}: choose another, or remove that job with: dauer rm {name}")]
+    #[error(
+        "the name {name:?} is in use by job {job}: choose another, or remove that job with: dauer rm {name}"
+    )]
     NameInUse {
         /// The name.
         name: String,
@@ -48,8 +50,12 @@ impl From<dauer_store::Error> for Error {
             dauer_store::Error::NotFound(what) => Self::NotFound(what),
             dauer_store::Error::Ambiguous(what) => Self::Ambiguous(what),
             dauer_store::Error::NameInUse { name, job } => Self::NameInUse { name, job: job.0 },
-            dauer_store::Error::NoSpace(what) => Self::NoSpace(format!("no space left for the store: {what}")),
-            other @ (dauer_store::Error::Conflict { .. } | dauer_store::Error::Backend(_)) => Self::Store(other),
+            dauer_store::Error::NoSpace(what) => {
+                Self::NoSpace(format!("no space left for the store: {what}"))
+            }
+            other @ (dauer_store::Error::Conflict { .. } | dauer_store::Error::Backend(_)) => {
+                Self::Store(other)
+            }
         }
     }
 }
@@ -64,7 +70,9 @@ impl From<dauer_sandbox::Error> for Error {
             Sandbox::NoSpace { .. } => Self::NoSpace(text),
             Sandbox::BadImage(_) => Self::BadImage(text),
             Sandbox::Gone | Sandbox::Refused(_) => Self::Conflict(text),
-            Sandbox::StartFailed { .. } | Sandbox::Tool { .. } | Sandbox::Io { .. } => Self::Failed(text),
+            Sandbox::StartFailed { .. } | Sandbox::Tool { .. } | Sandbox::Io { .. } => {
+                Self::Failed(text)
+            }
         }
     }
 }

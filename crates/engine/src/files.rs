@@ -22,7 +22,9 @@ impl Engine {
     pub async fn diff(&self, id: &JobId) -> Result<Vec<Changed>, Error> {
         let job = self.job(id).await?;
         match (&job.sandbox, &job.checkpoint, job.state) {
-            (_, Some(checkpoint), State::Suspended) => Ok(self.node().snapshot_changes(checkpoint).await?),
+            (_, Some(checkpoint), State::Suspended) => {
+                Ok(self.node().snapshot_changes(checkpoint).await?)
+            }
             (Some(sandbox), _, _) => Ok(self.node().changes(sandbox, job.generation).await?),
             (None, _, _) => Err(Error::Conflict("the job never had a sandbox".into())),
         }
@@ -38,9 +40,15 @@ impl Engine {
         let mut message = Vec::new();
         let first = loop {
             match session.recv().await {
-                Some(frame) if frame.kind == exec_kind::OUTPUT && frame.id == 2 => message.extend(frame.payload),
+                Some(frame) if frame.kind == exec_kind::OUTPUT && frame.id == 2 => {
+                    message.extend(frame.payload)
+                }
                 Some(frame) => break frame,
-                None => return Err(Error::Conflict("the job ended while it was being read".into())),
+                None => {
+                    return Err(Error::Conflict(
+                        "the job ended while it was being read".into(),
+                    ));
+                }
             }
         };
         if first.kind != exec_kind::OUTPUT && !exited_well(&first) {
@@ -59,8 +67,15 @@ impl Engine {
                     }
                     Some(frame) if frame.kind == exec_kind::OUTPUT => {}
                     Some(frame) if exited_well(&frame) => return None,
-                    Some(frame) => return Some((Err(io::Error::other(one_line(&[], &frame))), None)),
-                    None => return Some((Err(io::Error::other("the job ended while it was being read")), None)),
+                    Some(frame) => {
+                        return Some((Err(io::Error::other(one_line(&[], &frame))), None));
+                    }
+                    None => {
+                        return Some((
+                            Err(io::Error::other("the job ended while it was being read")),
+                            None,
+                        ));
+                    }
                 }
             }
         });
@@ -78,7 +93,11 @@ impl Engine {
             while let Some(bytes) = tar.next().await {
                 let bytes = bytes.map_err(|e| Error::Failed(format!("reading the upload: {e}")))?;
                 for piece in bytes.chunks(WINDOW_BYTES / 4) {
-                    if input.send(Frame::new(exec_kind::INPUT, 0, piece.to_vec())).await.is_err() {
+                    if input
+                        .send(Frame::new(exec_kind::INPUT, 0, piece.to_vec()))
+                        .await
+                        .is_err()
+                    {
                         // It ended early; its exit says why.
                         return Ok::<_, Error>((input, false));
                     }
@@ -97,11 +116,18 @@ impl Engine {
                     return Err(Error::Invalid(one_line(&message, &frame)));
                 }
             }
-            Err(Error::Conflict("the job ended while it was being written to".into()))
+            Err(Error::Conflict(
+                "the job ended while it was being written to".into(),
+            ))
         };
         let feed = async {
             let (mut input, whole) = feed.await?;
-            if whole && input.send(Frame::new(exec_kind::INPUT, 0, Vec::new())).await.is_err() {
+            if whole
+                && input
+                    .send(Frame::new(exec_kind::INPUT, 0, Vec::new()))
+                    .await
+                    .is_err()
+            {
                 tracing::debug!("the unpacking ended before the end of its input");
             }
             Ok::<_, Error>(input)
@@ -111,16 +137,30 @@ impl Engine {
     }
 
     /// Runs the agent's own binary inside, as root.
-    async fn agent_command(&self, id: &JobId, words: &[&str], stdin: bool) -> Result<dauer_sandbox::ExecSession, Error> {
-        let argv = std::iter::once(GUEST_BINARY).chain(words.iter().copied()).map(str::to_owned).collect();
-        let command = Command { argv, stdin, ..Command::default() };
+    async fn agent_command(
+        &self,
+        id: &JobId,
+        words: &[&str],
+        stdin: bool,
+    ) -> Result<dauer_sandbox::ExecSession, Error> {
+        let argv = std::iter::once(GUEST_BINARY)
+            .chain(words.iter().copied())
+            .map(str::to_owned)
+            .collect();
+        let command = Command {
+            argv,
+            stdin,
+            ..Command::default()
+        };
         Ok(self.link(id).await?.exec(command).await?)
     }
 }
 
 fn exited_well(frame: &Frame) -> bool {
     frame.kind == exec_kind::EXITED
-        && frame.parse::<dauer_wire::guest::ExitStatus>().is_ok_and(|status| status.code == Some(0))
+        && frame
+            .parse::<dauer_wire::guest::ExitStatus>()
+            .is_ok_and(|status| status.code == Some(0))
 }
 
 fn one_line(stderr: &[u8], end: &Frame) -> String {

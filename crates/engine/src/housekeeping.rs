@@ -16,7 +16,10 @@ pub(crate) async fn at_start(engine: Engine) {
     match clean_sandboxes(&engine).await {
         Ok(orphans) if orphans.is_empty() => {}
         Ok(orphans) => {
-            tracing::warn!(sandboxes = orphans.len(), "sandboxes without a record are destroyed in a minute");
+            tracing::warn!(
+                sandboxes = orphans.len(),
+                "sandboxes without a record are destroyed in a minute"
+            );
             tokio::time::sleep(ORPHAN_GRACE).await;
             for orphan in orphans {
                 if let Err(error) = remove_orphan(&engine, &orphan).await {
@@ -74,7 +77,11 @@ async fn remove_orphan(engine: &Engine, sandbox: &SandboxId) -> Result<(), Error
         return Ok(());
     }
     for generation in engine.node().incarnations(sandbox).await? {
-        let driver = engine.node().spec(sandbox, generation).await?.map(|spec| spec.driver);
+        let driver = engine
+            .node()
+            .spec(sandbox, generation)
+            .await?
+            .map(|spec| spec.driver);
         if let Some(driver) = driver {
             engine.node().destroy(sandbox, generation, &driver).await?;
         }

@@ -19,9 +19,15 @@ impl Engine {
     pub async fn stdin(&self, id: &JobId) -> Result<StdinSink, Error> {
         let job = self.job(id).await?;
         if !job.spec.stdin {
-            return Err(Error::Conflict("the job was created without standard input".into()));
+            return Err(Error::Conflict(
+                "the job was created without standard input".into(),
+            ));
         }
-        Ok(StdinSink { engine: self.clone(), job: id.clone(), sink: None })
+        Ok(StdinSink {
+            engine: self.clone(),
+            job: id.clone(),
+            sink: None,
+        })
     }
 }
 
@@ -68,10 +74,15 @@ impl StdinSink {
 
     async fn open(&self) -> Result<dauer_sandbox::StdinSink, Error> {
         loop {
-            let runs = |job: &dauer_core::Job| job.state.is_terminal() || (job.state == State::Running && job.operation.is_none());
+            let runs = |job: &dauer_core::Job| {
+                job.state.is_terminal() || (job.state == State::Running && job.operation.is_none())
+            };
             let job = self.engine.wait_until(&self.job, runs).await?;
             if job.state.is_terminal() {
-                return Err(Error::Conflict(format!("the job has ended ({})", job.state)));
+                return Err(Error::Conflict(format!(
+                    "the job has ended ({})",
+                    job.state
+                )));
             }
             match self.engine.link(&self.job).await {
                 Ok(link) => match link.stdin().await {
@@ -87,6 +98,9 @@ impl StdinSink {
 
     /// The connection broke but the record does not say so yet.
     async fn let_it_settle(&self, seen: &dauer_core::Job) -> Result<(), Error> {
-        self.engine.wait_until(&self.job, |job| job.version != seen.version).await.map(|_| ())
+        self.engine
+            .wait_until(&self.job, |job| job.version != seen.version)
+            .await
+            .map(|_| ())
     }
 }

@@ -20,9 +20,9 @@ mod runtime;
 mod submit;
 mod watchers;
 
-pub use input::StdinSink;
 pub use engine::{Config, Engine};
 pub use error::Error;
 pub use files::ByteStream;
+pub use input::StdinSink;
 pub use logs::{LogChunk, LogTail};
 pub use runtime::{Caller, RuntimeApi};

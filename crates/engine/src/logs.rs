@@ -34,8 +34,18 @@ impl Engine {
     pub async fn log_tail(&self, id: &JobId, from: u64) -> Result<LogTail, Error> {
         let changes = self.subscribe(id);
         let job = self.job(id).await?;
-        let follower = job.spec.remove_on_exit.then(|| Follower::new(self.clone(), id.clone()));
-        Ok(LogTail { engine: self.clone(), job: id.clone(), from, tail: None, changes, _follower: follower })
+        let follower = job
+            .spec
+            .remove_on_exit
+            .then(|| Follower::new(self.clone(), id.clone()));
+        Ok(LogTail {
+            engine: self.clone(),
+            job: id.clone(),
+            from,
+            tail: None,
+            changes,
+            _follower: follower,
+        })
     }
 
     /// The offset of the first output at or after a moment.
@@ -44,7 +54,9 @@ impl Engine {
     /// `NotFound`.
     pub async fn log_offset_at(&self, id: &JobId, at: Timestamp) -> Result<u64, Error> {
         match self.job(id).await?.sandbox {
-            Some(sandbox) => Ok(log::offset_at(&self.node().layout().sandbox(&sandbox).log(), at).await?),
+            Some(sandbox) => {
+                Ok(log::offset_at(&self.node().layout().sandbox(&sandbox).log(), at).await?)
+            }
             None => Ok(0),
         }
     }

@@ -15,8 +15,21 @@ impl Runner {
     pub(crate) async fn perform(&mut self, effect: Effect) -> Option<(Option<u32>, EventKind)> {
         match effect {
             Effect::Start => self.launch(Origin::Fresh).await,
-            Effect::Restore { checkpoint, after_loss } => self.launch(Origin::Checkpoint { checkpoint, after_loss }).await,
-            Effect::TakeCheckpoint { checkpoint, token, freeze } => self.take_checkpoint(checkpoint, token, freeze),
+            Effect::Restore {
+                checkpoint,
+                after_loss,
+            } => {
+                self.launch(Origin::Checkpoint {
+                    checkpoint,
+                    after_loss,
+                })
+                .await
+            }
+            Effect::TakeCheckpoint {
+                checkpoint,
+                token,
+                freeze,
+            } => self.take_checkpoint(checkpoint, token, freeze),
             Effect::Terminate => {
                 self.terminate().await;
                 None
@@ -53,18 +66,36 @@ impl Runner {
     }
 
     /// The shim takes it by itself; its answer comes as a message, so that the job can be ended meanwhile.
-    fn take_checkpoint(&self, checkpoint: CheckpointId, token: Option<String>, freeze: bool) -> Option<(Option<u32>, EventKind)> {
+    fn take_checkpoint(
+        &self,
+        checkpoint: CheckpointId,
+        token: Option<String>,
+        freeze: bool,
+    ) -> Option<(Option<u32>, EventKind)> {
         let Some(link) = self.link.clone() else {
             let message = "the sandbox cannot be reached".to_owned();
-            return Some((Some(self.job.generation), EventKind::CheckpointFailed { checkpoint, message }));
+            return Some((
+                Some(self.job.generation),
+                EventKind::CheckpointFailed {
+                    checkpoint,
+                    message,
+                },
+            ));
         };
         let generation = self.job.generation;
         let mailbox = Engine::mailbox(&self.entry);
         tokio::spawn(async move {
-            let result = link.checkpoint(&checkpoint, freeze, token).await.map_err(Error::from);
+            let result = link
+                .checkpoint(&checkpoint, freeze, token)
+                .await
+                .map_err(Error::from);
             if let Some(mailbox) = mailbox.upgrade() {
                 // A runner that has stopped has a successor, which reconciles.
-                let _gone = mailbox.send(Message::CheckpointTaken { generation, checkpoint, result });
+                let _gone = mailbox.send(Message::CheckpointTaken {
+                    generation,
+                    checkpoint,
+                    result,
+                });
             }
         });
         None
@@ -81,7 +112,10 @@ impl Runner {
     async fn destroy(&mut self, generation: u32) -> Option<(Option<u32>, EventKind)> {
         let sandbox = self.job.sandbox.clone()?;
         let node = self.engine.node().clone();
-        if let Err(error) = node.destroy(&sandbox, generation, &self.job.spec.driver).await {
+        if let Err(error) = node
+            .destroy(&sandbox, generation, &self.job.spec.driver)
+            .await
+        {
             tracing::warn!(job = %self.job.id, generation, %error, "destroying its sandbox; trying again");
             self.look_again_at = Some(Instant::now() + self.look_again_after);
             return None;
@@ -101,7 +135,10 @@ impl Runner {
                 // How it really ended, where that was recorded before KILL came.
                 let ended = match node.observe(&sandbox, generation).await {
                     Ok(Observed::Ended(exit)) => crate::recover::ended(&exit),
-                    Ok(Observed::Alive | Observed::Gone) | Err(_) => Ended::Lost { out_of_memory: false, rebooted: false },
+                    Ok(Observed::Alive | Observed::Gone) | Err(_) => Ended::Lost {
+                        out_of_memory: false,
+                        rebooted: false,
+                    },
                 };
                 Some((Some(generation), EventKind::Ended(ended)))
             }
@@ -120,8 +157,15 @@ impl Runner {
     }
 
     async fn discard_files_of(&self, generation: u32) {
-        let Some(sandbox) = &self.job.sandbox else { return };
-        if let Err(error) = self.engine.node().discard_incarnation(sandbox, generation).await {
+        let Some(sandbox) = &self.job.sandbox else {
+            return;
+        };
+        if let Err(error) = self
+            .engine
+            .node()
+            .discard_incarnation(sandbox, generation)
+            .await
+        {
             // They go with the job at the latest.
             tracing::warn!(job = %self.job.id, generation, %error, "files of an earlier incarnation stay");
         }
@@ -162,7 +206,11 @@ impl Runner {
 }
 
 impl Engine {
-    async fn drop_checkpoints_but(&self, job: &JobId, keep: Option<&CheckpointId>) -> Result<(), Error> {
+    async fn drop_checkpoints_but(
+        &self,
+        job: &JobId,
+        keep: Option<&CheckpointId>,
+    ) -> Result<(), Error> {
         for checkpoint in self.store().checkpoints(job).await? {
             if Some(&checkpoint.id) == keep {
                 continue;

@@ -48,7 +48,10 @@ async fn wake_due(engine: &Engine) -> Result<Option<Timestamp>, dauer_store::Err
         let full = due.len() == BATCH;
         for job in &due {
             // Waits for the commit, so that the next question does not find the same job due again.
-            let wake = EventKind::Wake { asked: false, boot_id: engine.boot_id().to_owned() };
+            let wake = EventKind::Wake {
+                asked: false,
+                boot_id: engine.boot_id().to_owned(),
+            };
             if let Err(error) = engine.tell(job, wake).await {
                 tracing::debug!(%job, %error, "due job not woken");
                 if matches!(error, crate::Error::Store(_)) {

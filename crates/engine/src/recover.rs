@@ -27,7 +27,12 @@ pub(crate) async fn at_start(engine: &Engine) -> Result<(), Error> {
     futures_util::stream::iter(unsettled)
         .for_each_concurrent(PARALLEL, |job| async move {
             let (answer, reconciled) = oneshot::channel();
-            engine.send(&job.id, Message::Reconcile { answer: Some(answer) });
+            engine.send(
+                &job.id,
+                Message::Reconcile {
+                    answer: Some(answer),
+                },
+            );
             match reconciled.await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => tracing::error!(job = %job.id, %error, "not recovered"),
@@ -41,16 +46,34 @@ pub(crate) async fn at_start(engine: &Engine) -> Result<(), Error> {
 /// What a record of an exit means for the job.
 pub(crate) fn ended(exit: &ExitRecord) -> Ended {
     match exit {
-        ExitRecord::Exited { status, out_of_memory, .. } => {
-            Ended::Exited { code: status.code, signal: status.signal, out_of_memory: *out_of_memory }
-        }
-        ExitRecord::StartFailed { failure, .. } => Ended::StartFailed { code: failure.code, message: failure.message.clone() },
-        ExitRecord::RestoreFailed { message, bad_image, .. } => {
-            Ended::RestoreFailed { message: message.clone(), bad_image: *bad_image }
-        }
-        ExitRecord::Lost { out_of_memory, .. } => Ended::Lost { out_of_memory: *out_of_memory, rebooted: false },
+        ExitRecord::Exited {
+            status,
+            out_of_memory,
+            ..
+        } => Ended::Exited {
+            code: status.code,
+            signal: status.signal,
+            out_of_memory: *out_of_memory,
+        },
+        ExitRecord::StartFailed { failure, .. } => Ended::StartFailed {
+            code: failure.code,
+            message: failure.message.clone(),
+        },
+        ExitRecord::RestoreFailed {
+            message, bad_image, ..
+        } => Ended::RestoreFailed {
+            message: message.clone(),
+            bad_image: *bad_image,
+        },
+        ExitRecord::Lost { out_of_memory, .. } => Ended::Lost {
+            out_of_memory: *out_of_memory,
+            rebooted: false,
+        },
         // Its checkpoint is looked for before this is applied; without it the incarnation is simply gone.
-        ExitRecord::Suspended { .. } => Ended::Lost { out_of_memory: false, rebooted: false },
+        ExitRecord::Suspended { .. } => Ended::Lost {
+            out_of_memory: false,
+            rebooted: false,
+        },
     }
 }
 
@@ -87,7 +110,8 @@ impl Runner {
                 Step::Apply(ended) => self.apply(generation, EventKind::Ended(ended)).await,
                 Step::CommitPublished => {
                     if let Some(checkpoint) = published.clone() {
-                        self.apply(generation, EventKind::CheckpointPublished(checkpoint)).await;
+                        self.apply(generation, EventKind::CheckpointPublished(checkpoint))
+                            .await;
                     }
                 }
                 Step::DiscardPartial => {
@@ -95,7 +119,12 @@ impl Runner {
                         self.engine.node().remove_snapshot(&id).await?;
                     }
                 }
-                Step::DestroyLeftover => self.act(Effect::Destroy { generation: self.job.generation }).await,
+                Step::DestroyLeftover => {
+                    self.act(Effect::Destroy {
+                        generation: self.job.generation,
+                    })
+                    .await
+                }
             }
         }
         Ok(())
@@ -109,28 +138,49 @@ impl Runner {
     }
 
     async fn observe(&self) -> Result<recovery::Observed, Error> {
-        let never = recovery::Observed::Gone { rebooted: false, never_launched: true };
+        let never = recovery::Observed::Gone {
+            rebooted: false,
+            never_launched: true,
+        };
         let Some(sandbox) = self.job.sandbox.clone().filter(|_| self.job.generation > 0) else {
             return Ok(never);
         };
         let generation = self.job.generation;
-        let rebooted = self.job.boot_id.as_deref().is_some_and(|boot| boot != self.engine.boot_id());
+        let rebooted = self
+            .job
+            .boot_id
+            .as_deref()
+            .is_some_and(|boot| boot != self.engine.boot_id());
         let mut observed = self.look(&sandbox, generation, rebooted).await?;
-        if matches!(observed, recovery::Observed::Gone { rebooted: false, never_launched: false }) {
+        if matches!(
+            observed,
+            recovery::Observed::Gone {
+                rebooted: false,
+                never_launched: false
+            }
+        ) {
             tokio::time::sleep(SECOND_LOOK).await;
             observed = self.look(&sandbox, generation, rebooted).await?;
         }
         Ok(observed)
     }
 
-    async fn look(&self, sandbox: &SandboxId, generation: u32, rebooted: bool) -> Result<recovery::Observed, Error> {
+    async fn look(
+        &self,
+        sandbox: &SandboxId,
+        generation: u32,
+        rebooted: bool,
+    ) -> Result<recovery::Observed, Error> {
         let node = self.engine.node();
         Ok(match node.observe(sandbox, generation).await? {
             Observed::Alive => recovery::Observed::Alive,
             Observed::Ended(exit) => recovery::Observed::Recorded(ended(&exit)),
             Observed::Gone => {
                 let never_launched = node.spec(sandbox, generation).await?.is_none();
-                recovery::Observed::Gone { rebooted, never_launched }
+                recovery::Observed::Gone {
+                    rebooted,
+                    never_launched,
+                }
             }
         })
     }
@@ -139,13 +189,22 @@ impl Runner {
         if self.link.is_some() {
             return Ok(());
         }
-        let Some(sandbox) = self.job.sandbox.clone() else { return Ok(()) };
-        match self.engine.node().connect(&sandbox, self.job.generation).await? {
+        let Some(sandbox) = self.job.sandbox.clone() else {
+            return Ok(());
+        };
+        match self
+            .engine
+            .node()
+            .connect(&sandbox, self.job.generation)
+            .await?
+        {
             Some((link, events)) => {
                 self.connect(link, events);
                 Ok(())
             }
-            None => Err(Error::Failed("its shim went away while it was being adopted".into())),
+            None => Err(Error::Failed(
+                "its shim went away while it was being adopted".into(),
+            )),
         }
     }
 
@@ -159,12 +218,21 @@ impl Runner {
 /// The effects that the record's operation stands for: what the commit that set it ordered.
 fn pending_effects(job: &Job, now: dauer_core::Timestamp) -> Vec<Effect> {
     let restore = |after_loss| match &job.checkpoint {
-        Some(checkpoint) => vec![Effect::Restore { checkpoint: checkpoint.clone(), after_loss }],
+        Some(checkpoint) => vec![Effect::Restore {
+            checkpoint: checkpoint.clone(),
+            after_loss,
+        }],
         None => Vec::new(),
     };
     let take = |freeze| match &job.intent {
-        Some(Intent::Checkpoint { checkpoint, token, .. }) => {
-            vec![Effect::TakeCheckpoint { checkpoint: checkpoint.clone(), token: token.clone(), freeze }]
+        Some(Intent::Checkpoint {
+            checkpoint, token, ..
+        }) => {
+            vec![Effect::TakeCheckpoint {
+                checkpoint: checkpoint.clone(),
+                token: token.clone(),
+                freeze,
+            }]
         }
         Some(Intent::Wake { .. } | Intent::End { .. }) | None => Vec::new(),
     };
@@ -173,17 +241,23 @@ fn pending_effects(job: &Job, now: dauer_core::Timestamp) -> Vec<Effect> {
         Some(Operation::Waking) => restore(false),
         Some(Operation::Restarting) => {
             let earlier = job.generation.saturating_sub(1);
-            let mut effects = vec![Effect::Destroy { generation: earlier }];
+            let mut effects = vec![Effect::Destroy {
+                generation: earlier,
+            }];
             effects.extend(restore(true));
             effects
         }
         Some(Operation::Checkpointing) => take(false),
         Some(Operation::Suspending) => take(true),
         Some(Operation::Terminating) => match &job.intent {
-            Some(Intent::End { kill_at, .. }) if *kill_at <= now => vec![Effect::Destroy { generation: job.generation }],
+            Some(Intent::End { kill_at, .. }) if *kill_at <= now => vec![Effect::Destroy {
+                generation: job.generation,
+            }],
             _ => vec![Effect::Terminate],
         },
-        Some(Operation::Exiting) => vec![Effect::Destroy { generation: job.generation }],
+        Some(Operation::Exiting) => vec![Effect::Destroy {
+            generation: job.generation,
+        }],
         None => Vec::new(),
     }
 }

@@ -11,7 +11,8 @@ use crate::ask::{Answer, Ask};
 use crate::engine::Live;
 use crate::{Caller, Engine, Error};
 use dauer_core::{
-    Checkpoint, CheckpointId, Ended, Event, EventKind, Intent, Job, JobId, Move, Operation, State, Verdict, Why, decide,
+    Checkpoint, CheckpointId, Ended, Event, EventKind, Intent, Job, JobId, Move, Operation, State,
+    Verdict, Why, decide,
 };
 use dauer_sandbox::protocol::Phase;
 use dauer_sandbox::{Link, LinkEvent, LinkEvents};
@@ -26,11 +27,18 @@ use tokio::time::Instant;
 /// What a runner hears.
 pub(crate) enum Message {
     /// A caller or the clock speaks.
-    Event { event: EventKind, answer: Option<Answer<Job>> },
+    Event {
+        event: EventKind,
+        answer: Option<Answer<Job>>,
+    },
     /// Somebody wants a checkpoint.
     Ask(Ask),
     /// The shim finished a checkpoint, or did not.
-    CheckpointTaken { generation: u32, checkpoint: CheckpointId, result: Result<Checkpoint, Error> },
+    CheckpointTaken {
+        generation: u32,
+        checkpoint: CheckpointId,
+        result: Result<Checkpoint, Error>,
+    },
     /// Look at what is really there.
     Reconcile { answer: Option<Answer<Job>> },
     /// The record and all data are to go.
@@ -38,11 +46,10 @@ pub(crate) enum Message {
 }
 
 /// The checkpoint in flight and who waits for it.
-pub(crate) struct InFlight {
-    pub(crate) checkpoint: CheckpointId,
-    pub(crate) done: Vec<Answer<Checkpoint>>,
+struct InFlight {
+    done: Vec<Answer<Checkpoint>>,
     /// Why it failed, in more detail than the journal's line.
-    pub(crate) error: Option<Error>,
+    error: Option<Error>,
 }
 
 /// The actor.
@@ -70,7 +77,12 @@ pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 impl Runner {
     /// Runs until the job is settled and nobody wants anything of it.
-    pub(crate) async fn run(engine: Engine, id: JobId, entry: Arc<Live>, mut messages: mpsc::UnboundedReceiver<Message>) {
+    pub(crate) async fn run(
+        engine: Engine,
+        id: JobId,
+        entry: Arc<Live>,
+        mut messages: mpsc::UnboundedReceiver<Message>,
+    ) {
         let job = match engine.job(&id).await {
             Ok(job) => job,
             Err(error) => {
@@ -97,7 +109,12 @@ impl Runner {
                 return;
             }
             if runner.gone {
-                runner.engine.leave_with(&id, &runner.entry, &mut messages, &Error::NotFound(id.0.clone()));
+                runner.engine.leave_with(
+                    &id,
+                    &runner.entry,
+                    &mut messages,
+                    &Error::NotFound(id.0.clone()),
+                );
                 return;
             }
             runner.watch_the_rise();
@@ -115,15 +132,23 @@ impl Runner {
     }
 
     fn is_settled(&self) -> bool {
-        let quiet = self.job.state.is_terminal() || matches!(self.job.state, State::Suspended | State::PendingRetry);
-        quiet && self.job.operation.is_none() && self.asks.is_empty() && self.look_again_at.is_none()
+        let quiet = self.job.state.is_terminal()
+            || matches!(self.job.state, State::Suspended | State::PendingRetry);
+        quiet
+            && self.job.operation.is_none()
+            && self.asks.is_empty()
+            && self.look_again_at.is_none()
     }
 
     async fn hear(&mut self, message: Message) {
         match message {
             Message::Event { event, answer } => self.apply_answering(None, event, answer).await,
             Message::Ask(ask) => self.asks.push_back(ask),
-            Message::CheckpointTaken { generation, checkpoint, result } => self.checkpoint_taken(generation, checkpoint, result).await,
+            Message::CheckpointTaken {
+                generation,
+                checkpoint,
+                result,
+            } => self.checkpoint_taken(generation, checkpoint, result).await,
             Message::Reconcile { answer } => {
                 self.reconcile().await;
                 if let Some(answer) = answer {
@@ -148,9 +173,18 @@ impl Runner {
                 self.disconnect();
                 self.reconcile().await;
             }
-            LinkEvent::State { phase, shim_pid, sandbox_pid, job_pid } => {
+            LinkEvent::State {
+                phase,
+                shim_pid,
+                sandbox_pid,
+                job_pid,
+            } => {
                 self.set_handles(Handles {
-                    sandbox: self.job.sandbox.as_ref().map_or_else(String::new, |id| id.0.clone()),
+                    sandbox: self
+                        .job
+                        .sandbox
+                        .as_ref()
+                        .map_or_else(String::new, |id| id.0.clone()),
                     sandbox_pid,
                     shim_pid: Some(shim_pid),
                     job_pid,
@@ -158,7 +192,10 @@ impl Runner {
                 match phase {
                     Phase::Starting => {}
                     Phase::Running => self.apply(generation, EventKind::Started).await,
-                    Phase::Frozen { checkpoint } => self.apply(generation, EventKind::CheckpointPublished(*checkpoint)).await,
+                    Phase::Frozen { checkpoint } => {
+                        self.apply(generation, EventKind::CheckpointPublished(*checkpoint))
+                            .await
+                    }
                     Phase::Ended { exit } => {
                         let ended = crate::recover::ended(&exit);
                         self.apply(generation, EventKind::Ended(ended)).await;
@@ -169,8 +206,13 @@ impl Runner {
     }
 
     fn serve_request(&self, id: u64, request: dauer_wire::guest::ApiRequest) {
-        let Some(link) = self.link.clone() else { return };
-        let caller = Caller { job: self.job.id.clone(), generation: self.job.generation };
+        let Some(link) = self.link.clone() else {
+            return;
+        };
+        let caller = Caller {
+            job: self.job.id.clone(),
+            generation: self.job.generation,
+        };
         let engine = self.engine.clone();
         tokio::spawn(async move {
             let response = engine.answer(caller, request).await;
@@ -181,21 +223,34 @@ impl Runner {
     /// The next moment at which something is due without anybody saying so.
     fn next_alarm(&self) -> Option<Instant> {
         let kill_at = match &self.job.intent {
-            Some(Intent::End { kill_at, .. }) if self.job.operation == Some(Operation::Terminating) => Some(*kill_at),
-            Some(Intent::End { .. } | Intent::Checkpoint { .. } | Intent::Wake { .. }) | None => None,
+            Some(Intent::End { kill_at, .. })
+                if self.job.operation == Some(Operation::Terminating) =>
+            {
+                Some(*kill_at)
+            }
+            Some(Intent::End { .. } | Intent::Checkpoint { .. } | Intent::Wake { .. }) | None => {
+                None
+            }
         };
         let due = match (kill_at, self.job.deadline_at.filter(|_| kill_at.is_none())) {
             (Some(kill_at), _) => Some(kill_at),
             (None, deadline) => deadline,
         };
-        let due = due.map(|due| Instant::now() + Duration::from_millis(due.since(self.engine.now())));
+        let due =
+            due.map(|due| Instant::now() + Duration::from_millis(due.since(self.engine.now())));
         let given_up = self.rising_since.map(|(_, since)| since + RISE_MAX);
-        [due, self.look_again_at, given_up].into_iter().flatten().min()
+        [due, self.look_again_at, given_up]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Every state on the way has an end: notes since when a sandbox is on its way up.
     fn watch_the_rise(&mut self) {
-        let rising = matches!(self.job.operation, Some(Operation::Starting | Operation::Waking | Operation::Restarting));
+        let rising = matches!(
+            self.job.operation,
+            Some(Operation::Starting | Operation::Waking | Operation::Restarting)
+        );
         match self.rising_since {
             _ if !rising => self.rising_since = None,
             Some((generation, _)) if generation == self.job.generation => {}
@@ -207,9 +262,13 @@ impl Runner {
         let message = format!("its sandbox was not up after {} s", RISE_MAX.as_secs());
         let ended = match self.job.operation {
             Some(Operation::Starting) => Ended::StartFailed { code: 125, message },
-            _ => Ended::RestoreFailed { message, bad_image: false },
+            _ => Ended::RestoreFailed {
+                message,
+                bad_image: false,
+            },
         };
-        self.apply(Some(self.job.generation), EventKind::Ended(ended)).await;
+        self.apply(Some(self.job.generation), EventKind::Ended(ended))
+            .await;
     }
 
     async fn ring(&mut self) {
@@ -219,14 +278,19 @@ impl Runner {
             self.reconcile().await;
             return;
         }
-        if self.rising_since.is_some_and(|(_, since)| since + RISE_MAX <= Instant::now()) {
+        if self
+            .rising_since
+            .is_some_and(|(_, since)| since + RISE_MAX <= Instant::now())
+        {
             self.rising_since = None;
             self.give_up_the_rise().await;
             return;
         }
         let now = self.engine.now();
         match self.job.intent {
-            Some(Intent::End { kill_at, .. }) if kill_at <= now => self.apply(None, EventKind::GraceOver).await,
+            Some(Intent::End { kill_at, .. }) if kill_at <= now => {
+                self.apply(None, EventKind::GraceOver).await
+            }
             _ => self.apply(None, EventKind::DeadlineReached).await,
         }
     }
@@ -236,18 +300,27 @@ impl Runner {
         while !self.asks.is_empty() {
             match (self.job.state, self.job.operation) {
                 (State::Running, None) => {}
-                (State::Running, Some(Operation::Terminating | Operation::Exiting)) => return self.refuse_asks("the job is ending"),
-                (State::Pending | State::Running, _) | (State::Suspended, Some(Operation::Waking)) => return,
+                (State::Running, Some(Operation::Terminating | Operation::Exiting)) => {
+                    return self.refuse_asks("the job is ending");
+                }
+                (State::Pending | State::Running, _)
+                | (State::Suspended, Some(Operation::Waking)) => return,
                 (state, _) => return self.refuse_asks(&format!("the job is {state}, not running")),
             }
-            let Some(mut ask) = self.asks.pop_front() else { return };
-            if ask.generation.is_some_and(|generation| generation != self.job.generation) {
+            let Some(mut ask) = self.asks.pop_front() else {
+                return;
+            };
+            if ask
+                .generation
+                .is_some_and(|generation| generation != self.job.generation)
+            {
                 // Asked by an incarnation that is gone; the code asks again.
                 ask.refuse(&Error::Conflict("asked by an earlier incarnation".into()));
                 continue;
             }
             let mut done: Vec<_> = ask.done.take().into_iter().collect();
-            let (joining, waiting): (Vec<_>, Vec<_>) = self.asks.drain(..).partition(|other| ask.joins(other));
+            let (joining, waiting): (Vec<_>, Vec<_>) =
+                self.asks.drain(..).partition(|other| ask.joins(other));
             done.extend(joining.into_iter().filter_map(|other| other.done));
             self.asks = waiting.into();
             self.begin_checkpoint(ask, done).await;
@@ -256,11 +329,17 @@ impl Runner {
 
     async fn begin_checkpoint(&mut self, ask: Ask, done: Vec<Answer<Checkpoint>>) {
         let checkpoint = CheckpointId(crate::submit::random_id());
-        self.in_flight = Some(InFlight { checkpoint: checkpoint.clone(), done, error: None });
-        let event = EventKind::CheckpointAsked { checkpoint, token: ask.token, then: ask.then };
+        self.in_flight = Some(InFlight { done, error: None });
+        let event = EventKind::CheckpointAsked {
+            checkpoint,
+            token: ask.token,
+            then: ask.then,
+        };
         let (answer, accepted) = tokio::sync::oneshot::channel();
         self.apply_answering(None, event, Some(answer)).await;
-        let result = accepted.await.unwrap_or_else(|_| Err(Error::Failed("the engine is shutting down".into())));
+        let result = accepted
+            .await
+            .unwrap_or_else(|_| Err(Error::Failed("the engine is shutting down".into())));
         if let Err(error) = &result {
             self.settle_in_flight(Err(error.clone()));
         }
@@ -275,7 +354,12 @@ impl Runner {
         }
     }
 
-    async fn checkpoint_taken(&mut self, generation: u32, checkpoint: CheckpointId, result: Result<Checkpoint, Error>) {
+    async fn checkpoint_taken(
+        &mut self,
+        generation: u32,
+        checkpoint: CheckpointId,
+        result: Result<Checkpoint, Error>,
+    ) {
         let event = match result {
             Ok(checkpoint) => EventKind::CheckpointPublished(checkpoint),
             Err(error) => {
@@ -287,14 +371,19 @@ impl Runner {
                 if let Some(in_flight) = &mut self.in_flight {
                     in_flight.error = Some(error);
                 }
-                EventKind::CheckpointFailed { checkpoint, message }
+                EventKind::CheckpointFailed {
+                    checkpoint,
+                    message,
+                }
             }
         };
         self.apply(Some(generation), event).await;
     }
 
     fn settle_in_flight(&mut self, result: Result<Checkpoint, Error>) {
-        let Some(in_flight) = self.in_flight.take() else { return };
+        let Some(in_flight) = self.in_flight.take() else {
+            return;
+        };
         for done in in_flight.done {
             // A caller that went away needs no answer.
             let _gone = done.send(result.clone());
@@ -306,10 +395,19 @@ impl Runner {
         self.apply_answering(generation, kind, None).await;
     }
 
-    async fn apply_answering(&mut self, generation: Option<u32>, kind: EventKind, mut answer: Option<Answer<Job>>) {
+    async fn apply_answering(
+        &mut self,
+        generation: Option<u32>,
+        kind: EventKind,
+        mut answer: Option<Answer<Job>>,
+    ) {
         let mut queue = VecDeque::from([(generation, kind)]);
         while let Some((generation, kind)) = queue.pop_front() {
-            let event = Event { at: self.engine.now(), generation, kind };
+            let event = Event {
+                at: self.engine.now(),
+                generation,
+                kind,
+            };
             let result = match decide(&self.job, &event) {
                 Verdict::Move(movement) => self.carry_out(*movement, &mut answer, &mut queue).await,
                 Verdict::Ignore(why) => {
@@ -340,7 +438,10 @@ impl Runner {
         answer: &mut Option<Answer<Job>>,
         queue: &mut VecDeque<(Option<u32>, EventKind)>,
     ) -> Result<(), Error> {
-        if movement.event == "released" && self.job.spec.remove_on_exit && self.job.state.is_terminal() {
+        if movement.event == "released"
+            && self.job.spec.remove_on_exit
+            && self.job.state.is_terminal()
+        {
             // Stays unsettled until it is removed, so that a daemon that dies before removes it at its next start.
             self.remove_when_read();
             return Ok(());
@@ -349,7 +450,12 @@ impl Runner {
         let (event, detail, token) = (movement.event, movement.detail, movement.token);
         let committed = movement.checkpoint.clone();
         let change = Change {
-            entry: NewEntry { at: self.engine.now(), event: event.to_owned(), from: Some(self.job.state), detail },
+            entry: NewEntry {
+                at: self.engine.now(),
+                event: event.to_owned(),
+                from: Some(self.job.state),
+                detail,
+            },
             job: movement.job,
             checkpoint: movement.checkpoint,
             token,
@@ -363,12 +469,19 @@ impl Runner {
         match committed {
             Some(checkpoint) => self.settle_in_flight(Ok(checkpoint)),
             None if failed => {
-                let error = self.in_flight.as_mut().and_then(|in_flight| in_flight.error.take());
-                let error = error.unwrap_or_else(|| Error::Failed(self.job.last_error.clone().unwrap_or_default()));
+                let error = self
+                    .in_flight
+                    .as_mut()
+                    .and_then(|in_flight| in_flight.error.take());
+                let error = error.unwrap_or_else(|| {
+                    Error::Failed(self.job.last_error.clone().unwrap_or_default())
+                });
                 self.settle_in_flight(Err(error));
             }
             None if !matches!(self.job.intent, Some(Intent::Checkpoint { .. })) => {
-                self.settle_in_flight(Err(Error::Conflict("the job ended or was lost before its checkpoint was taken".into())));
+                self.settle_in_flight(Err(Error::Conflict(
+                    "the job ended or was lost before its checkpoint was taken".into(),
+                )));
             }
             None => {}
         }
@@ -428,14 +541,20 @@ impl Runner {
         }
         let checkpoints = self.engine.store().checkpoints(&self.job.id).await?;
         // The record goes first: files without a record are found and removed at the next start, a record without files is not.
-        self.engine.store().remove(&self.job.id, self.job.version).await?;
+        self.engine
+            .store()
+            .remove(&self.job.id, self.job.version)
+            .await?;
         self.gone = true;
         self.engine.removed(&self.job.id);
         for checkpoint in checkpoints {
             self.engine.node().remove_snapshot(&checkpoint.id).await?;
         }
         if let Some(sandbox) = &self.job.sandbox {
-            self.engine.node().destroy(sandbox, self.job.generation, &self.job.spec.driver).await?;
+            self.engine
+                .node()
+                .destroy(sandbox, self.job.generation, &self.job.spec.driver)
+                .await?;
             self.engine.node().remove(sandbox).await?;
         }
         Ok(())
@@ -469,14 +588,28 @@ impl Runner {
 
 impl Engine {
     /// A runner that has no record tells everybody who wrote to it, and leaves.
-    fn leave_with(&self, id: &JobId, entry: &Arc<Live>, messages: &mut mpsc::UnboundedReceiver<Message>, error: &Error) {
+    fn leave_with(
+        &self,
+        id: &JobId,
+        entry: &Arc<Live>,
+        messages: &mut mpsc::UnboundedReceiver<Message>,
+        error: &Error,
+    ) {
         loop {
             while let Ok(message) = messages.try_recv() {
                 match message {
-                    Message::Event { answer: Some(answer), .. } | Message::Reconcile { answer: Some(answer) } => {
+                    Message::Event {
+                        answer: Some(answer),
+                        ..
+                    }
+                    | Message::Reconcile {
+                        answer: Some(answer),
+                    } => {
                         let _gone = answer.send(Err(error.clone()));
                     }
-                    Message::Remove { answer: Some(answer) } => {
+                    Message::Remove {
+                        answer: Some(answer),
+                    } => {
                         let _gone = answer.send(Err(error.clone()));
                     }
                     Message::Ask(ask) => ask.refuse(error),

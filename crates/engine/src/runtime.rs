@@ -49,11 +49,15 @@ impl Engine {
         let now = self.now();
         let then = match suspend_ms {
             None => Then::Continue,
-            Some(ms) => Then::Suspend { wake_at: Some(Timestamp(now.0).plus_ms(ms)) },
+            Some(ms) => Then::Suspend {
+                wake_at: Some(Timestamp(now.0).plus_ms(ms)),
+            },
         };
         let (ask, accepted) = Ask::by_the_job(generation, token, then);
         self.ask_checkpoint(job, ask)?;
-        accepted.await.map_err(|_| Error::Conflict("the job ended".into()))??;
+        accepted
+            .await
+            .map_err(|_| Error::Conflict("the job ended".into()))??;
         self.token_status(job, token, false).await
     }
 
@@ -61,12 +65,20 @@ impl Engine {
     ///
     /// # Errors
     /// `NotFound` for a key nobody asked with.
-    pub async fn token_status(&self, job: &JobId, token: &str, wait: bool) -> Result<CheckpointStatus, Error> {
+    pub async fn token_status(
+        &self,
+        job: &JobId,
+        token: &str,
+        wait: bool,
+    ) -> Result<CheckpointStatus, Error> {
         let mut changes = self.subscribe(job);
         let deadline = tokio::time::Instant::now() + POLL;
         loop {
             changes.mark_unchanged();
-            let status = self.status_of(job, token).await?.ok_or_else(|| Error::NotFound(format!("token {token:?}")))?;
+            let status = self
+                .status_of(job, token)
+                .await?
+                .ok_or_else(|| Error::NotFound(format!("token {token:?}")))?;
             if !wait || status.status != "pending" {
                 return Ok(status);
             }
@@ -85,7 +97,9 @@ impl Engine {
         let (status, checkpoint, message) = match known.status {
             TokenStatus::Requested => ("pending", None, None),
             // While its sandbox is still being put to sleep, the frozen original must not hear that it was taken.
-            TokenStatus::Done { checkpoint } if present.generation == known.generation => ("taken", Some(checkpoint.0), None),
+            TokenStatus::Done { checkpoint } if present.generation == known.generation => {
+                ("taken", Some(checkpoint.0), None)
+            }
             TokenStatus::Done { checkpoint } => ("restored", Some(checkpoint.0), None),
             TokenStatus::Failed { message } => ("failed", None, Some(message)),
         };

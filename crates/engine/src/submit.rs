@@ -1,6 +1,5 @@
 //! Accepting a job: everything that can be refused is refused here, before anything is written.
 
-use crate::runner::Message;
 use crate::{Config, Engine, Error, clock};
 use dauer_core::{EventKind, Image, Job, JobId, JobSpec, Network, SandboxId, parse};
 use dauer_sandbox::driver::{self, Driver, probe};
@@ -32,7 +31,12 @@ impl Engine {
         tokio::task::spawn_blocking(move || check(&checked, &config))
             .await
             .map_err(|e| Error::Failed(format!("checking the job: {e}")))??;
-        let entry = NewEntry { at: job.created_at, event: "submitted".into(), from: None, detail: None };
+        let entry = NewEntry {
+            at: job.created_at,
+            event: "submitted".into(),
+            from: None,
+            detail: None,
+        };
         self.store().create(job.clone(), entry).await?;
         self.committed(&job);
         self.tell(&job.id, self.admission()).await
@@ -40,7 +44,10 @@ impl Engine {
 
     /// The event that gives a pending job its sandbox.
     pub(crate) fn admission(&self) -> EventKind {
-        EventKind::Admitted { sandbox: SandboxId(random_id()), boot_id: self.boot_id().to_owned() }
+        EventKind::Admitted {
+            sandbox: SandboxId(random_id()),
+            boot_id: self.boot_id().to_owned(),
+        }
     }
 
     /// What `auto` means on this machine, for this user.
@@ -59,10 +66,12 @@ impl Engine {
     /// What each driver can do here.
     pub async fn drivers(&self) -> Vec<DriverView> {
         let layout = self.config().layout.clone();
-        tokio::task::spawn_blocking(move || probe::all(&layout)).await.unwrap_or_else(|error| {
-            tracing::error!(%error, "probing the drivers");
-            Vec::new()
-        })
+        tokio::task::spawn_blocking(move || probe::all(&layout))
+            .await
+            .unwrap_or_else(|error| {
+                tracing::error!(%error, "probing the drivers");
+                Vec::new()
+            })
     }
 
     /// Why a job of this spec cannot be frozen, if it cannot.
@@ -73,11 +82,6 @@ impl Engine {
         let driver = driver::by_name(&spec.driver).ok()?;
         driver.freezable(&sandbox).err().map(|e| e.to_string())
     }
-
-    /// Starts what is pending, as an incident's end would.
-    pub(crate) fn start_pending(&self, id: &JobId) {
-        self.send(id, Message::Event { event: self.admission(), answer: None });
-    }
 }
 
 /// Blocking: looks at the file system.
@@ -85,7 +89,11 @@ fn check(job: &Job, config: &Config) -> Result<Arc<dyn Driver>, Error> {
     let spec = &job.spec;
     let invalid = |text: String| Err(Error::Invalid(text));
     match spec.argv.first() {
-        None => return invalid("no command: write it after --, for example: dauer run -- echo hello".into()),
+        None => {
+            return invalid(
+                "no command: write it after --, for example: dauer run -- echo hello".into(),
+            );
+        }
         Some(program) if program.is_empty() => return invalid("the command is empty".into()),
         Some(_) => {}
     }
@@ -113,11 +121,20 @@ fn check(job: &Job, config: &Config) -> Result<Arc<dyn Driver>, Error> {
 fn check_paths(spec: &JobSpec) -> Result<(), Error> {
     for mount in &spec.mounts {
         if !Path::new(&mount.source).exists() {
-            return Err(Error::Invalid(format!("the mount's source {} does not exist on the host", mount.source)));
+            return Err(Error::Invalid(format!(
+                "the mount's source {} does not exist on the host",
+                mount.source
+            )));
         }
     }
-    if let Some(folder) = spec.inject.as_ref().filter(|folder| !Path::new(folder).is_dir()) {
-        return Err(Error::Invalid(format!("the folder to inject, {folder}, does not exist")));
+    if let Some(folder) = spec
+        .inject
+        .as_ref()
+        .filter(|folder| !Path::new(folder).is_dir())
+    {
+        return Err(Error::Invalid(format!(
+            "the folder to inject, {folder}, does not exist"
+        )));
     }
     match &spec.image {
         Image::Host => Ok(()),
@@ -129,7 +146,10 @@ fn check_paths(spec: &JobSpec) -> Result<(), Error> {
 pub(crate) fn sandbox_spec(job: &Job, origin: Origin, config: &Config) -> SandboxSpec {
     let spec = job.spec.clone();
     SandboxSpec {
-        id: job.sandbox.clone().unwrap_or_else(|| SandboxId(String::new())),
+        id: job
+            .sandbox
+            .clone()
+            .unwrap_or_else(|| SandboxId(String::new())),
         generation: job.generation,
         origin,
         job: job.id.0.clone(),

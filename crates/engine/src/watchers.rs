@@ -20,7 +20,10 @@ impl Watchers {
         if channels.len() > 64 {
             channels.retain(|_, sender| sender.receiver_count() > 0);
         }
-        channels.entry(job.clone()).or_insert_with(|| watch::channel(0).0).subscribe()
+        channels
+            .entry(job.clone())
+            .or_insert_with(|| watch::channel(0).0)
+            .subscribe()
     }
 
     /// A version was committed.

@@ -41,7 +41,11 @@ impl Frame {
     /// When the value has a map key that is not text, which no message type here has.
     #[must_use]
     pub fn json<T: serde::Serialize>(kind: u8, id: u64, value: &T) -> Self {
-        Self::new(kind, id, serde_json::to_vec(value).expect("message types serialize"))
+        Self::new(
+            kind,
+            id,
+            serde_json::to_vec(value).expect("message types serialize"),
+        )
     }
 
     /// The payload read as JSON.
@@ -49,14 +53,16 @@ impl Frame {
     /// # Errors
     /// `InvalidData` with the reason.
     pub fn parse<T: serde::de::DeserializeOwned>(&self) -> io::Result<T> {
-        serde_json::from_slice(&self.payload).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+        serde_json::from_slice(&self.payload)
+            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
     }
 
     /// The 16 bytes before the payload.
     #[must_use]
     pub fn head(kind: u8, id: u64, payload_bytes: usize) -> [u8; HEAD_BYTES] {
         let mut head = [0; HEAD_BYTES];
-        let length = u32::try_from(payload_bytes).expect("payloads are bounded by PAYLOAD_BYTES_MAX");
+        let length =
+            u32::try_from(payload_bytes).expect("payloads are bounded by PAYLOAD_BYTES_MAX");
         head[..4].copy_from_slice(&length.to_le_bytes());
         head[4] = kind;
         head[8..].copy_from_slice(&id.to_le_bytes());
@@ -105,9 +111,14 @@ impl Frame {
 pub fn parse_head(head: &[u8; HEAD_BYTES]) -> io::Result<(usize, u8, u64)> {
     let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
     if length > PAYLOAD_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("frame of {length} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("frame of {length} bytes"),
+        ));
     }
-    let id = u64::from_le_bytes([head[8], head[9], head[10], head[11], head[12], head[13], head[14], head[15]]);
+    let id = u64::from_le_bytes([
+        head[8], head[9], head[10], head[11], head[12], head[13], head[14], head[15],
+    ]);
     Ok((length, head[4], id))
 }
 

@@ -61,7 +61,10 @@ pub struct WindowSize {
 
 impl Default for WindowSize {
     fn default() -> Self {
-        Self { rows: 24, columns: 80 }
+        Self {
+            rows: 24,
+            columns: 80,
+        }
     }
 }
 
@@ -189,7 +192,10 @@ impl Stream {
 }
 
 /// What the agent says. Session 0 is the job itself, others are `exec` sessions, numbered by the shim.
-#[allow(missing_docs, reason = "the fields are named by the words of the module's text")]
+#[allow(
+    missing_docs,
+    reason = "the fields are named by the words of the module's text"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromGuest {
     /// The first frame of a fresh agent: its protocol version.
@@ -201,7 +207,11 @@ pub enum FromGuest {
     /// It ended, and all its output was sent before this frame.
     Exited { session: u64, status: ExitStatus },
     /// Output. Of session 0 only standard error and the terminal come this way; standard output is raw.
-    Output { session: u64, stream: Stream, bytes: Vec<u8> },
+    Output {
+        session: u64,
+        stream: Stream,
+        bytes: Vec<u8>,
+    },
     /// So many bytes of the session's input were consumed.
     Consumed { session: u64, bytes: u32 },
     /// The job asks the runtime API.
@@ -211,7 +221,10 @@ pub enum FromGuest {
 }
 
 /// What the shim says.
-#[allow(missing_docs, reason = "the fields are named by the words of the module's text")]
+#[allow(
+    missing_docs,
+    reason = "the fields are named by the words of the module's text"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToGuest {
     /// Start the job.
@@ -258,7 +271,10 @@ mod kind {
 }
 
 fn unknown(kind: u8) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("unknown frame kind {kind}"))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("unknown frame kind {kind}"),
+    )
 }
 
 /// Packs a JSON head and a raw body into one payload: length of the head (u32 le), head, body.
@@ -266,7 +282,11 @@ fn unknown(kind: u8) -> io::Error {
 pub fn pack<T: Serialize>(head: &T, body: &[u8]) -> Vec<u8> {
     let head = serde_json::to_vec(head).expect("message types serialize");
     let mut payload = Vec::with_capacity(4 + head.len() + body.len());
-    payload.extend_from_slice(&u32::try_from(head.len()).expect("heads are short").to_le_bytes());
+    payload.extend_from_slice(
+        &u32::try_from(head.len())
+            .expect("heads are short")
+            .to_le_bytes(),
+    );
     payload.extend_from_slice(&head);
     payload.extend_from_slice(body);
     payload
@@ -281,7 +301,8 @@ pub fn unpack<T: serde::de::DeserializeOwned>(payload: &[u8]) -> io::Result<(T, 
     let (length, rest) = payload.split_first_chunk::<4>().ok_or_else(short)?;
     let length = u32::from_le_bytes(*length) as usize;
     let head = rest.get(..length).ok_or_else(short)?;
-    let head = serde_json::from_slice(head).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+    let head =
+        serde_json::from_slice(head).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
     Ok((head, rest[length..].to_vec()))
 }
 
@@ -292,15 +313,23 @@ impl FromGuest {
         match self {
             Self::Hello(protocol) => Frame::json(kind::HELLO, 0, &protocol),
             Self::Started { session, pid } => Frame::json(kind::STARTED, session, &pid),
-            Self::StartFailed { session, failure } => Frame::json(kind::START_FAILED, session, &failure),
+            Self::StartFailed { session, failure } => {
+                Frame::json(kind::START_FAILED, session, &failure)
+            }
             Self::Exited { session, status } => Frame::json(kind::EXITED, session, &status),
-            Self::Output { session, stream, mut bytes } => {
+            Self::Output {
+                session,
+                stream,
+                mut bytes,
+            } => {
                 // The stream number goes last, where adding it moves nothing.
                 bytes.push(stream as u8);
                 Frame::new(kind::OUTPUT, session, bytes)
             }
             Self::Consumed { session, bytes } => Frame::json(kind::CONSUMED, session, &bytes),
-            Self::Request { id, request } => Frame::new(kind::REQUEST, id, pack(&request, &request.body)),
+            Self::Request { id, request } => {
+                Frame::new(kind::REQUEST, id, pack(&request, &request.body))
+            }
             Self::Quiesced(quiesced) => Frame::json(kind::QUIESCED, 0, &quiesced),
         }
     }
@@ -313,19 +342,41 @@ impl FromGuest {
         let session = frame.id;
         Ok(match frame.kind {
             kind::HELLO => Self::Hello(frame.parse()?),
-            kind::STARTED => Self::Started { session, pid: frame.parse()? },
-            kind::START_FAILED => Self::StartFailed { session, failure: frame.parse()? },
-            kind::EXITED => Self::Exited { session, status: frame.parse()? },
+            kind::STARTED => Self::Started {
+                session,
+                pid: frame.parse()?,
+            },
+            kind::START_FAILED => Self::StartFailed {
+                session,
+                failure: frame.parse()?,
+            },
+            kind::EXITED => Self::Exited {
+                session,
+                status: frame.parse()?,
+            },
             kind::OUTPUT => {
                 let mut bytes = frame.payload;
-                let stream = bytes.pop().and_then(Stream::from_number).ok_or_else(|| unknown(kind::OUTPUT))?;
-                Self::Output { session, stream, bytes }
+                let stream = bytes
+                    .pop()
+                    .and_then(Stream::from_number)
+                    .ok_or_else(|| unknown(kind::OUTPUT))?;
+                Self::Output {
+                    session,
+                    stream,
+                    bytes,
+                }
             }
-            kind::CONSUMED => Self::Consumed { session, bytes: frame.parse()? },
+            kind::CONSUMED => Self::Consumed {
+                session,
+                bytes: frame.parse()?,
+            },
             kind::REQUEST => {
                 let (mut request, body) = unpack::<ApiRequest>(&frame.payload)?;
                 request.body = body;
-                Self::Request { id: frame.id, request }
+                Self::Request {
+                    id: frame.id,
+                    request,
+                }
             }
             kind::QUIESCED => Self::Quiesced(frame.parse()?),
             other => return Err(unknown(other)),
@@ -345,7 +396,9 @@ impl ToGuest {
             Self::Consumed { session, bytes } => Frame::json(kind::CONSUMED, session, &bytes),
             Self::Exec { session, command } => Frame::json(kind::EXEC, session, &command),
             Self::Close { session } => Frame::new(kind::CLOSE, session, Vec::new()),
-            Self::Response { id, response } => Frame::new(kind::RESPONSE, id, pack(&response, &response.body)),
+            Self::Response { id, response } => {
+                Frame::new(kind::RESPONSE, id, pack(&response, &response.body))
+            }
             Self::Quiesce => Frame::new(kind::QUIESCE, 0, Vec::new()),
             Self::Resume(resume) => Frame::json(kind::RESUME, 0, &resume),
         }
@@ -359,16 +412,34 @@ impl ToGuest {
         let session = frame.id;
         Ok(match frame.kind {
             kind::START => Self::Start(frame.parse()?),
-            kind::SIGNAL => Self::Signal { session, signal: frame.parse()? },
-            kind::INPUT => Self::Input { session, bytes: frame.payload },
-            kind::RESIZE => Self::Resize { session, size: frame.parse()? },
-            kind::CONSUMED => Self::Consumed { session, bytes: frame.parse()? },
-            kind::EXEC => Self::Exec { session, command: frame.parse()? },
+            kind::SIGNAL => Self::Signal {
+                session,
+                signal: frame.parse()?,
+            },
+            kind::INPUT => Self::Input {
+                session,
+                bytes: frame.payload,
+            },
+            kind::RESIZE => Self::Resize {
+                session,
+                size: frame.parse()?,
+            },
+            kind::CONSUMED => Self::Consumed {
+                session,
+                bytes: frame.parse()?,
+            },
+            kind::EXEC => Self::Exec {
+                session,
+                command: frame.parse()?,
+            },
             kind::CLOSE => Self::Close { session },
             kind::RESPONSE => {
                 let (mut response, body) = unpack::<ApiResponse>(&frame.payload)?;
                 response.body = body;
-                Self::Response { id: frame.id, response }
+                Self::Response {
+                    id: frame.id,
+                    response,
+                }
             }
             kind::QUIESCE => Self::Quiesce,
             kind::RESUME => Self::Resume(frame.parse()?),

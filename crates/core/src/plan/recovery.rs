@@ -65,22 +65,35 @@ pub fn recovery(job: &Job, observed: &Observed, image_published: bool) -> Vec<St
 fn running(job: &Job, observed: &Observed, image_published: bool) -> Vec<Step> {
     let checkpoint_in_flight = matches!(job.intent, Some(Intent::Checkpoint { .. }));
     match observed {
-        Observed::Alive if checkpoint_in_flight && image_published => vec![Step::Adopt, Step::CommitPublished],
+        Observed::Alive if checkpoint_in_flight && image_published => {
+            vec![Step::Adopt, Step::CommitPublished]
+        }
         Observed::Alive => match job.operation {
             // The shim works on by itself; these effects are repeated because the daemon may have died before asking for them.
             Some(Operation::Checkpointing | Operation::Suspending | Operation::Terminating) => {
                 vec![Step::Adopt, Step::RepeatOperation]
             }
-            Some(Operation::Starting | Operation::Waking | Operation::Restarting | Operation::Exiting) | None => vec![Step::Adopt],
+            Some(
+                Operation::Starting
+                | Operation::Waking
+                | Operation::Restarting
+                | Operation::Exiting,
+            )
+            | None => vec![Step::Adopt],
         },
-        Observed::Recorded(_) | Observed::Gone { .. } if checkpoint_in_flight && image_published => {
+        Observed::Recorded(_) | Observed::Gone { .. }
+            if checkpoint_in_flight && image_published =>
+        {
             // Suspending: this finishes it. Checkpointing: then the loss is applied, and the restore uses this very image.
             match job.operation {
                 Some(Operation::Suspending) => vec![Step::CommitPublished],
                 _ => vec![Step::CommitPublished, apply(observed)],
             }
         }
-        Observed::Gone { never_launched: true, .. } => match job.operation {
+        Observed::Gone {
+            never_launched: true,
+            ..
+        } => match job.operation {
             Some(Operation::Starting | Operation::Restarting) => vec![Step::RepeatOperation],
             Some(
                 Operation::Checkpointing
@@ -105,8 +118,17 @@ fn running(job: &Job, observed: &Observed, image_published: bool) -> Vec<Step> {
 fn suspended(job: &Job, observed: &Observed) -> Vec<Step> {
     match (job.operation, observed) {
         (Some(Operation::Waking), Observed::Alive) => vec![Step::Adopt],
-        (Some(Operation::Waking), Observed::Gone { never_launched: true, .. }) => vec![Step::RepeatOperation],
-        (Some(Operation::Waking | Operation::Terminating), Observed::Recorded(_) | Observed::Gone { .. }) => vec![apply(observed)],
+        (
+            Some(Operation::Waking),
+            Observed::Gone {
+                never_launched: true,
+                ..
+            },
+        ) => vec![Step::RepeatOperation],
+        (
+            Some(Operation::Waking | Operation::Terminating),
+            Observed::Recorded(_) | Observed::Gone { .. },
+        ) => vec![apply(observed)],
         (Some(Operation::Terminating), Observed::Alive) => vec![Step::Adopt, Step::RepeatOperation],
         (None, Observed::Recorded(_) | Observed::Gone { .. }) => Vec::new(),
         (
@@ -126,7 +148,10 @@ fn suspended(job: &Job, observed: &Observed) -> Vec<Step> {
 fn apply(observed: &Observed) -> Step {
     match observed {
         Observed::Recorded(ended) => Step::Apply(ended.clone()),
-        Observed::Gone { rebooted, .. } => Step::Apply(Ended::Lost { out_of_memory: false, rebooted: *rebooted }),
+        Observed::Gone { rebooted, .. } => Step::Apply(Ended::Lost {
+            out_of_memory: false,
+            rebooted: *rebooted,
+        }),
         Observed::Alive => panic!("invariant: what lives has not ended"),
     }
 }
