@@ -23,7 +23,7 @@ impl Oci {
     /// gVisor: over the socket, else by the command line.
     fn control(&self, incarnation: &Incarnation, method: &str, verb: &'static str) -> Result<(), Error> {
         let socket = incarnation.scratch.join(STATE_FOLDER).join(format!("runsc-{CONTAINER}.sock"));
-        match control::call(&socket, method, CONTAINER) {
+        match control::call(&socket, method) {
             Ok(()) => Ok(()),
             // Another version may speak otherwise; its own tool knows how.
             Err(_) => self.command(incarnation, &[os(verb)]),

@@ -18,12 +18,12 @@ struct Answer {
     err: String,
 }
 
-/// Calls a method whose one argument is the container's id. `Err` with the reason, also if there is nobody to ask.
-pub(super) fn call(socket: &Path, method: &str, container: &str) -> Result<(), String> {
+/// Calls a method that takes nothing. `Err` with the reason, also if there is nobody to ask.
+pub(super) fn call(socket: &Path, method: &str) -> Result<(), String> {
     let answer = || -> std::io::Result<Answer> {
         let mut stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(ANSWER_MAX))?;
-        let request = serde_json::json!({ "method": method, "arg": container });
+        let request = serde_json::json!({ "method": method, "arg": {} });
         stream.write_all(request.to_string().as_bytes())?;
         let mut values = serde_json::Deserializer::from_reader(stream).into_iter::<Answer>();
         values.next().unwrap_or_else(|| Err(serde::de::Error::custom("no answer"))).map_err(Into::into)

@@ -26,7 +26,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Of the runtime's state, in the scratch folder.
@@ -47,6 +47,9 @@ pub struct Oci {
     profile: Profile,
     /// Where versions and digests of tools are remembered; known from the first incarnation on.
     cache: OnceLock<PathBuf>,
+    /// The network namespaces of incarnations of this process: `config.json` names them by descriptor, and runc looks them up again
+    /// at each checkpoint.
+    networks: Mutex<Vec<OwnedFd>>,
 }
 
 impl Oci {
@@ -54,7 +57,7 @@ impl Oci {
     pub fn new(name: &str) -> Result<Self, Error> {
         let profile = Profile::from_name(name)
             .ok_or_else(|| Error::Invalid(format!("{name:?} is no OCI driver: use gvisor, runc or crun")))?;
-        Ok(Self { profile, cache: OnceLock::new() })
+        Ok(Self { profile, cache: OnceLock::new(), networks: Mutex::default() })
     }
 
     fn runtime(&self) -> Result<PathBuf, Error> {
@@ -121,6 +124,7 @@ impl Oci {
             status: "no pid".to_owned(),
             output: text,
         })?;
+        self.networks.lock().expect("no holder panics").extend(network);
         Ok(Running { pid })
     }
 
