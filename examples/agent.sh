@@ -10,7 +10,7 @@ for step in gather think write; do
     count=$((count + 1))
     echo "step $count: $step"
     # Whatever comes before this line is done once; the variables are still there after it.
-    dauer checkpoint --self --suspend 10s
+    /run/dauer/dauer checkpoint --self --suspend 10s
     echo "step $count: awake again"
 done
 echo "done after $count steps"
