@@ -14,7 +14,7 @@
 mod belongings;
 mod finding;
 pub mod model;
-mod sample;
+pub(crate) mod sample;
 mod schedule;
 mod versions;
 

@@ -6,7 +6,7 @@ use dauer_core::{
 };
 
 /// The n-th id: of the form of a UUID of version 7, sorting by n. Ids of the same thousand share their first 8 characters.
-pub(super) fn id(n: u64) -> JobId {
+pub(crate) fn id(n: u64) -> JobId {
     JobId(format!(
         "{:08x}-{:04x}-7000-8000-{n:012x}",
         0x0190_0000 + n / 1000,
@@ -15,12 +15,12 @@ pub(super) fn id(n: u64) -> JobId {
 }
 
 /// A job of this number with every field of its spec in use.
-pub(super) fn job(n: u64) -> Job {
+pub(crate) fn job(n: u64) -> Job {
     named(n, None)
 }
 
 /// The same with a name.
-pub(super) fn named(n: u64, name: Option<&str>) -> Job {
+pub(crate) fn named(n: u64, name: Option<&str>) -> Job {
     let spec = JobSpec {
         name: name.map(str::to_owned),
         argv: vec![
@@ -40,7 +40,7 @@ pub(super) fn named(n: u64, name: Option<&str>) -> Job {
         mounts: vec![Mount {
             source: "/a".into(),
             target: "/b".into(),
-            read_only: n % 2 == 0,
+            read_only: n.is_multiple_of(2),
         }],
         inject: Some("/home/x".into()),
         cpu_millis: Some(1500),
@@ -62,7 +62,7 @@ pub(super) fn named(n: u64, name: Option<&str>) -> Job {
 }
 
 /// A journal entry of this word.
-pub(super) fn entry(event: &str) -> NewEntry {
+pub(crate) fn entry(event: &str) -> NewEntry {
     NewEntry {
         at: Timestamp(1_700_000_000_000),
         event: event.into(),
@@ -72,7 +72,7 @@ pub(super) fn entry(event: &str) -> NewEntry {
 }
 
 /// The change that makes `job` its next version and writes it back there, as `edit` has it.
-pub(super) fn change(job: &mut Job, edit: impl FnOnce(&mut Job)) -> Change {
+pub(crate) fn change(job: &mut Job, edit: impl FnOnce(&mut Job)) -> Change {
     let from = job.state;
     edit(job);
     job.version += 1;
@@ -89,7 +89,7 @@ pub(super) fn change(job: &mut Job, edit: impl FnOnce(&mut Job)) -> Change {
 }
 
 /// A checkpoint of this job.
-pub(super) fn checkpoint(job: &Job, n: u64) -> Checkpoint {
+pub(crate) fn checkpoint(job: &Job, n: u64) -> Checkpoint {
     Checkpoint {
         id: CheckpointId(format!("{n:016x}")),
         job: job.id.clone(),

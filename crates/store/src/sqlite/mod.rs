@@ -44,11 +44,14 @@ impl Sqlite {
 
     /// As [`Sqlite::open`], with the durability given.
     pub fn open_with(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
-        let path = path.as_ref().to_owned();
-        let connection = open::writer(&path, durability)?;
+        let connection = open::writer(path.as_ref(), durability)?;
+        Self::on(connection, path.as_ref())
+    }
+
+    fn on(connection: Connection, path: &Path) -> Result<Self, Error> {
         Ok(Self {
-            writer: Writer::start(connection, path.clone())?,
-            readers: Some(Readers::of(path)),
+            writer: Writer::start(connection, path.to_owned())?,
+            readers: Some(Readers::of(path.to_owned())),
         })
     }
 

@@ -102,24 +102,45 @@ fn commit(connection: &Connection, path: &Path, writes: &[Box<Write>]) -> Vec<Re
     if writes.is_empty() {
         return Vec::new();
     }
-    match try_commit(connection, path, writes) {
-        Ok(results) => results,
-        Err(fault) => {
-            if !connection.is_autocommit()
-                && let Err(error) = connection.execute_batch("ROLLBACK")
-            {
-                // The next BEGIN will fail and say so; nothing is acknowledged in between.
-                tracing::error!(%error, "cannot roll back a failed transaction of the store");
-            }
-            let error = fault.in_file(path);
-            tracing::error!(%error, writes = writes.len(), "a commit of the store failed");
-            vec![Err(error); writes.len()]
-        }
+    let mut result = try_commit(connection, path, writes);
+    if matches!(&result, Err(fault) if fault.is_no_space()) && log_was_emptied(connection) {
+        result = try_commit(connection, path, writes);
     }
+    result.unwrap_or_else(|fault| {
+        let error = fault.in_file(path);
+        tracing::error!(%error, writes = writes.len(), "a commit of the store failed");
+        vec![Err(error); writes.len()]
+    })
 }
 
-/// An error here is one of the whole transaction.
+/// On a full disk the log cannot grow, but what it holds may fit into the file, and then it is written from its beginning again.
+fn log_was_emptied(connection: &Connection) -> bool {
+    // The number of pages in the log, and how many of them are in the file now.
+    let pages: rusqlite::Result<(i64, i64)> =
+        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+            Ok((row.get(1)?, row.get(2)?))
+        });
+    matches!(pages, Ok((log, copied)) if log == copied && log > 0)
+}
+
+/// An error here is one of the whole transaction, of which nothing is left.
 fn try_commit(
+    connection: &Connection,
+    path: &Path,
+    writes: &[Box<Write>],
+) -> Result<Vec<Result<(), Error>>, Fault> {
+    let result = transaction(connection, path, writes);
+    if result.is_err()
+        && !connection.is_autocommit()
+        && let Err(error) = connection.execute_batch("ROLLBACK")
+    {
+        // The next BEGIN will fail and say so; nothing is acknowledged in between.
+        tracing::error!(%error, "cannot roll back a failed transaction of the store");
+    }
+    result
+}
+
+fn transaction(
     connection: &Connection,
     path: &Path,
     writes: &[Box<Write>],
@@ -128,14 +149,13 @@ fn try_commit(
     let mut results = Vec::with_capacity(writes.len());
     for write in writes {
         execute(connection, "SAVEPOINT one")?;
-        let result = write.apply(connection);
-        match result {
+        match write.apply(connection) {
             Ok(()) => {
                 execute(connection, "RELEASE one")?;
                 results.push(Ok(()));
             }
-            // A full disk, for one, makes SQLite roll back everything.
-            Err(fault) if connection.is_autocommit() => return Err(fault),
+            // A full disk makes it worth trying all again; and SQLite may have rolled back everything by itself.
+            Err(fault) if fault.is_no_space() || connection.is_autocommit() => return Err(fault),
             Err(fault) => {
                 execute(connection, "ROLLBACK TO one")?;
                 execute(connection, "RELEASE one")?;

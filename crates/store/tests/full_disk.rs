@@ -1,0 +1,118 @@
+//! A file system that is really full: what was acknowledged stays, and writing works again when there is room.
+
+mod small;
+
+use dauer_store::{Error, Sqlite, Store};
+use std::path::Path;
+use std::process::Command;
+
+/// Names the small file system for the child, which runs in a mount namespace of its own.
+const FOLDER: &str = "DAUER_STORE_FULL_DISK_TEST_FOLDER";
+
+const TEST: &str = "a_commit_on_a_full_disk_is_refused_and_works_again_with_room";
+
+#[test]
+fn a_commit_on_a_full_disk_is_refused_and_works_again_with_room() {
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .build()
+            .unwrap();
+        runtime.block_on(fill(Path::new(&folder)));
+        println!("the disk was full");
+        return;
+    }
+    let unshare = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-ec", script]);
+        command
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mount = "mount -t tmpfs -o size=1m tmpfs \"$0\"";
+    if !unshare(mount)
+        .arg(folder.path())
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
+        println!("skipped: no small file system can be mounted here (needs unshare and mount)");
+        return;
+    }
+    let output = unshare(&format!("{mount}; exec \"$1\" --exact {TEST} --nocapture"))
+        .arg(folder.path())
+        .arg(std::env::current_exe().unwrap())
+        .env(FOLDER, folder.path())
+        .output()
+        .unwrap();
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        output.status.success() && said.contains("the disk was full"),
+        "{said}"
+    );
+}
+
+async fn fill(folder: &Path) {
+    let ballast = folder.join("ballast");
+    std::fs::write(&ballast, vec![0; 400 << 10]).unwrap();
+    let store = Sqlite::open(folder.join("dauer.db")).unwrap();
+    let (mut written, mut refused) = (Vec::new(), Vec::new());
+    for round in 0.. {
+        assert!(round < 1000, "it never got full");
+        let batch: Vec<_> = (round * 16..(round + 1) * 16)
+            .map(|n| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    (
+                        n,
+                        store.create(small::job(n), small::entry("created")).await,
+                    )
+                })
+            })
+            .collect();
+        for write in batch {
+            match write.await.unwrap() {
+                (n, Ok(())) => written.push(n),
+                (n, Err(Error::NoSpace(_))) => refused.push(n),
+                (_, Err(other)) => panic!("{other:?}"),
+            }
+        }
+        if !refused.is_empty() {
+            break;
+        }
+    }
+    check(&store, &written, &refused).await;
+    std::fs::remove_file(ballast).unwrap();
+    for n in refused.drain(..) {
+        store
+            .create(small::job(n), small::entry("created"))
+            .await
+            .unwrap();
+        written.push(n);
+    }
+    drop(store);
+    check(
+        &Sqlite::open(folder.join("dauer.db")).unwrap(),
+        &written,
+        &[],
+    )
+    .await;
+}
+
+async fn check(store: &Sqlite, written: &[u64], refused: &[u64]) {
+    for &n in written {
+        assert_eq!(store.job(&small::id(n)).await.unwrap(), small::job(n));
+    }
+    for &n in refused {
+        assert!(matches!(
+            store.job(&small::id(n)).await,
+            Err(Error::NotFound(_))
+        ));
+    }
+    assert_eq!(
+        store.journal(None, 0, usize::MAX).await.unwrap().len(),
+        written.len()
+    );
+}
