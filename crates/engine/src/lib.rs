@@ -25,4 +25,9 @@ pub use error::Error;
 pub use files::ByteStream;
 pub use input::StdinSink;
 pub use logs::{LogChunk, LogTail};
-pub use runtime::{Caller, RuntimeApi};
+pub use runtime::{Caller, REQUEST_HEADER, RuntimeApi};
+
+// What the engine hands out of the crates below it, for callers that must not know those.
+pub use dauer_sandbox::ExecSession;
+pub use dauer_sandbox::disk::{ChangeKind, Changed};
+pub use dauer_store::{Entry, Filter};

@@ -205,7 +205,7 @@ impl Runner {
         }
     }
 
-    fn serve_request(&self, id: u64, request: dauer_wire::guest::ApiRequest) {
+    fn serve_request(&self, id: u64, mut request: dauer_wire::guest::ApiRequest) {
         let Some(link) = self.link.clone() else {
             return;
         };
@@ -213,6 +213,7 @@ impl Runner {
             job: self.job.id.clone(),
             generation: self.job.generation,
         };
+        request.headers.insert(crate::REQUEST_HEADER.into(), id.to_string());
         let engine = self.engine.clone();
         tokio::spawn(async move {
             let response = engine.answer(caller, request).await;

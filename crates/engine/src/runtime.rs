@@ -17,6 +17,10 @@ pub struct Caller {
     pub generation: u32,
 }
 
+/// The header with the number of a request: unique among those of an attempt, and the same when a restored copy sends it
+/// again. The engine sets it over whatever the job sent.
+pub const REQUEST_HEADER: &str = "dauer-request";
+
 /// Answers requests of jobs; the server crate has the one implementation.
 #[async_trait]
 pub trait RuntimeApi: Send + Sync + 'static {

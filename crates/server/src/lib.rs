@@ -1,1 +1,21 @@
-//! Dauer.
+//! Both HTTP faces of the engine: the caller API on a unix socket, and the runtime API that jobs reach through
+//! their sandbox's own channel. Translates, and decides nothing.
+//!
+//! Reading order: [`serve`] (socket, connections, shutdown), `routes` (every path), then a file for each kind of
+//! answer. Statuses are chosen only in `error`.
+
+mod error;
+mod exec;
+mod extract;
+mod files;
+mod jobs;
+mod listen;
+mod routes;
+mod runtime;
+mod spec;
+mod streams;
+mod view;
+
+pub use listen::{Listener, serve};
+pub use routes::About;
+pub use runtime::Runtime;

@@ -1,0 +1,220 @@
+//! Answers without an end of their own: logs and events.
+
+use crate::error::Refusal;
+use crate::extract::Params;
+use crate::routes::Shared;
+use crate::view;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use dauer_core::JobId;
+use dauer_engine::{Engine, Error, LogChunk, LogTail};
+use dauer_wire::frame::{Frame, HEAD_BYTES, parse_head};
+use dauer_wire::http::stream_kind;
+use http::header;
+use serde::Deserialize;
+use std::io;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// A followed stream says something at least this often, so that a dead connection is noticed at both ends.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// Pieces read ahead of the connection.
+const PIECES_MAX: usize = 2;
+
+/// Journal entries of one read.
+const ENTRIES: usize = 500;
+
+/// The query of `GET /v1/jobs/{job}/logs`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LogParams {
+    follow: bool,
+    since: u64,
+    /// Only `frames` so far.
+    format: Option<String>,
+}
+
+type Piece = io::Result<Bytes>;
+
+/// `GET /v1/jobs/{job}/logs`: the log's own frames, verbatim.
+pub(crate) async fn logs(
+    State(shared): State<Shared>,
+    Path(job): Path<String>,
+    Params(params): Params<LogParams>,
+) -> Result<Response, Refusal> {
+    if let Some(other) = params.format.filter(|format| format != "frames") {
+        return Err(Refusal::malformed(format!("unknown format {other:?}: use frames")));
+    }
+    let id = shared.engine.find(&job).await?;
+    let tail = shared.engine.log_tail(&id, params.since).await?;
+    let keepalive = Frame::head(stream_kind::KEEPALIVE, 0, 0).to_vec().into();
+    let body = stream(keepalive, move |pieces| copy_log(shared.engine, id, tail, params.since, params.follow, pieces));
+    Ok(([(header::CONTENT_TYPE, "application/x-dauer-frames")], body).into_response())
+}
+
+/// A body made by a task of its own, which ends when the client goes. Reading ahead in a task also means that a read is never
+/// given up half way for a keep-alive.
+fn stream<F, W>(keepalive: Bytes, work: F) -> Body
+where
+    F: FnOnce(mpsc::Sender<Piece>) -> W + Send + 'static,
+    W: Future<Output = ()> + Send + 'static,
+{
+    let (pieces, receiver) = mpsc::channel(PIECES_MAX);
+    let gone = pieces.clone();
+    tokio::spawn(async move {
+        let work = work(pieces);
+        tokio::select! {
+            () = work => {}
+            () = gone.closed() => {}
+        }
+    });
+    Body::from_stream(futures_util::stream::unfold((receiver, keepalive), |(mut receiver, keepalive)| async move {
+        let piece = match tokio::time::timeout(KEEPALIVE, receiver.recv()).await {
+            Ok(piece) => piece?,
+            Err(_) => Ok(keepalive.clone()),
+        };
+        Some((piece, (receiver, keepalive)))
+    }))
+}
+
+async fn copy_log(
+    engine: Engine,
+    id: JobId,
+    mut tail: LogTail,
+    since: u64,
+    follow: bool,
+    pieces: mpsc::Sender<Piece>,
+) {
+    let mut last = Bytes::new();
+    loop {
+        match tail.next(follow).await {
+            Ok(LogChunk::Frames(frames)) => {
+                last = frames.clone();
+                if pieces.send(Ok(frames)).await.is_err() {
+                    return;
+                }
+            }
+            Ok(LogChunk::Ended) if follow => {
+                let end = end_frame(&engine, &id, end_of(&last).unwrap_or(since)).await;
+                // The client may be gone: then nobody needs the end.
+                let _ = pieces.send(end).await;
+                return;
+            }
+            Ok(LogChunk::Ended) => return,
+            Err(error) => {
+                tracing::warn!(job = %id, %error, "reading a log");
+                // As above. The client sees a cut connection, asks again and is told why.
+                let _ = pieces.send(Err(io::Error::other(error.to_string()))).await;
+                return;
+            }
+        }
+    }
+}
+
+async fn end_frame(engine: &Engine, id: &JobId, offset: u64) -> Piece {
+    let job = engine.job(id).await.map_err(|error| io::Error::other(error.to_string()))?;
+    let frame = Frame::json(stream_kind::END, offset, &view::job(&job));
+    let mut bytes = Vec::new();
+    frame.write_to(&mut bytes)?;
+    Ok(bytes.into())
+}
+
+/// The id of the last of these whole frames.
+fn end_of(mut frames: &[u8]) -> Option<u64> {
+    let mut end = None;
+    while let Some((head, rest)) = frames.split_first_chunk::<HEAD_BYTES>() {
+        let (length, _, id) = parse_head(head).ok()?;
+        end = Some(id);
+        frames = rest.get(length..)?;
+    }
+    end
+}
+
+/// The query of both event streams.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct EventParams {
+    after: u64,
+    follow: bool,
+}
+
+/// `GET /v1/events`: a line of JSON for each entry.
+pub(crate) async fn events(
+    State(shared): State<Shared>,
+    Params(params): Params<EventParams>,
+) -> Result<Response, Refusal> {
+    Ok(event_lines(shared.engine, None, params))
+}
+
+/// `GET /v1/jobs/{job}/events`: the same of one job; ends when the job is removed.
+pub(crate) async fn job_events(
+    State(shared): State<Shared>,
+    Path(job): Path<String>,
+    Params(params): Params<EventParams>,
+) -> Result<Response, Refusal> {
+    let id = shared.engine.find(&job).await?;
+    Ok(event_lines(shared.engine, Some(id), params))
+}
+
+fn event_lines(engine: Engine, job: Option<JobId>, params: EventParams) -> Response {
+    let keepalive = Bytes::from_static(b"\n");
+    let body = stream(keepalive, move |pieces| async move {
+        if let Err(error) = copy_events(engine, job, params, &pieces).await {
+            // The client may be gone; else it sees a cut connection and asks again.
+            let _ = pieces.send(Err(io::Error::other(error.to_string()))).await;
+        }
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+async fn copy_events(
+    engine: Engine,
+    job: Option<JobId>,
+    params: EventParams,
+    pieces: &mpsc::Sender<Piece>,
+) -> Result<(), Error> {
+    let mut changes = engine.journal_changes();
+    let mut after = params.after;
+    loop {
+        changes.mark_unchanged();
+        let entries = engine.journal(job.as_ref(), after, ENTRIES).await?;
+        if let Some(last) = entries.last() {
+            after = last.seq;
+            let mut lines = Vec::new();
+            for entry in &entries {
+                serde_json::to_writer(&mut lines, &view::event(entry)).expect("events serialize");
+                lines.push(b'\n');
+            }
+            if pieces.send(Ok(lines.into())).await.is_err() {
+                return Ok(());
+            }
+        }
+        if entries.len() == ENTRIES {
+            continue;
+        }
+        let removed = match &job {
+            Some(id) => matches!(engine.job(id).await, Err(Error::NotFound(_))),
+            None => false,
+        };
+        if !params.follow || removed || changes.changed().await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_log_is_the_id_of_its_last_frame() {
+        let mut bytes = Vec::new();
+        Frame::new(stream_kind::OUTPUT, 40, vec![0; 24]).write_to(&mut bytes).unwrap();
+        Frame::new(stream_kind::OUTPUT, 66, vec![0; 10]).write_to(&mut bytes).unwrap();
+        assert_eq!(end_of(&bytes), Some(66));
+        assert_eq!(end_of(&[]), None);
+    }
+}

@@ -1,0 +1,96 @@
+//! Records as clients see them.
+
+use dauer_core::{Checkpoint, Image, Job};
+use dauer_engine::{ChangeKind, Changed, Entry};
+use dauer_wire::http::{ChangeView, CheckpointView, EventView, Handles, JobView, SelfView};
+
+/// A job as an element of a list.
+pub(crate) fn job(job: &Job) -> JobView {
+    let outcome = job.outcome.as_ref();
+    JobView {
+        id: job.id.0.clone(),
+        name: job.spec.name.clone(),
+        state: job.state.name().to_owned(),
+        operation: job.operation.map(|operation| operation.name().to_owned()),
+        argv: job.spec.argv.clone(),
+        driver: job.spec.driver.clone(),
+        image: match &job.spec.image {
+            Image::Host => "host".to_owned(),
+            Image::Directory(path) | Image::Tar(path) => path.clone(),
+        },
+        attempt: job.attempt,
+        generation: job.generation,
+        restores: job.restores,
+        created_at: job.created_at.0,
+        started_at: job.started_at.map(|at| at.0),
+        finished_at: job.finished_at.map(|at| at.0),
+        wake_at: job.wake_at.map(|at| at.0),
+        checkpoint: job.checkpoint.as_ref().map(|checkpoint| checkpoint.0.clone()),
+        exit_code: job.exit_code(),
+        signal: outcome.and_then(|outcome| outcome.signal),
+        reason: outcome.and_then(|outcome| outcome.reason).map(|reason| reason.name().to_owned()),
+        message: outcome.and_then(|outcome| outcome.message.clone()),
+        last_error: job.last_error.clone(),
+        spec: None,
+        handles: None,
+    }
+}
+
+/// A job with everything there is to know.
+pub(crate) fn whole_job(record: &Job, handles: Option<Handles>) -> JobView {
+    let spec = serde_json::to_value(&record.spec).expect("a spec has only text for keys");
+    let handles = handles.filter(|_| !record.state.is_terminal());
+    JobView { spec: Some(spec), handles, ..job(record) }
+}
+
+/// The job as it sees itself.
+pub(crate) fn own_job(job: &Job) -> SelfView {
+    SelfView {
+        id: job.id.0.clone(),
+        name: job.spec.name.clone(),
+        state: job.state.name().to_owned(),
+        attempt: job.attempt,
+        generation: job.generation,
+        checkpoint: job.checkpoint.as_ref().map(|checkpoint| checkpoint.0.clone()),
+    }
+}
+
+/// A checkpoint; `newest` is the one the job's record points to.
+pub(crate) fn checkpoint(checkpoint: &Checkpoint, newest: bool) -> CheckpointView {
+    CheckpointView {
+        id: checkpoint.id.0.clone(),
+        generation: checkpoint.generation,
+        taken_at: checkpoint.taken_at.0,
+        frozen_ms: checkpoint.frozen_ms,
+        memory_bytes: checkpoint.memory_bytes,
+        disk_bytes: checkpoint.disk_bytes,
+        log_offset: checkpoint.log_offset,
+        token: checkpoint.token.clone(),
+        newest,
+    }
+}
+
+/// A journal entry.
+pub(crate) fn event(entry: &Entry) -> EventView {
+    EventView {
+        seq: entry.seq,
+        job: entry.job.0.clone(),
+        at: entry.at.0,
+        event: entry.event.clone(),
+        from: entry.from.map(|state| state.name().to_owned()),
+        to: entry.to.name().to_owned(),
+        operation: entry.operation.clone(),
+        generation: entry.generation,
+        detail: entry.detail.clone(),
+    }
+}
+
+/// A changed file.
+pub(crate) fn change(change: &Changed) -> ChangeView {
+    let kind = match change.kind {
+        ChangeKind::Added => "added",
+        ChangeKind::Modified => "modified",
+        ChangeKind::Deleted => "deleted",
+    };
+    ChangeView { kind: kind.to_owned(), path: change.path.clone() }
+}
