@@ -213,7 +213,9 @@ impl Runner {
             job: self.job.id.clone(),
             generation: self.job.generation,
         };
-        request.headers.insert(crate::REQUEST_HEADER.into(), id.to_string());
+        request
+            .headers
+            .insert(crate::REQUEST_HEADER.into(), id.to_string());
         let engine = self.engine.clone();
         tokio::spawn(async move {
             let response = engine.answer(caller, request).await;
