@@ -45,9 +45,9 @@ impl WallTimer {
     pub(crate) fn new() -> io::Result<Self> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let timer = TimerFd::new(ClockId::CLOCK_REALTIME, flags)?;
-        Ok(Self {
-            fd: AsyncFd::register(Timer(timer))?,
-        })
+        // SAFETY: the timer owns its descriptor and both of its traits always give that one.
+        let fd = unsafe { AsyncFd::register(Timer(timer)) }?;
+        Ok(Self { fd })
     }
 
     /// Returns at that moment, or when the clock was set: look again then. Never without a moment.
