@@ -28,7 +28,7 @@ fn a_commit_on_a_full_disk_is_refused_and_works_again_with_room() {
         command
     };
     let folder = tempfile::tempdir().unwrap();
-    let mount = "mount -t tmpfs -o size=1m tmpfs \"$0\"";
+    let mount = "mount -t tmpfs -o size=16m tmpfs \"$0\"";
     if !unshare(mount)
         .arg(folder.path())
         .output()
@@ -54,25 +54,24 @@ fn a_commit_on_a_full_disk_is_refused_and_works_again_with_room() {
     );
 }
 
+/// On a file system that gets full by the store itself.
 async fn fill(folder: &Path) {
     let ballast = folder.join("ballast");
-    std::fs::write(&ballast, vec![0; 400 << 10]).unwrap();
+    std::fs::write(&ballast, vec![0; 8 << 20]).unwrap();
     let store = Sqlite::open(folder.join("dauer.db")).unwrap();
     let (mut written, mut refused) = (Vec::new(), Vec::new());
     for round in 0.. {
-        assert!(round < 1000, "it never got full");
-        let batch: Vec<_> = (round * 16..(round + 1) * 16)
-            .map(|n| {
-                let store = store.clone();
-                tokio::spawn(async move {
-                    (
-                        n,
-                        store.create(small::job(n), small::entry("created")).await,
-                    )
-                })
+        assert!(round < 10_000, "it never got full");
+        let batch = (round * 16..(round + 1) * 16).map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                (
+                    n,
+                    store.create(small::job(n), small::entry("created")).await,
+                )
             })
-            .collect();
-        for write in batch {
+        });
+        for write in batch.collect::<Vec<_>>() {
             match write.await.unwrap() {
                 (n, Ok(())) => written.push(n),
                 (n, Err(Error::NoSpace(_))) => refused.push(n),
@@ -85,7 +84,7 @@ async fn fill(folder: &Path) {
     }
     check(&store, &written, &refused).await;
     std::fs::remove_file(ballast).unwrap();
-    for n in refused.drain(..) {
+    for n in std::mem::take(&mut refused) {
         store
             .create(small::job(n), small::entry("created"))
             .await
@@ -96,7 +95,7 @@ async fn fill(folder: &Path) {
     check(
         &Sqlite::open(folder.join("dauer.db")).unwrap(),
         &written,
-        &[],
+        &refused,
     )
     .await;
 }

@@ -36,11 +36,6 @@ impl From<Error> for Fault {
 }
 
 impl Fault {
-    /// The disk is full, or the file has reached its limit.
-    pub(super) fn is_no_space(&self) -> bool {
-        matches!(self, Self::Sql(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull))
-    }
-
     /// The error for the caller, naming the file.
     pub(super) fn in_file(self, path: &Path) -> Error {
         match self {

@@ -102,25 +102,11 @@ fn commit(connection: &Connection, path: &Path, writes: &[Box<Write>]) -> Vec<Re
     if writes.is_empty() {
         return Vec::new();
     }
-    let mut result = try_commit(connection, path, writes);
-    if matches!(&result, Err(fault) if fault.is_no_space()) && log_was_emptied(connection) {
-        result = try_commit(connection, path, writes);
-    }
-    result.unwrap_or_else(|fault| {
+    try_commit(connection, path, writes).unwrap_or_else(|fault| {
         let error = fault.in_file(path);
         tracing::error!(%error, writes = writes.len(), "a commit of the store failed");
         vec![Err(error); writes.len()]
     })
-}
-
-/// On a full disk the log cannot grow, but what it holds may fit into the file, and then it is written from its beginning again.
-fn log_was_emptied(connection: &Connection) -> bool {
-    // The number of pages in the log, and how many of them are in the file now.
-    let pages: rusqlite::Result<(i64, i64)> =
-        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-            Ok((row.get(1)?, row.get(2)?))
-        });
-    matches!(pages, Ok((log, copied)) if log == copied && log > 0)
 }
 
 /// An error here is one of the whole transaction, of which nothing is left.
@@ -154,8 +140,8 @@ fn transaction(
                 execute(connection, "RELEASE one")?;
                 results.push(Ok(()));
             }
-            // A full disk makes it worth trying all again; and SQLite may have rolled back everything by itself.
-            Err(fault) if fault.is_no_space() || connection.is_autocommit() => return Err(fault),
+            // A full disk, for one, makes SQLite roll back everything.
+            Err(fault) if connection.is_autocommit() => return Err(fault),
             Err(fault) => {
                 execute(connection, "ROLLBACK TO one")?;
                 execute(connection, "RELEASE one")?;
