@@ -97,7 +97,10 @@ fn unpacked(layout: &Layout, tar: &Path) -> Result<PathBuf, Error> {
     let folder = images.join(&digest);
     if !folder.is_dir() {
         let what = || format!("make a folder in {}", images.display());
-        let made = tempfile::Builder::new().prefix(".new-").tempdir_in(&images).map_err(Error::io(what()))?;
+        let made = tempfile::Builder::new()
+            .prefix(".new-")
+            .tempdir_in(&images)
+            .map_err(Error::io(what()))?;
         unpack(tar, made.path())?;
         // Two at once publish the same content: the second rename finds a folder that is not empty, and its own goes away with `made`.
         match fs::rename(made.path(), &folder) {
@@ -112,7 +115,13 @@ fn unpacked(layout: &Layout, tar: &Path) -> Result<PathBuf, Error> {
 /// Another size or time means another file.
 fn stamp(path: &Path) -> Result<String, Error> {
     let meta = fs::metadata(path).map_err(Error::io(format!("look at {}", path.display())))?;
-    let text = format!("{}\0{}\0{}\0{}", path.display(), meta.len(), meta.mtime(), meta.mtime_nsec());
+    let text = format!(
+        "{}\0{}\0{}\0{}",
+        path.display(),
+        meta.len(),
+        meta.mtime(),
+        meta.mtime_nsec()
+    );
     Ok(format!("{:016x}", xxh3_64(text.as_bytes())))
 }
 
@@ -135,12 +144,18 @@ fn unpack(tar: &Path, into: &Path) -> Result<(), Error> {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::PermissionDenied => {
             Error::io(format!("unpack {}", tar.display()))(why)
         }
-        _ => Error::Invalid(format!("image {}: cannot be unpacked: {why}", tar.display())),
+        _ => Error::Invalid(format!(
+            "image {}: cannot be unpacked: {why}",
+            tar.display()
+        )),
     };
     let mut file = File::open(tar).map_err(Error::io(format!("open {}", tar.display())))?;
     let packing = Packing::of(&mut file).map_err(Error::io(format!("read {}", tar.display())))?;
     let Some(packing) = packing else {
-        return Err(Error::Invalid(format!("image {}: not a tar file (plain, gzip or zstd)", tar.display())));
+        return Err(Error::Invalid(format!(
+            "image {}: not a tar file (plain, gzip or zstd)",
+            tar.display()
+        )));
     };
     let mut archive = tar::Archive::new(packing.reader(file).map_err(bad)?);
     archive.set_preserve_permissions(true);
@@ -156,13 +171,22 @@ fn unpack(tar: &Path, into: &Path) -> Result<(), Error> {
             continue;
         }
         if !entry.unpack_in(into).map_err(bad)? {
-            let path = entry.path().map(|path| path.display().to_string()).unwrap_or_default();
-            return Err(Error::Invalid(format!("image {}: {path} leads out of the image", tar.display())));
+            let path = entry
+                .path()
+                .map(|path| path.display().to_string())
+                .unwrap_or_default();
+            return Err(Error::Invalid(format!(
+                "image {}: {path} leads out of the image",
+                tar.display()
+            )));
         }
         entries += 1;
     }
     if entries == 0 {
-        return Err(Error::Invalid(format!("image {}: there is nothing in it", tar.display())));
+        return Err(Error::Invalid(format!(
+            "image {}: there is nothing in it",
+            tar.display()
+        )));
     }
     Ok(())
 }

@@ -19,7 +19,10 @@ pub(crate) fn install(layout: &Layout, binary: &Path) -> Result<(String, PathBuf
         let parent = folder.parent().expect("it is below the data folder");
         make_folder(parent)?;
         let what = || format!("copy the guest agent to {}", parent.display());
-        let made = tempfile::Builder::new().prefix(".new-").tempdir_in(parent).map_err(Error::io(what()))?;
+        let made = tempfile::Builder::new()
+            .prefix(".new-")
+            .tempdir_in(parent)
+            .map_err(Error::io(what()))?;
         let copy = made.path().join("dauer");
         fs::write(&copy, &bytes).map_err(Error::io(what()))?;
         for path in [made.path(), &copy] {
@@ -40,7 +43,10 @@ pub(crate) fn installed(layout: &Layout, digest: &str) -> Result<PathBuf, Error>
     if folder.join("dauer").exists() {
         return Ok(folder);
     }
-    Err(Error::BadImage(format!("the guest agent {digest} this checkpoint was taken with is not in {}", folder.display())))
+    Err(Error::BadImage(format!(
+        "the guest agent {digest} this checkpoint was taken with is not in {}",
+        folder.display()
+    )))
 }
 
 fn folder(layout: &Layout, digest: &str) -> PathBuf {

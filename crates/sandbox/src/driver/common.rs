@@ -1,14 +1,16 @@
 //! What all drivers check and measure alike.
 
 use super::{Incarnation, mount_points};
-use crate::host::cgroup;
-use crate::host::process;
-use crate::host::root::Root;
-use crate::host::userns;
+use crate::host::root::{Root, make_folder};
+use crate::host::{cgroup, mounts, nat, process, userns};
 use crate::{Error, SandboxSpec};
 use dauer_core::{Image, Network};
 use nix::sys::statvfs::statvfs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long processes may take to die.
+const DEATH_MAX: Duration = Duration::from_secs(20);
 
 /// What no driver can do, or not for this user. Errors: `Invalid`, `Unsupported`.
 pub(super) fn check(spec: &SandboxSpec, driver: &str) -> Result<(), Error> {
@@ -18,21 +20,28 @@ pub(super) fn check(spec: &SandboxSpec, driver: &str) -> Result<(), Error> {
     for mount in &spec.mounts {
         let source = Path::new(&mount.source);
         if !source.is_absolute() || !source.exists() {
-            return Err(Error::Invalid(format!("mount {}: no such file or folder on this machine", mount.source)));
+            return Err(Error::Invalid(format!(
+                "mount {}: no such file or folder on this machine",
+                mount.source
+            )));
         }
         mount_points::check_target(Path::new(&mount.target))?;
     }
     if let Some(inject) = &spec.inject
         && !Path::new(inject).is_dir()
     {
-        return Err(Error::Invalid(format!("inject {inject}: no such folder on this machine")));
+        return Err(Error::Invalid(format!(
+            "inject {inject}: no such folder on this machine"
+        )));
     }
     match &spec.image {
         Image::Host => {}
         Image::Directory(path) if Path::new(path).is_dir() => {}
         Image::Tar(path) if Path::new(path).is_file() => {}
         Image::Directory(path) | Image::Tar(path) => {
-            return Err(Error::Invalid(format!("image {path}: no such folder or tar file on this machine")));
+            return Err(Error::Invalid(format!(
+                "image {path}: no such folder or tar file on this machine"
+            )));
         }
     }
     if spec.network == Network::Nat && !userns::is_root() {
@@ -44,6 +53,28 @@ pub(super) fn check(spec: &SandboxSpec, driver: &str) -> Result<(), Error> {
         return Err(Error::Invalid("--publish needs --network nat".to_owned()));
     }
     Ok(())
+}
+
+/// Namespaces and the root file system: all in this process's own mount namespace.
+pub(super) fn prepare(incarnation: &Incarnation) -> Result<Root, Error> {
+    userns::enter()?;
+    mounts::make_private()?;
+    make_folder(&incarnation.scratch.join("empty"))?;
+    let root = Root::plan(incarnation)?;
+    root.build(incarnation)?;
+    Ok(root)
+}
+
+/// Kills all processes of an instance and removes its cgroup and network.
+pub(super) fn destroy(instance: &str, scratch: &Path) -> Result<(), Error> {
+    cgroup::destroy(instance)?;
+    // An ordinary user has no cgroup: its processes are found by what they were started with.
+    if !userns::is_root() {
+        let left = process::of_instance(instance, scratch)?;
+        let still_ours = |pid| process::is_of_instance(pid, instance, scratch);
+        process::kill_and_wait(&left, still_ours, Instant::now() + DEATH_MAX)?;
+    }
+    nat::disconnect(instance)
 }
 
 /// Bytes in use, by its cgroup where memory is counted there, else by adding up its processes.
@@ -62,7 +93,13 @@ pub(super) fn memory_bytes(incarnation: &Incarnation) -> u64 {
 /// Memory of one process, pages shared with others counted in parts.
 fn proportional_bytes(pid: i32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let kilobytes = text.lines().find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let kilobytes = text.lines().find_map(|line| {
+        line.strip_prefix("Pss:")?
+            .trim()
+            .strip_suffix(" kB")?
+            .parse::<u64>()
+            .ok()
+    });
     kilobytes.unwrap_or(0) * 1024
 }
 
@@ -84,11 +121,15 @@ pub(super) fn uppers(incarnation: &Incarnation) -> Vec<(String, PathBuf)> {
 
 /// A tool that failed to write an image because the disk is full gets that said.
 pub(super) fn explain_space(error: Error, path: &Path, needed_bytes: u64) -> Error {
-    let free = statvfs(path).map_or(u64::MAX, |stat| stat.blocks_available() * stat.fragment_size());
+    let free = statvfs(path).map_or(u64::MAX, |stat| {
+        stat.blocks_available() * stat.fragment_size()
+    });
     let says_so = match &error {
         Error::Tool { output, .. } => {
             let output = output.to_lowercase();
-            ["no space left", "enospc", "disk quota"].iter().any(|words| output.contains(words))
+            ["no space left", "enospc", "disk quota"]
+                .iter()
+                .any(|words| output.contains(words))
         }
         Error::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
         Error::Invalid(_)
@@ -101,7 +142,11 @@ pub(super) fn explain_space(error: Error, path: &Path, needed_bytes: u64) -> Err
     };
     // Some runtimes only say that a write failed: a disk without room for even the rest is reason enough.
     if says_so || (matches!(error, Error::Tool { .. }) && free < 1 << 20) {
-        return Error::NoSpace { path: path.to_path_buf(), needed_bytes, free_bytes: free };
+        return Error::NoSpace {
+            path: path.to_path_buf(),
+            needed_bytes,
+            free_bytes: free,
+        };
     }
     error
 }

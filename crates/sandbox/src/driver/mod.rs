@@ -4,6 +4,7 @@
 //! A driver that cannot freeze memory has no [`Checkpointer`].
 
 mod agent;
+mod capabilities;
 mod common;
 #[doc(hidden)]
 pub mod conformance;
@@ -11,6 +12,7 @@ mod mount_points;
 pub mod native;
 pub mod oci;
 pub mod probe;
+mod seccomp;
 mod tool;
 
 use crate::{Error, SandboxSpec};
@@ -108,7 +110,12 @@ pub trait Checkpointer: Send + Sync {
 
     /// Brings memory saved by [`Checkpointer::save`] to life in a new prepared incarnation whose file systems hold what
     /// the old ones held. The agent comes back on the new pipes, holding still until it reads `Resume`.
-    fn restore(&self, incarnation: &Incarnation, from: &Path, stdio: AgentStdio) -> Result<Running, Error>;
+    fn restore(
+        &self,
+        incarnation: &Incarnation,
+        from: &Path,
+        stdio: AgentStdio,
+    ) -> Result<Running, Error>;
 }
 
 /// What a checkpoint depends on beside itself.

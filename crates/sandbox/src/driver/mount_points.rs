@@ -10,7 +10,11 @@ use std::path::{Path, PathBuf};
 pub(crate) const KERNEL: [(&str, &str, &str); 7] = [
     ("/proc", "proc", "nosuid,noexec,nodev"),
     ("/dev", "tmpfs", "nosuid,strictatime,mode=755,size=65536k"),
-    ("/dev/pts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620"),
+    (
+        "/dev/pts",
+        "devpts",
+        "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620",
+    ),
     ("/dev/shm", "tmpfs", "nosuid,noexec,nodev,mode=1777"),
     ("/dev/mqueue", "mqueue", "nosuid,noexec,nodev"),
     ("/sys", "sysfs", "nosuid,noexec,nodev,ro"),
@@ -19,12 +23,25 @@ pub(crate) const KERNEL: [(&str, &str, &str); 7] = [
 
 /// Files that would tell or change something about the host; as docker hides them.
 pub(crate) const MASKED: [&str; 9] = [
-    "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
-    "/proc/scsi", "/sys/firmware",
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
 ];
 
 /// Switches of the host's kernel.
-pub(crate) const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub(crate) const READ_ONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
 
 /// What the spec wants on top: the daemon's own folders hidden, the user's mounts, names of a network that has some.
 pub(crate) fn of_spec(incarnation: &Incarnation) -> Result<Vec<Bind>, Error> {
@@ -35,35 +52,61 @@ pub(crate) fn of_spec(incarnation: &Incarnation) -> Result<Vec<Bind>, Error> {
             // Below /run nothing of the host is visible anyway.
             if !folder.starts_with("/run") {
                 let source = incarnation.scratch.join("empty");
-                binds.push(Bind { source, target: folder, read_only: true });
+                binds.push(Bind {
+                    source,
+                    target: folder,
+                    read_only: true,
+                });
             }
         }
     }
     if spec.network == Network::Nat {
         let source = incarnation.scratch.join("resolv.conf");
-        binds.push(Bind { source, target: PathBuf::from("/etc/resolv.conf"), read_only: true });
+        binds.push(Bind {
+            source,
+            target: PathBuf::from("/etc/resolv.conf"),
+            read_only: true,
+        });
     }
     for mount in &spec.mounts {
         let (source, target) = (PathBuf::from(&mount.source), PathBuf::from(&mount.target));
         if !source.exists() {
-            return Err(Error::Invalid(format!("mount {}: no such file or folder on this machine", source.display())));
+            return Err(Error::Invalid(format!(
+                "mount {}: no such file or folder on this machine",
+                source.display()
+            )));
         }
-        binds.push(Bind { source, target, read_only: mount.read_only });
+        binds.push(Bind {
+            source,
+            target,
+            read_only: mount.read_only,
+        });
     }
     Ok(binds)
 }
 
 /// Refuses mounts that would hide what a sandbox needs. Errors: `Invalid`.
 pub(crate) fn check_target(target: &Path) -> Result<(), Error> {
-    let refuse = |why: &str| Err(Error::Invalid(format!("mount target {}: {why}", target.display())));
+    let refuse = |why: &str| {
+        Err(Error::Invalid(format!(
+            "mount target {}: {why}",
+            target.display()
+        )))
+    };
     if !target.is_absolute() {
         return refuse("give an absolute path");
     }
-    if target.components().any(|part| part == std::path::Component::ParentDir) {
+    if target
+        .components()
+        .any(|part| part == std::path::Component::ParentDir)
+    {
         return refuse("give a path without ..");
     }
     let reserved = ["/proc", "/sys", "/dev", dauer_wire::guest::GUEST_DIR];
-    if target == Path::new("/") || target == Path::new("/run") || reserved.iter().any(|folder| target.starts_with(folder)) {
+    if target == Path::new("/")
+        || target == Path::new("/run")
+        || reserved.iter().any(|folder| target.starts_with(folder))
+    {
         return refuse("this place belongs to the sandbox itself");
     }
     Ok(())

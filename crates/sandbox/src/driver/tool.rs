@@ -23,7 +23,11 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path)
         .chain(EXTRA_FOLDERS.map(PathBuf::from))
         .map(|folder| folder.join(name))
-        .find(|candidate| candidate.is_absolute() && candidate.is_file() && access(candidate, AccessFlags::X_OK).is_ok())
+        .find(|candidate| {
+            candidate.is_absolute()
+                && candidate.is_file()
+                && access(candidate, AccessFlags::X_OK).is_ok()
+        })
 }
 
 /// CRIU: `$DAUER_CRIU`, the private one, then PATH.
@@ -46,10 +50,18 @@ pub(crate) struct Stamp {
 
 impl Stamp {
     pub(crate) fn of(path: &Path) -> Result<Self, Error> {
-        let path = path.canonicalize().map_err(Error::io(format!("find {}", path.display())))?;
-        let meta = std::fs::metadata(&path).map_err(Error::io(format!("look at {}", path.display())))?;
+        let path = path
+            .canonicalize()
+            .map_err(Error::io(format!("find {}", path.display())))?;
+        let meta =
+            std::fs::metadata(&path).map_err(Error::io(format!("look at {}", path.display())))?;
         let modified_ns = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
-        Ok(Self { path, size: meta.len(), modified_ns, inode: meta.ino() })
+        Ok(Self {
+            path,
+            size: meta.len(),
+            modified_ns,
+            inode: meta.ino(),
+        })
     }
 }
 
@@ -64,7 +76,11 @@ pub(crate) struct Known {
 impl Known {
     /// Asks the tool and reads its binary; 20 ms and more.
     fn learn(stamp: Stamp) -> Result<Self, Error> {
-        Ok(Self { version: version(&stamp.path)?, digest: digest(&stamp.path)?, stamp })
+        Ok(Self {
+            version: version(&stamp.path)?,
+            digest: digest(&stamp.path)?,
+            stamp,
+        })
     }
 
     /// The same from the cache file, if the binary is still the one it was; else learns and remembers it.
@@ -86,7 +102,10 @@ impl Known {
 
 /// An unreadable or foreign cache is an empty one: everything in it can be learned again.
 pub(crate) fn read_cache<T: serde::de::DeserializeOwned + Default>(cache: &Path) -> T {
-    std::fs::read(cache).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    std::fs::read(cache)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default()
 }
 
 pub(crate) fn write_cache<T: Serialize>(cache: &Path, value: &T) -> Result<(), Error> {
@@ -94,7 +113,8 @@ pub(crate) fn write_cache<T: Serialize>(cache: &Path, value: &T) -> Result<(), E
     let folder = cache.parent().unwrap_or(Path::new("/"));
     let file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io(what()))?;
     serde_json::to_writer(&file, value).map_err(|e| Error::io(what())(e.into()))?;
-    file.persist(cache).map_err(|e| Error::io(what())(e.error))?;
+    file.persist(cache)
+        .map_err(|e| Error::io(what())(e.error))?;
     Ok(())
 }
 
@@ -108,7 +128,10 @@ fn version(binary: &Path) -> Result<String, Error> {
 pub(crate) fn output(binary: &Path, arguments: &[&str]) -> Result<String, Error> {
     let what = || format!("run {}", binary.display());
     let log = tempfile::NamedTempFile::new().map_err(Error::io(what()))?;
-    let argv = [binary.as_os_str()].into_iter().chain(arguments.iter().map(OsStr::new)).collect();
+    let argv = [binary.as_os_str()]
+        .into_iter()
+        .chain(arguments.iter().map(OsStr::new))
+        .collect();
     let tool = process::Tool {
         name: binary.display().to_string(),
         program: binary,
@@ -126,7 +149,13 @@ pub(crate) fn output(binary: &Path, arguments: &[&str]) -> Result<String, Error>
 
 /// The environment of tools: nothing of the daemon's own leaks into them.
 pub(crate) fn environment() -> Vec<(&'static str, &'static OsStr)> {
-    vec![("PATH", OsStr::new("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")), ("LC_ALL", OsStr::new("C"))]
+    vec![
+        (
+            "PATH",
+            OsStr::new("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ),
+        ("LC_ALL", OsStr::new("C")),
+    ]
 }
 
 fn digest(path: &Path) -> Result<String, Error> {

@@ -62,22 +62,32 @@ impl Machine {
                 let path = entry.path();
                 // Names such as `cpu` are often links to `cpu,cpuacct`; both are the same hierarchy.
                 let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-                if !is_link && path.join("cgroup.procs").exists() && Some(&path) != unified.as_ref() {
+                if !is_link && path.join("cgroup.procs").exists() && Some(&path) != unified.as_ref()
+                {
                     legacy.push(path);
                 }
             }
         }
-        Self { unified, controllers, legacy }
+        Self {
+            unified,
+            controllers,
+            legacy,
+        }
     }
 
     fn has_controller(&self, name: &str) -> bool {
-        self.controllers.split_whitespace().any(|controller| controller == name)
+        self.controllers
+            .split_whitespace()
+            .any(|controller| controller == name)
     }
 
     /// The version 1 hierarchy of a controller.
     fn legacy_of(&self, name: &str) -> Option<&PathBuf> {
         self.legacy.iter().find(|folder| {
-            let folder = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let folder = folder
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
             folder.split(',').any(|controller| controller == name)
         })
     }
@@ -103,7 +113,10 @@ impl Machine {
     /// Every folder there may be for `instance`.
     fn folders(&self, instance: &str) -> Vec<PathBuf> {
         let legacy = self.legacy.iter().map(|folder| folder.join(PARENT));
-        legacy.chain(self.unified_parent()).map(|parent| parent.join(instance)).collect()
+        legacy
+            .chain(self.unified_parent())
+            .map(|parent| parent.join(instance))
+            .collect()
     }
 }
 
@@ -127,13 +140,28 @@ pub fn check_limits(limits: &Limits) -> Result<(), Error> {
         return Ok(());
     }
     let machine = Machine::look();
-    let asked = [("memory", limits.memory_bytes.is_some()), ("cpu", limits.cpu_millis.is_some())];
-    for name in asked.into_iter().filter(|(_, asked)| *asked).map(|(name, _)| name) {
-        let by_legacy = machine.legacy_of(name).is_some_and(|folder| writable(folder));
-        let by_unified = machine.unified_parent().and_then(|parent| parent.parent().map(Path::to_path_buf)).is_some_and(|above| {
-            std::fs::read_to_string(above.join("cgroup.controllers"))
-                .is_ok_and(|controllers| controllers.split_whitespace().any(|controller| controller == name))
-        });
+    let asked = [
+        ("memory", limits.memory_bytes.is_some()),
+        ("cpu", limits.cpu_millis.is_some()),
+    ];
+    for name in asked
+        .into_iter()
+        .filter(|(_, asked)| *asked)
+        .map(|(name, _)| name)
+    {
+        let by_legacy = machine
+            .legacy_of(name)
+            .is_some_and(|folder| writable(folder));
+        let by_unified = machine
+            .unified_parent()
+            .and_then(|parent| parent.parent().map(Path::to_path_buf))
+            .is_some_and(|above| {
+                std::fs::read_to_string(above.join("cgroup.controllers")).is_ok_and(|controllers| {
+                    controllers
+                        .split_whitespace()
+                        .any(|controller| controller == name)
+                })
+            });
         if !by_legacy && !by_unified {
             return Err(Error::Unsupported(format!(
                 "this user cannot limit {name}: the {name} cgroup controller is not delegated; run the daemon as root or leave the limit away"
@@ -154,12 +182,16 @@ impl Cgroup {
     /// Makes it with these limits. Where this user has no cgroup at all and no limit is asked for, it is empty.
     pub fn create(instance: &str, limits: &Limits) -> Result<Self, Error> {
         let machine = Machine::look();
-        let mut cgroup = Self { into: None, join: Vec::new() };
+        let mut cgroup = Self {
+            into: None,
+            join: Vec::new(),
+        };
         if let Some(parent) = machine.unified_parent() {
             let folder = parent.join(instance);
             make(&folder)?;
             cgroup.limit_unified(&machine, &parent, &folder, limits)?;
-            let opened = File::open(&folder).map_err(Error::io(format!("open {}", folder.display())))?;
+            let opened =
+                File::open(&folder).map_err(Error::io(format!("open {}", folder.display())))?;
             cgroup.into = Some(opened.into());
         }
         if let Some(bytes) = limits.memory_bytes
@@ -178,7 +210,10 @@ impl Cgroup {
         {
             let folder = cgroup.join_legacy(top, instance)?;
             write(&folder.join("cpu.cfs_period_us"), "100000")?;
-            write(&folder.join("cpu.cfs_quota_us"), &(u64::from(millis) * 100).to_string())?;
+            write(
+                &folder.join("cpu.cfs_quota_us"),
+                &(u64::from(millis) * 100).to_string(),
+            )?;
         }
         // Something must hold all of its processes, or they could not be found by name.
         if cgroup.into.is_none()
@@ -189,14 +224,23 @@ impl Cgroup {
         Ok(cgroup)
     }
 
-    fn limit_unified(&self, machine: &Machine, parent: &Path, folder: &Path, limits: &Limits) -> Result<(), Error> {
+    fn limit_unified(
+        &self,
+        machine: &Machine,
+        parent: &Path,
+        folder: &Path,
+        limits: &Limits,
+    ) -> Result<(), Error> {
         let enable = |name: &str| -> Result<(), Error> {
             for above in [parent.parent().unwrap_or(parent), parent] {
                 write(&above.join("cgroup.subtree_control"), &format!("+{name}"))?;
             }
             Ok(())
         };
-        if let Some(bytes) = limits.memory_bytes.filter(|_| machine.has_controller("memory")) {
+        if let Some(bytes) = limits
+            .memory_bytes
+            .filter(|_| machine.has_controller("memory"))
+        {
             enable("memory")?;
             write(&folder.join("memory.max"), &bytes.to_string())?;
             let swap = folder.join("memory.swap.max");
@@ -206,7 +250,10 @@ impl Cgroup {
         }
         if let Some(millis) = limits.cpu_millis.filter(|_| machine.has_controller("cpu")) {
             enable("cpu")?;
-            write(&folder.join("cpu.max"), &format!("{} 100000", u64::from(millis) * 100))?;
+            write(
+                &folder.join("cpu.max"),
+                &format!("{} 100000", u64::from(millis) * 100),
+            )?;
         }
         Ok(())
     }
@@ -216,13 +263,14 @@ impl Cgroup {
         make(&folder)?;
         let procs = folder.join("cgroup.procs");
         let file = OpenOptions::new().write(true).open(&procs);
-        self.join.push(file.map_err(Error::io(format!("open {}", procs.display())))?);
+        self.join
+            .push(file.map_err(Error::io(format!("open {}", procs.display())))?);
         Ok(folder)
     }
 
     /// For `clone`: the folder of version 2.
     #[must_use]
-    pub fn into(&self) -> Option<BorrowedFd<'_>> {
+    pub fn folder(&self) -> Option<BorrowedFd<'_>> {
         self.into.as_ref().map(AsFd::as_fd)
     }
 
@@ -240,7 +288,10 @@ pub fn was_out_of_memory(instance: &str) -> bool {
         ["memory.oom_control", "memory.events"].iter().any(|file| {
             // No such file: this is not where its memory is counted.
             std::fs::read_to_string(folder.join(file)).is_ok_and(|text| {
-                text.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count.trim() != "0"))
+                text.lines().any(|line| {
+                    line.strip_prefix("oom_kill ")
+                        .is_some_and(|count| count.trim() != "0")
+                })
             })
         })
     })
@@ -252,7 +303,13 @@ pub fn memory_bytes(instance: &str) -> Option<u64> {
     Machine::look().folders(instance).iter().find_map(|folder| {
         ["memory.usage_in_bytes", "memory.current"]
             .iter()
-            .find_map(|file| std::fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok())
+            .find_map(|file| {
+                std::fs::read_to_string(folder.join(file))
+                    .ok()?
+                    .trim()
+                    .parse()
+                    .ok()
+            })
     })
 }
 
@@ -270,7 +327,11 @@ pub fn pids(instance: &str) -> Result<Vec<i32>, Error> {
 fn collect_pids(folder: &Path, pids: &mut Vec<i32>) -> Result<(), Error> {
     let procs = folder.join("cgroup.procs");
     match std::fs::read_to_string(&procs) {
-        Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0)),
+        Ok(text) => pids.extend(
+            text.lines()
+                .filter_map(|line| line.parse::<i32>().ok())
+                .filter(|pid| *pid > 0),
+        ),
         Err(e) if is_gone(&e) => return Ok(()),
         Err(e) => return Err(Error::io(format!("read {}", procs.display()))(e)),
     }
@@ -299,18 +360,32 @@ fn children(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 /// Stops (or starts again) all its processes, and waits until they stand still.
 pub fn set_frozen(instance: &str, frozen: bool) -> Result<(), Error> {
     let machine = Machine::look();
-    let legacy = machine.legacy_of("freezer").map(|top| top.join(PARENT).join(instance));
-    if let Some(state) = legacy.map(|folder| folder.join("freezer.state")).filter(|state| state.exists()) {
+    let legacy = machine
+        .legacy_of("freezer")
+        .map(|top| top.join(PARENT).join(instance));
+    if let Some(state) = legacy
+        .map(|folder| folder.join("freezer.state"))
+        .filter(|state| state.exists())
+    {
         let wanted = if frozen { "FROZEN" } else { "THAWED" };
         return wait_for(&state, wanted, || write(&state, wanted));
     }
-    let folder = machine.unified_parent().map(|parent| parent.join(instance)).ok_or(Error::Gone)?;
+    let folder = machine
+        .unified_parent()
+        .map(|parent| parent.join(instance))
+        .ok_or(Error::Gone)?;
     let freeze = folder.join("cgroup.freeze");
     if !freeze.exists() {
         return Err(Error::Gone);
     }
-    let (text, event) = if frozen { ("1", "frozen 1") } else { ("0", "frozen 0") };
-    wait_for(&folder.join("cgroup.events"), event, || write(&freeze, text))
+    let (text, event) = if frozen {
+        ("1", "frozen 1")
+    } else {
+        ("0", "frozen 0")
+    };
+    wait_for(&folder.join("cgroup.events"), event, || {
+        write(&freeze, text)
+    })
 }
 
 /// Does `act` until `file` has the line `wanted`. A freezing cgroup gets there within a few scheduler ticks; version 1 has no event for it,
@@ -319,12 +394,16 @@ fn wait_for(file: &Path, wanted: &str, act: impl Fn() -> Result<(), Error>) -> R
     let deadline = Instant::now() + REMOVAL_MAX;
     loop {
         act()?;
-        let text = std::fs::read_to_string(file).map_err(Error::io(format!("read {}", file.display())))?;
+        let text =
+            std::fs::read_to_string(file).map_err(Error::io(format!("read {}", file.display())))?;
         if text.lines().any(|line| line == wanted) {
             return Ok(());
         }
         if Instant::now() > deadline {
-            return Err(Error::os(format!("wait for {wanted} in {}", file.display()))(Errno::ETIMEDOUT));
+            return Err(Error::os(format!(
+                "wait for {wanted} in {}",
+                file.display()
+            ))(Errno::ETIMEDOUT));
         }
         std::thread::sleep(Duration::from_micros(200));
     }
@@ -333,7 +412,11 @@ fn wait_for(file: &Path, wanted: &str, act: impl Fn() -> Result<(), Error>) -> R
 /// Kills everything in it, also while frozen, and removes it. Safe to repeat.
 pub fn destroy(instance: &str) -> Result<(), Error> {
     let deadline = Instant::now() + REMOVAL_MAX;
-    let folders: Vec<_> = Machine::look().folders(instance).into_iter().filter(|folder| folder.exists()).collect();
+    let folders: Vec<_> = Machine::look()
+        .folders(instance)
+        .into_iter()
+        .filter(|folder| folder.exists())
+        .collect();
     if folders.is_empty() {
         return Ok(());
     }
@@ -343,11 +426,20 @@ pub fn destroy(instance: &str) -> Result<(), Error> {
         }
         let left = pids(instance)?;
         process::kill_and_wait(&left, |pid| is_member(pid, instance), deadline)?;
-        if left.is_empty() && folders.iter().map(|folder| remove(folder)).collect::<Result<Vec<_>, _>>()?.iter().all(|gone| *gone) {
+        if left.is_empty()
+            && folders
+                .iter()
+                .map(|folder| remove(folder))
+                .collect::<Result<Vec<_>, _>>()?
+                .iter()
+                .all(|gone| *gone)
+        {
             return Ok(());
         }
         if Instant::now() > deadline {
-            return Err(Error::os(format!("remove cgroup {instance}"))(Errno::ETIMEDOUT));
+            return Err(Error::os(format!("remove cgroup {instance}"))(
+                Errno::ETIMEDOUT,
+            ));
         }
         if left.is_empty() {
             // The last process is dead but its cgroup has not been told yet; there is no event for that in version 1.
@@ -361,21 +453,28 @@ fn kill_at_once(folder: &Path) -> Result<(), Error> {
     let kill = folder.join("cgroup.kill");
     if kill.exists() {
         match std::fs::write(&kill, "1") {
-            Err(e) if !is_gone(&e) => return Err(Error::io(format!("write {}", kill.display()))(e)),
+            Err(e) if !is_gone(&e) => {
+                return Err(Error::io(format!("write {}", kill.display()))(e));
+            }
             Ok(()) | Err(_) => {}
         }
     }
     let state = folder.join("freezer.state");
     if state.exists() {
         // A process frozen by version 1 does not die before it is thawed; the signals must be there first, or it would run on.
-        for pid in std::fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default().lines() {
+        for pid in std::fs::read_to_string(folder.join("cgroup.procs"))
+            .unwrap_or_default()
+            .lines()
+        {
             if let Ok(pid) = pid.parse::<i32>() {
                 // SAFETY: a plain system call; a process that has gone is no error.
                 unsafe { libc::kill(pid, libc::SIGKILL) };
             }
         }
         match std::fs::write(&state, "THAWED") {
-            Err(e) if !is_gone(&e) => return Err(Error::io(format!("write {}", state.display()))(e)),
+            Err(e) if !is_gone(&e) => {
+                return Err(Error::io(format!("write {}", state.display()))(e));
+            }
             Ok(()) | Err(_) => {}
         }
     }
@@ -384,8 +483,10 @@ fn kill_at_once(folder: &Path) -> Result<(), Error> {
 
 fn is_member(pid: i32, instance: &str) -> bool {
     // Gone: no member.
-    std::fs::read_to_string(format!("/proc/{pid}/cgroup"))
-        .is_ok_and(|text| text.lines().any(|line| line.split('/').any(|part| part == instance)))
+    std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| {
+        text.lines()
+            .any(|line| line.split('/').any(|part| part == instance))
+    })
 }
 
 /// Removes the folder and those below it; false while something is still in it.

@@ -18,7 +18,8 @@ pub fn tree(from: &Path, to: &Path) -> Result<(), Error> {
         one(&source, &target).map_err(Error::io(format!("copy {}", source.display())))?;
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             tree(&source, &target)?;
-            keep_attributes(&source, &target).map_err(Error::io(format!("copy {}", source.display())))?;
+            keep_attributes(&source, &target)
+                .map_err(Error::io(format!("copy {}", source.display())))?;
         }
     }
     Ok(())
@@ -57,7 +58,9 @@ fn keep_attributes(source: &Path, target: &Path) -> std::io::Result<()> {
     let meta = fs::symlink_metadata(source)?;
     match std::os::unix::fs::lchown(target, Some(meta.uid()), Some(meta.gid())) {
         // An ordinary user owns what it copies; there is nothing else it could do.
-        Err(e) if e.raw_os_error() == Some(Errno::EPERM as i32) || e.raw_os_error() == Some(Errno::EINVAL as i32) => {}
+        Err(e)
+            if e.raw_os_error() == Some(Errno::EPERM as i32)
+                || e.raw_os_error() == Some(Errno::EINVAL as i32) => {}
         done => done?,
     }
     if !meta.is_symlink() {
@@ -65,6 +68,12 @@ fn keep_attributes(source: &Path, target: &Path) -> std::io::Result<()> {
     }
     let accessed = TimeSpec::new(meta.atime(), meta.atime_nsec());
     let modified = TimeSpec::new(meta.mtime(), meta.mtime_nsec());
-    utimensat(AT_FDCWD, target, &accessed, &modified, UtimensatFlags::NoFollowSymlink)?;
+    utimensat(
+        AT_FDCWD,
+        target,
+        &accessed,
+        &modified,
+        UtimensatFlags::NoFollowSymlink,
+    )?;
     Ok(())
 }

@@ -26,7 +26,10 @@ pub struct Mounted {
 pub fn mounted() -> Result<Vec<Mounted>, Error> {
     let path = "/proc/self/mountinfo";
     let text = std::fs::read(path).map_err(Error::io(format!("read {path}")))?;
-    Ok(text.split(|byte| *byte == b'\n').filter_map(parse_line).collect())
+    Ok(text
+        .split(|byte| *byte == b'\n')
+        .filter_map(parse_line)
+        .collect())
 }
 
 fn parse_line(line: &[u8]) -> Option<Mounted> {
@@ -36,10 +39,16 @@ fn parse_line(line: &[u8]) -> Option<Mounted> {
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
     let kind = String::from_utf8_lossy(rest.next()?).into_owned();
     let super_options = rest.nth(1)?;
-    let read_only = [options, super_options]
-        .iter()
-        .any(|options| options.split(|byte| *byte == b',').any(|option| option == b"ro"));
-    Some(Mounted { point, kind, read_only })
+    let read_only = [options, super_options].iter().any(|options| {
+        options
+            .split(|byte| *byte == b',')
+            .any(|option| option == b"ro")
+    });
+    Some(Mounted {
+        point,
+        kind,
+        read_only,
+    })
 }
 
 /// The kernel writes blanks and backslashes of paths as three octal digits.
@@ -65,15 +74,27 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 
 /// From now on nothing mounted here reaches another namespace, nor the other way round.
 pub fn make_private() -> Result<(), Error> {
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-        .map_err(Error::os("make mounts private"))
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None::<&str>,
+    )
+    .map_err(Error::os("make mounts private"))
 }
 
 /// Binds `source` (with what is mounted below it) to `target`.
 pub fn bind(source: &Path, target: &Path, read_only: bool) -> Result<(), Error> {
     let what = || format!("bind {} to {}", source.display(), target.display());
-    mount(Some(source), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
-        .map_err(Error::os(what()))?;
+    mount(
+        Some(source),
+        target,
+        None::<&str>,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        None::<&str>,
+    )
+    .map_err(Error::os(what()))?;
     if read_only {
         set_read_only(target).map_err(Error::os(format!("{} read-only", what())))?;
     }
@@ -82,7 +103,8 @@ pub fn bind(source: &Path, target: &Path, read_only: bool) -> Result<(), Error> 
 
 /// Makes a mount and those below it read-only and keeps their other flags, some of which must not be dropped in a user namespace.
 fn set_read_only(target: &Path) -> Result<(), Errno> {
-    let target = std::ffi::CString::new(target.as_os_str().as_encoded_bytes()).map_err(|_| Errno::EINVAL)?;
+    let target =
+        std::ffi::CString::new(target.as_os_str().as_encoded_bytes()).map_err(|_| Errno::EINVAL)?;
     let attributes = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_RDONLY,
         attr_clr: 0,
@@ -128,7 +150,13 @@ impl Overlay<'_> {
         if self.user_attributes {
             options.push(",userxattr");
         }
-        mount(Some("overlay"), target, Some("overlay"), MsFlags::empty(), Some(options.as_os_str()))
+        mount(
+            Some("overlay"),
+            target,
+            Some("overlay"),
+            MsFlags::empty(),
+            Some(options.as_os_str()),
+        )
     }
 }
 
@@ -167,7 +195,9 @@ impl Inside {
     }
 
     fn find(&self, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
-        let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        let how = OpenHow::new()
+            .flags(flags | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT);
         openat2(&self.root, path, how)
     }
 
@@ -176,7 +206,10 @@ impl Inside {
         match self.find(path, OFlag::O_PATH) {
             Ok(_) => Ok(true),
             Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(false),
-            Err(errno) => Err(Error::os(format!("look up {} in the image", path.display()))(errno)),
+            Err(errno) => Err(Error::os(format!(
+                "look up {} in the image",
+                path.display()
+            ))(errno)),
         }
     }
 
@@ -196,10 +229,13 @@ impl Inside {
         };
         let parent = self.make_point(parent, PointKind::Folder)?;
         match kind {
-            PointKind::Folder => nix::sys::stat::mkdirat(&parent, name, Mode::from_bits_truncate(0o755))?,
+            PointKind::Folder => {
+                nix::sys::stat::mkdirat(&parent, name, Mode::from_bits_truncate(0o755))?
+            }
             PointKind::File => {
                 let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_WRONLY;
-                nix::fcntl::openat(&parent, name, flags, Mode::from_bits_truncate(0o644)).map(drop)?;
+                nix::fcntl::openat(&parent, name, flags, Mode::from_bits_truncate(0o644))
+                    .map(drop)?;
             }
         }
         self.find(path, OFlag::O_PATH)
@@ -231,7 +267,8 @@ mod tests {
 
     #[test]
     fn a_line_with_a_blank_in_its_path_is_read() {
-        let line = br"36 35 98:0 /x /mnt\0402 rw,noatime master:1 - ext3 /dev/root ro,errors=continue";
+        let line =
+            br"36 35 98:0 /x /mnt\0402 rw,noatime master:1 - ext3 /dev/root ro,errors=continue";
         let mounted = parse_line(line).unwrap();
         assert_eq!(mounted.point, Path::new("/mnt 2"));
         assert_eq!(mounted.kind, "ext3");
@@ -249,7 +286,9 @@ mod tests {
         // The link is absolute: inside the root it points to a path that does not exist there.
         assert!(made.is_err() || path_of(&made.unwrap()).unwrap().starts_with(root.path()));
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
-        let made = inside.make(Path::new("/a/b/file"), PointKind::File).unwrap();
+        let made = inside
+            .make(Path::new("/a/b/file"), PointKind::File)
+            .unwrap();
         assert_eq!(path_of(&made).unwrap(), root.path().join("a/b/file"));
     }
 }

@@ -6,7 +6,10 @@ use std::os::fd::OwnedFd;
 
 /// Connects a network namespace to the outside.
 pub fn connect(incarnation: &Incarnation, _namespace: &OwnedFd) -> Result<(), Error> {
-    Err(Error::Unsupported(format!("{}: --network nat is not there yet", incarnation.instance)))
+    Err(Error::Unsupported(format!(
+        "{}: --network nat is not there yet",
+        incarnation.instance
+    )))
 }
 
 /// Removes what [`connect`] made.

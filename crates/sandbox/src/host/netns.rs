@@ -13,7 +13,9 @@ pub fn create() -> Result<OwnedFd, Error> {
         unshare(CloneFlags::CLONE_NEWNET).map_err(Error::os("make a network namespace"))?;
         loopback_up().map_err(Error::os("bring up loopback"))?;
         let path = "/proc/thread-self/ns/net";
-        Ok(File::open(path).map_err(Error::io(format!("open {path}")))?.into())
+        Ok(File::open(path)
+            .map_err(Error::io(format!("open {path}")))?
+            .into())
     });
     made.join().expect("the thread returns its errors")
 }
@@ -22,7 +24,11 @@ pub fn create() -> Result<OwnedFd, Error> {
 pub fn loopback_up() -> Result<(), Errno> {
     // SAFETY: plain system calls; the zeroed request is filled before it is used.
     unsafe {
-        let socket = Errno::result(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0))?;
+        let socket = Errno::result(libc::socket(
+            libc::AF_INET,
+            libc::SOCK_DGRAM | libc::SOCK_CLOEXEC,
+            0,
+        ))?;
         let mut request: libc::ifreq = std::mem::zeroed();
         request.ifr_name[0] = b'l' as libc::c_char;
         request.ifr_name[1] = b'o' as libc::c_char;

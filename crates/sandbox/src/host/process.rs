@@ -41,7 +41,13 @@ pub unsafe fn clone(
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
     // SAFETY: without CLONE_VM the child gets a copy of this thread; the pointers in `args` are valid for the call.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut args,
+            size_of::<libc::clone_args>(),
+        )
+    };
     match Errno::result(pid)? {
         0 => {
             let code = in_child();
@@ -51,7 +57,10 @@ pub unsafe fn clone(
         pid => {
             // SAFETY: the kernel just made this descriptor for us.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            Ok(Child { pid: i32::try_from(pid).expect("pids fit"), pidfd })
+            Ok(Child {
+                pid: i32::try_from(pid).expect("pids fit"),
+                pidfd,
+            })
         }
     }
 }
@@ -69,10 +78,16 @@ impl Child {
                 Ok(_) => {
                     // SAFETY: waitid has filled the fields of an ended child.
                     let status = unsafe { info.si_status() };
-                    return Ok(if info.si_code == libc::CLD_EXITED { status } else { 128 + status });
+                    return Ok(if info.si_code == libc::CLD_EXITED {
+                        status
+                    } else {
+                        128 + status
+                    });
                 }
                 Err(Errno::EINTR) => {}
-                Err(errno) => return Err(Error::os(format!("wait for process {}", self.pid))(errno)),
+                Err(errno) => {
+                    return Err(Error::os(format!("wait for process {}", self.pid))(errno));
+                }
             }
         }
     }
@@ -90,7 +105,11 @@ pub struct Exec {
 
 impl Exec {
     /// A program by its absolute path.
-    pub fn new<A: AsRef<OsStr>>(program: &Path, argv: &[A], env: &[(&str, &OsStr)]) -> Result<Self, Error> {
+    pub fn new<A: AsRef<OsStr>>(
+        program: &Path,
+        argv: &[A],
+        env: &[(&str, &OsStr)],
+    ) -> Result<Self, Error> {
         let mut strings = Vec::with_capacity(argv.len() + env.len());
         for argument in argv {
             strings.push(c_string(argument.as_ref())?);
@@ -101,28 +120,48 @@ impl Exec {
             strings.push(c_string(&text)?);
         }
         let pointers = |strings: &[CString]| {
-            strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
+            strings
+                .iter()
+                .map(|s| s.as_ptr())
+                .chain([std::ptr::null()])
+                .collect::<Vec<_>>()
         };
         let (arguments, variables) = strings.split_at(argv.len());
         let (argv, envp) = (pointers(arguments), pointers(variables));
-        Ok(Self { program: c_string(program.as_os_str())?, argv, envp, _strings: strings })
+        Ok(Self {
+            program: c_string(program.as_os_str())?,
+            argv,
+            envp,
+            _strings: strings,
+        })
     }
 
     /// Becomes the program; returns only if that failed.
     pub fn exec(&self) -> Errno {
         // SAFETY: both arrays end in a null pointer and point to strings that live.
-        unsafe { libc::execve(self.program.as_ptr(), self.argv.as_ptr(), self.envp.as_ptr()) };
+        unsafe {
+            libc::execve(
+                self.program.as_ptr(),
+                self.argv.as_ptr(),
+                self.envp.as_ptr(),
+            )
+        };
         Errno::last()
     }
 }
 
 /// A path as the kernel takes it.
 pub fn c_string(text: &OsStr) -> Result<CString, Error> {
-    CString::new(text.as_bytes()).map_err(|_| Error::Invalid(format!("{text:?} contains a zero byte")))
+    CString::new(text.as_bytes())
+        .map_err(|_| Error::Invalid(format!("{text:?} contains a zero byte")))
 }
 
 /// Makes three descriptors 0, 1 and 2 and closes all others. Only system calls: for use after [`clone`].
-pub fn take_stdio(input: BorrowedFd<'_>, output: BorrowedFd<'_>, error: BorrowedFd<'_>) -> Result<(), Errno> {
+pub fn take_stdio(
+    input: BorrowedFd<'_>,
+    output: BorrowedFd<'_>,
+    error: BorrowedFd<'_>,
+) -> Result<(), Errno> {
     // Copied above 2 first: a source may itself be one of 0, 1 and 2.
     let mut high = [0; 3];
     for (slot, fd) in high.iter_mut().zip([input, output, error]) {
@@ -139,7 +178,14 @@ pub fn take_stdio(input: BorrowedFd<'_>, output: BorrowedFd<'_>, error: Borrowed
 /// Closes every descriptor but 0, 1 and 2 when the program starts.
 pub fn close_others_on_exec() -> Result<(), Errno> {
     // SAFETY: a plain system call.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
     Errno::result(result).map(drop)
 }
 
@@ -194,8 +240,16 @@ impl Tool<'_> {
         if status == 0 {
             return Ok(());
         }
-        let status = if status > 128 { format!("signal {}", status - 128) } else { format!("exit code {status}") };
-        Err(Error::Tool { tool: self.name.clone(), status, output: tail(self.log, start_of_log) })
+        let status = if status > 128 {
+            format!("signal {}", status - 128)
+        } else {
+            format!("exit code {status}")
+        };
+        Err(Error::Tool {
+            tool: self.name.clone(),
+            status,
+            output: tail(self.log, start_of_log),
+        })
     }
 
     fn spawn(&self) -> Result<Child, Error> {
@@ -208,7 +262,11 @@ impl Tool<'_> {
                 .open(path)
                 .map_err(Error::io(format!("open {}", path.display())))
         };
-        let quiet = if self.stdio.is_none() { Some((open(Path::new("/dev/null"), false)?, open(self.log, true)?)) } else { None };
+        let quiet = if self.stdio.is_none() {
+            Some((open(Path::new("/dev/null"), false)?, open(self.log, true)?))
+        } else {
+            None
+        };
         let (input, output, error) = match (&self.stdio, &quiet) {
             (Some(stdio), _) => (stdio.input.as_fd(), stdio.output.as_fd(), stdio.raw.as_fd()),
             (None, Some((null, log))) => (null.as_fd(), log.as_fd(), log.as_fd()),
@@ -219,7 +277,13 @@ impl Tool<'_> {
                 .join
                 .iter()
                 .try_for_each(|procs| write_raw(*procs, c"0"))
-                .and_then(|()| if self.pure_cgroup2 { mount_cgroup2() } else { Ok(()) })
+                .and_then(|()| {
+                    if self.pure_cgroup2 {
+                        mount_cgroup2()
+                    } else {
+                        Ok(())
+                    }
+                })
                 .and_then(|()| take_stdio(input, output, error))
                 .and_then(|()| close_others_on_exec());
             reset_signals();
@@ -232,7 +296,8 @@ impl Tool<'_> {
             }
         };
         // SAFETY: the closure makes system calls on what was prepared above, and nothing else.
-        unsafe { clone(0, self.cgroup, in_child) }.map_err(Error::os(format!("start {}", self.name)))
+        unsafe { clone(0, self.cgroup, in_child) }
+            .map_err(Error::os(format!("start {}", self.name)))
     }
 }
 
@@ -258,13 +323,22 @@ pub fn tail(log: &Path, start: u64) -> String {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     match read() {
-        Ok(text) => text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; "),
+        Ok(text) => text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect::<Vec<_>>()
+            .join("; "),
         Err(e) => format!("its log {} cannot be read: {e}", log.display()),
     }
 }
 
 /// Kills these processes and waits until each has ended. One that `still_ours` no longer recognizes is left alone.
-pub fn kill_and_wait(pids: &[i32], still_ours: impl Fn(i32) -> bool, deadline: Instant) -> Result<(), Error> {
+pub fn kill_and_wait(
+    pids: &[i32],
+    still_ours: impl Fn(i32) -> bool,
+    deadline: Instant,
+) -> Result<(), Error> {
     let mut opened = Vec::new();
     for &pid in pids {
         // SAFETY: a plain system call on a number.
@@ -280,8 +354,15 @@ pub fn kill_and_wait(pids: &[i32], still_ours: impl Fn(i32) -> bool, deadline: I
     for (pid, fd) in &opened {
         let none = std::ptr::null::<libc::siginfo_t>();
         // SAFETY: a plain system call on a descriptor.
-        let result =
-            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd.as_raw_fd(), libc::SIGKILL, none, 0) };
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                fd.as_raw_fd(),
+                libc::SIGKILL,
+                none,
+                0,
+            )
+        };
         match Errno::result(result) {
             Ok(_) | Err(Errno::ESRCH) => {}
             Err(errno) => return Err(Error::os(format!("kill process {pid}"))(errno)),
@@ -289,7 +370,9 @@ pub fn kill_and_wait(pids: &[i32], still_ours: impl Fn(i32) -> bool, deadline: I
     }
     for (pid, fd) in &opened {
         if !wait_readable(fd.as_fd(), deadline)? {
-            return Err(Error::os(format!("wait for the end of process {pid}"))(Errno::ETIMEDOUT));
+            return Err(Error::os(format!("wait for the end of process {pid}"))(
+                Errno::ETIMEDOUT,
+            ));
         }
     }
     Ok(())
@@ -299,7 +382,8 @@ pub fn kill_and_wait(pids: &[i32], still_ours: impl Fn(i32) -> bool, deadline: I
 pub fn wait_readable(fd: BorrowedFd<'_>, deadline: Instant) -> Result<bool, Error> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = PollTimeout::try_from(left.min(Duration::from_secs(60))).unwrap_or(PollTimeout::MAX);
+        let timeout =
+            PollTimeout::try_from(left.min(Duration::from_secs(60))).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout) {
             Ok(0) if left.is_zero() => return Ok(false),
             Ok(0) | Err(Errno::EINTR) => {}
@@ -314,7 +398,13 @@ pub fn of_instance(instance: &str, scratch: &Path) -> Result<Vec<i32>, Error> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").map_err(Error::io("read /proc"))? {
         let entry = entry.map_err(Error::io("read /proc"))?;
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
         if is_of_instance(pid, instance, scratch) {
             found.push(pid);
         }
@@ -334,6 +424,14 @@ pub fn is_of_instance(pid: i32, instance: &str, scratch: &Path) -> bool {
             .is_ok_and(|bytes| bytes.split(|byte| *byte == 0).any(|word| word == wanted))
     };
     let mut root = b"--root=".to_vec();
-    root.extend_from_slice(scratch.join(crate::driver::oci::STATE_FOLDER).as_os_str().as_bytes());
-    has("environ", format!("{}={instance}", crate::driver::INSTANCE_VARIABLE).as_bytes()) || has("cmdline", &root)
+    root.extend_from_slice(
+        scratch
+            .join(crate::driver::oci::STATE_FOLDER)
+            .as_os_str()
+            .as_bytes(),
+    );
+    has(
+        "environ",
+        format!("{}={instance}", crate::driver::INSTANCE_VARIABLE).as_bytes(),
+    ) || has("cmdline", &root)
 }

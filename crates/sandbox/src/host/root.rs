@@ -22,8 +22,28 @@ use std::path::{Path, PathBuf};
 
 /// File systems of the kernel itself: a sandbox gets its own.
 const KERNEL_KINDS: [&str; 22] = [
-    "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs", "fusectl",
-    "hugetlbfs", "mqueue", "nsfs", "proc", "pstore", "ramfs", "rpc_pipefs", "securityfs", "selinuxfs", "sysfs", "tracefs",
+    "autofs",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "fusectl",
+    "hugetlbfs",
+    "mqueue",
+    "nsfs",
+    "proc",
+    "pstore",
+    "ramfs",
+    "rpc_pipefs",
+    "securityfs",
+    "selinuxfs",
+    "sysfs",
+    "tracefs",
 ];
 
 /// Folders that hold nothing of the machine inside a sandbox.
@@ -107,11 +127,20 @@ impl Root {
     }
 
     fn plan_host(&mut self, spec: &SandboxSpec, scratch: &Path) -> Result<(), Error> {
-        self.add_piece(scratch, PathBuf::from("/"), PathBuf::from("/"), merged(scratch));
+        self.add_piece(
+            scratch,
+            PathBuf::from("/"),
+            PathBuf::from("/"),
+            merged(scratch),
+        );
         for mounted in submounts(spec)? {
             if mounted.read_only || !mounts::is_folder(&mounted.point)? {
                 let target = mounted.point.clone();
-                self.binds.push(Bind { source: mounted.point, target, read_only: true });
+                self.binds.push(Bind {
+                    source: mounted.point,
+                    target,
+                    read_only: true,
+                });
             } else {
                 let over = scratch.join("mnt").join(self.pieces.len().to_string());
                 self.add_piece(scratch, mounted.point.clone(), mounted.point, over);
@@ -121,14 +150,28 @@ impl Root {
     }
 
     fn plan_host_by_folders(&mut self, spec: &SandboxSpec, scratch: &Path) -> Result<(), Error> {
-        self.add_piece(scratch, PathBuf::from("/"), scratch.join("skeleton"), merged(scratch));
-        let points: Vec<_> = mounts::mounted()?.into_iter().map(|mounted| mounted.point).collect();
+        self.add_piece(
+            scratch,
+            PathBuf::from("/"),
+            scratch.join("skeleton"),
+            merged(scratch),
+        );
+        let points: Vec<_> = mounts::mounted()?
+            .into_iter()
+            .map(|mounted| mounted.point)
+            .collect();
         let private = private_folders(spec)?;
         self.split(Path::new("/"), &points, &private, scratch)
     }
 
     /// A folder with mounts below it cannot be a lower folder in a user namespace: its entries are taken one by one.
-    fn split(&mut self, folder: &Path, points: &[PathBuf], private: &[PathBuf], scratch: &Path) -> Result<(), Error> {
+    fn split(
+        &mut self,
+        folder: &Path,
+        points: &[PathBuf],
+        private: &[PathBuf],
+        scratch: &Path,
+    ) -> Result<(), Error> {
         let Ok(entries) = fs::read_dir(folder) else {
             // This user may not look into it, so nothing in it is visible inside either.
             return Ok(());
@@ -137,16 +180,22 @@ impl Root {
         entries.sort_by_key(std::fs::DirEntry::file_name);
         for entry in entries {
             let path = entry.path();
-            let Ok(kind) = entry.file_type() else { continue };
+            let Ok(kind) = entry.file_type() else {
+                continue;
+            };
             if kind.is_symlink() {
-                let to = fs::read_link(&path).map_err(Error::io(format!("read {}", path.display())))?;
+                let to =
+                    fs::read_link(&path).map_err(Error::io(format!("read {}", path.display())))?;
                 self.skeleton.push((path, Bone::Link(to)));
             } else if kind.is_dir() {
                 self.skeleton.push((path.clone(), Bone::Folder));
                 if OWN_FOLDERS.iter().any(|own| path == Path::new(own)) || private.contains(&path) {
                     continue;
                 }
-                if points.iter().any(|point| point != &path && point.starts_with(&path)) {
+                if points
+                    .iter()
+                    .any(|point| point != &path && point.starts_with(&path))
+                {
                     self.split(&path, points, private, scratch)?;
                 } else if nix::unistd::access(&path, nix::unistd::AccessFlags::X_OK).is_ok() {
                     let merged = inside(&merged(scratch), &path);
@@ -154,7 +203,11 @@ impl Root {
                 }
             } else if kind.is_file() && !kind.is_block_device() {
                 self.skeleton.push((path.clone(), Bone::File));
-                self.binds.push(Bind { source: path.clone(), target: path, read_only: true });
+                self.binds.push(Bind {
+                    source: path.clone(),
+                    target: path,
+                    read_only: true,
+                });
             }
         }
         Ok(())
@@ -164,6 +217,9 @@ impl Root {
     pub fn build(&self, incarnation: &Incarnation) -> Result<(), Error> {
         let user_attributes = !userns::is_root();
         let skeleton = incarnation.scratch.join("skeleton");
+        if !self.skeleton.is_empty() {
+            make_folder(&skeleton)?;
+        }
         for (path, bone) in &self.skeleton {
             grow(&inside(&skeleton, path), bone)?;
         }
@@ -176,14 +232,23 @@ impl Root {
                 make_folder(&piece.merged)?;
             }
             take_over_top(piece)?;
-            let overlay =
-                Overlay { lower: &piece.lower, upper: &piece.upper, work: &piece.work, user_attributes };
-            overlay.mount(&piece.merged).map_err(|errno| refused(piece, errno))?;
+            let overlay = Overlay {
+                lower: &piece.lower,
+                upper: &piece.upper,
+                work: &piece.work,
+                user_attributes,
+            };
+            overlay
+                .mount(&piece.merged)
+                .map_err(|errno| refused(piece, errno))?;
         }
         if matches!(incarnation.spec.origin, Origin::Fresh)
             && let Some(inject) = &incarnation.spec.inject
         {
-            self.inject(Path::new(inject), incarnation.spec.workdir.as_deref().unwrap_or("/"))?;
+            self.inject(
+                Path::new(inject),
+                incarnation.spec.workdir.as_deref().unwrap_or("/"),
+            )?;
         }
         Ok(())
     }
@@ -191,7 +256,11 @@ impl Root {
     fn inject(&self, from: &Path, workdir: &str) -> Result<(), Error> {
         let workdir = Path::new(workdir);
         // The innermost piece that holds the folder; `/` holds everything.
-        let piece = self.pieces.iter().filter(|piece| workdir.starts_with(&piece.point)).max_by_key(|piece| piece.point.components().count());
+        let piece = self
+            .pieces
+            .iter()
+            .filter(|piece| workdir.starts_with(&piece.point))
+            .max_by_key(|piece| piece.point.components().count());
         let piece = piece.expect("the first piece is /");
         let within = Path::new("/").join(workdir.strip_prefix(&piece.point).unwrap_or(workdir));
         let target = Inside::open(&piece.merged)?.make(&within, PointKind::Folder)?;
@@ -203,9 +272,14 @@ impl Root {
 fn take_over_top(piece: &Piece) -> Result<(), Error> {
     let what = || format!("copy owner and mode of {}", piece.lower.display());
     let lower = fs::metadata(&piece.lower).map_err(Error::io(what()))?;
-    fs::set_permissions(&piece.upper, fs::Permissions::from_mode(lower.mode() & 0o7777)).map_err(Error::io(what()))?;
+    fs::set_permissions(
+        &piece.upper,
+        fs::Permissions::from_mode(lower.mode() & 0o7777),
+    )
+    .map_err(Error::io(what()))?;
     if userns::is_root() {
-        std::os::unix::fs::chown(&piece.upper, Some(lower.uid()), Some(lower.gid())).map_err(Error::io(what()))?;
+        std::os::unix::fs::chown(&piece.upper, Some(lower.uid()), Some(lower.gid()))
+            .map_err(Error::io(what()))?;
     }
     Ok(())
 }
@@ -248,7 +322,11 @@ pub fn private_folders(spec: &SandboxSpec) -> Result<Vec<PathBuf>, Error> {
     [&spec.layout.data, &spec.layout.run]
         .into_iter()
         .filter(|folder| folder.exists())
-        .map(|folder| folder.canonicalize().map_err(Error::io(format!("find {}", folder.display()))))
+        .map(|folder| {
+            folder
+                .canonicalize()
+                .map_err(Error::io(format!("find {}", folder.display())))
+        })
         .collect()
 }
 
@@ -259,7 +337,8 @@ fn submounts(spec: &SandboxSpec) -> Result<Vec<mounts::Mounted>, Error> {
     for mounted in mounts::mounted()? {
         let below = |folder: &Path| mounted.point.starts_with(folder);
         let own = OWN_FOLDERS.iter().any(|own| below(Path::new(own)));
-        let unwanted = mounted.point == Path::new("/") || own || private.iter().any(|folder| below(folder));
+        let unwanted =
+            mounted.point == Path::new("/") || own || private.iter().any(|folder| below(folder));
         // Overlays below / are roots of other containers.
         if unwanted || KERNEL_KINDS.contains(&mounted.kind.as_str()) || mounted.kind == "overlay" {
             continue;

@@ -16,8 +16,11 @@ pub fn is_root() -> bool {
 /// Whether this process is in a user namespace that maps only some ids: an ordinary user who entered one with [`enter`].
 fn is_nested() -> bool {
     // Without /proc nothing here works; being taken for root then yields the clearer errors.
-    std::fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|map| map.split_whitespace().nth(2).is_some_and(|count| count == "1"))
+    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| {
+        map.split_whitespace()
+            .nth(2)
+            .is_some_and(|count| count == "1")
+    })
 }
 
 /// Puts this process (it must have one thread) into a mount namespace of its own, and where it is not root into a user
@@ -33,9 +36,11 @@ pub fn enter() -> Result<(), Error> {
              user.max_user_namespaces) or run dauer as root"
         ))
     })?;
-    for (file, text) in
-        [("setgroups", "deny".to_owned()), ("uid_map", format!("0 {uid} 1")), ("gid_map", format!("0 {gid} 1"))]
-    {
+    for (file, text) in [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("0 {uid} 1")),
+        ("gid_map", format!("0 {gid} 1")),
+    ] {
         let path = format!("/proc/self/{file}");
         std::fs::write(&path, text).map_err(Error::io(format!("write {path}")))?;
     }

@@ -1,9 +1,8 @@
 //! `config.json`: what an OCI runtime is told to make.
 
 use super::profile::Profile;
-use super::seccomp;
 use crate::Error;
-use crate::driver::{INSTANCE_VARIABLE, Incarnation, mount_points};
+use crate::driver::{INSTANCE_VARIABLE, Incarnation, capabilities, mount_points, seccomp};
 use crate::host::cgroup::Limits;
 use crate::host::root::{Root, merged};
 use crate::host::userns;
@@ -11,12 +10,6 @@ use dauer_core::Network;
 use dauer_wire::guest::GUEST_BINARY;
 use serde_json::{Value, json};
 use std::path::Path;
-
-/// What docker gives to root in a container.
-pub(crate) const CAPABILITIES: [&str; 14] = [
-    "CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD", "CAP_NET_BIND_SERVICE",
-    "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
-];
 
 /// Writes the bundle's `config.json`, and beside it CRIU's own configuration.
 pub(super) fn write(
@@ -45,6 +38,7 @@ fn config(
     limits: &Limits,
     criu: &Path,
 ) -> Result<Value, Error> {
+    let kept = capabilities::names();
     let mut config = json!({
         "ociVersion": "1.0.2",
         "hostname": "dauer",
@@ -59,7 +53,7 @@ fn config(
                 "HOME=/root",
                 format!("{INSTANCE_VARIABLE}={}", incarnation.instance),
             ],
-            "capabilities": { "bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES },
+            "capabilities": { "bounding": kept, "effective": kept, "permitted": kept },
             "noNewPrivileges": true,
         },
         "mounts": mounts(profile, incarnation, agent)?,
@@ -70,12 +64,7 @@ fn config(
     }
     config["linux"]["maskedPaths"] = json!(mount_points::MASKED);
     config["linux"]["readonlyPaths"] = json!(mount_points::READ_ONLY);
-    config["linux"]["seccomp"] = seccomp::profile();
-    if !userns::is_root() {
-        config["linux"]["namespaces"].as_array_mut().expect("made above").push(json!({ "type": "user" }));
-        config["linux"]["uidMappings"] = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
-        config["linux"]["gidMappings"] = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
-    }
+    config["linux"]["seccomp"] = seccomp::oci();
     if profile == Profile::Runc {
         config["annotations"] = json!({ "org.criu.config": criu });
         if userns::is_root() {
@@ -87,10 +76,15 @@ fn config(
 }
 
 fn namespaces(network: Network, path: Option<&str>) -> Vec<Value> {
-    let mut namespaces: Vec<_> = ["pid", "mount", "ipc", "uts"].iter().map(|kind| json!({ "type": kind })).collect();
+    let mut namespaces: Vec<_> = ["pid", "mount", "ipc", "uts"]
+        .iter()
+        .map(|kind| json!({ "type": kind }))
+        .collect();
     match (network, path) {
         (Network::Host, _) => {}
-        (Network::None | Network::Nat, Some(path)) => namespaces.push(json!({ "type": "network", "path": path })),
+        (Network::None | Network::Nat, Some(path)) => {
+            namespaces.push(json!({ "type": "network", "path": path }))
+        }
         (Network::None | Network::Nat, None) => namespaces.push(json!({ "type": "network" })),
     }
     namespaces
@@ -117,7 +111,11 @@ fn mounts(profile: Profile, incarnation: &Incarnation, agent: &Path) -> Result<V
         }
     }
     for bind_mount in &root.binds {
-        mounts.push(bind(&bind_mount.source, &bind_mount.target, bind_mount.read_only));
+        mounts.push(bind(
+            &bind_mount.source,
+            &bind_mount.target,
+            bind_mount.read_only,
+        ));
     }
     for (destination, kind, options) in mount_points::KERNEL {
         // A kernel in user space has no message queues to show.
@@ -125,11 +123,17 @@ fn mounts(profile: Profile, incarnation: &Incarnation, agent: &Path) -> Result<V
             continue;
         }
         let options: Vec<_> = options.split(',').collect();
-        mounts.push(json!({ "destination": destination, "type": kind, "source": kind, "options": options }));
+        mounts.push(
+            json!({ "destination": destination, "type": kind, "source": kind, "options": options }),
+        );
     }
     mounts.push(bind(agent, Path::new(dauer_wire::guest::GUEST_DIR), true));
     for bind_mount in mount_points::of_spec(incarnation)? {
-        mounts.push(bind(&bind_mount.source, &bind_mount.target, bind_mount.read_only));
+        mounts.push(bind(
+            &bind_mount.source,
+            &bind_mount.target,
+            bind_mount.read_only,
+        ));
     }
     Ok(mounts)
 }

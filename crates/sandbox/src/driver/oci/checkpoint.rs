@@ -2,10 +2,12 @@
 
 use super::profile::{Profile, os};
 use super::{CONTAINER, Oci, STATE_FOLDER, control, tool};
-use crate::driver::{AgentStdio, Checkpointer, Driver, Identity, Incarnation, Running, agent, common};
+use crate::Error;
+use crate::driver::{
+    AgentStdio, Checkpointer, Driver, Identity, Incarnation, Running, agent, common,
+};
 use crate::host::cgroup;
 use crate::host::root::make_folder;
-use crate::Error;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,8 +23,16 @@ pub(super) fn remember_agent(incarnation: &Incarnation, digest: &str) -> Result<
 
 impl Oci {
     /// gVisor: over the socket, else by the command line.
-    fn control(&self, incarnation: &Incarnation, method: &str, verb: &'static str) -> Result<(), Error> {
-        let socket = incarnation.scratch.join(STATE_FOLDER).join(format!("runsc-{CONTAINER}.sock"));
+    fn control(
+        &self,
+        incarnation: &Incarnation,
+        method: &str,
+        verb: &'static str,
+    ) -> Result<(), Error> {
+        let socket = incarnation
+            .scratch
+            .join(STATE_FOLDER)
+            .join(format!("runsc-{CONTAINER}.sock"));
         match control::call(&socket, method) {
             Ok(()) => Ok(()),
             // Another version may speak otherwise; its own tool knows how.
@@ -39,11 +49,23 @@ impl Oci {
     /// Adds to a failure of runc what CRIU wrote into its own log.
     fn with_criu_log(error: Error, log: &Path) -> Error {
         let errors = fs::read_to_string(log).unwrap_or_default();
-        let mut errors: Vec<_> = errors.lines().filter(|line| line.contains("Error (")).map(str::trim).collect();
+        let mut errors: Vec<_> = errors
+            .lines()
+            .filter(|line| line.contains("Error ("))
+            .map(str::trim)
+            .collect();
         match error {
-            Error::Tool { tool, status, output } if !errors.is_empty() => {
+            Error::Tool {
+                tool,
+                status,
+                output,
+            } if !errors.is_empty() => {
                 errors.truncate(3);
-                Error::Tool { tool, status, output: format!("{}; {output}", errors.join("; ")) }
+                Error::Tool {
+                    tool,
+                    status,
+                    output: format!("{}; {output}", errors.join("; ")),
+                }
             }
             other => other,
         }
@@ -60,7 +82,11 @@ impl Checkpointer for Oci {
             version = format!("{version}, criu {}", criu.version);
             digest = format!("{digest}+{}", criu.digest);
         }
-        Ok(Identity { driver: self.name().to_owned(), version, digest })
+        Ok(Identity {
+            driver: self.name().to_owned(),
+            version,
+            digest,
+        })
     }
 
     fn pause(&self, incarnation: &Incarnation) -> Result<(), Error> {
@@ -103,17 +129,24 @@ impl Checkpointer for Oci {
                     os("--work-path"),
                     work.as_os_str(),
                 ];
-                self.command(incarnation, &verb).map_err(|e| Self::with_criu_log(e, &work.join("dump.log")))
+                self.command(incarnation, &verb)
+                    .map_err(|e| Self::with_criu_log(e, &work.join("dump.log")))
             }
             Profile::Crun => self.profile.check_checkpoints(),
         };
         saved.map_err(|error| common::explain_space(error, into, needed_bytes))?;
         let from = incarnation.scratch.join(AGENT_FILE);
-        fs::copy(&from, into.join(AGENT_FILE)).map_err(Error::io(format!("copy {}", from.display())))?;
+        fs::copy(&from, into.join(AGENT_FILE))
+            .map_err(Error::io(format!("copy {}", from.display())))?;
         Ok(())
     }
 
-    fn restore(&self, incarnation: &Incarnation, from: &Path, stdio: AgentStdio) -> Result<Running, Error> {
+    fn restore(
+        &self,
+        incarnation: &Incarnation,
+        from: &Path,
+        stdio: AgentStdio,
+    ) -> Result<Running, Error> {
         let path = from.join(AGENT_FILE);
         let digest = fs::read_to_string(&path)
             .map_err(|e| Error::BadImage(format!("{} cannot be read: {e}", path.display())))?;
@@ -121,9 +154,12 @@ impl Checkpointer for Oci {
         let agent = agent::installed(&incarnation.spec.layout, &digest)?;
         let image = from.as_os_str();
         match self.profile {
-            Profile::Gvisor => {
-                self.launch(incarnation, &[os("restore"), os("--direct"), os("--image-path"), image], &agent, stdio)
-            }
+            Profile::Gvisor => self.launch(
+                incarnation,
+                &[os("restore"), os("--direct"), os("--image-path"), image],
+                &agent,
+                stdio,
+            ),
             Profile::Runc => {
                 let work = Self::work_folder(incarnation, "criu")?;
                 let verb: [&OsStr; 7] = [
@@ -135,9 +171,14 @@ impl Checkpointer for Oci {
                     os("--work-path"),
                     work.as_os_str(),
                 ];
-                self.launch(incarnation, &verb, &agent, stdio).map_err(|e| Self::with_criu_log(e, &work.join("restore.log")))
+                self.launch(incarnation, &verb, &agent, stdio)
+                    .map_err(|e| Self::with_criu_log(e, &work.join("restore.log")))
             }
-            Profile::Crun => Err(self.profile.check_checkpoints().err().unwrap_or(Error::Gone)),
+            Profile::Crun => Err(self
+                .profile
+                .check_checkpoints()
+                .err()
+                .unwrap_or(Error::Gone)),
         }
     }
 }

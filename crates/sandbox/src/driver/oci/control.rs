@@ -26,11 +26,17 @@ pub(super) fn call(socket: &Path, method: &str) -> Result<(), String> {
         let request = serde_json::json!({ "method": method, "arg": {} });
         stream.write_all(request.to_string().as_bytes())?;
         let mut values = serde_json::Deserializer::from_reader(stream).into_iter::<Answer>();
-        values.next().unwrap_or_else(|| Err(serde::de::Error::custom("no answer"))).map_err(Into::into)
+        values
+            .next()
+            .unwrap_or_else(|| Err(serde::de::Error::custom("no answer")))
+            .map_err(Into::into)
     };
     match answer() {
         Ok(Answer { success: true, .. }) => Ok(()),
-        Ok(Answer { success: false, err }) => Err(err),
+        Ok(Answer {
+            success: false,
+            err,
+        }) => Err(err),
         Err(e) => Err(e.to_string()),
     }
 }

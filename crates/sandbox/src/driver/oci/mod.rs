@@ -12,13 +12,12 @@ mod bundle;
 mod checkpoint;
 mod control;
 mod profile;
-mod seccomp;
 
 use super::{AgentStdio, Checkpointer, Driver, Incarnation, Running, agent, common, tool};
 use crate::host::cgroup::{self, Cgroup, Limits};
-use crate::host::process::{self, Tool};
-use crate::host::root::{Root, make_folder};
-use crate::host::{mounts, nat, netns, userns};
+use crate::host::process::Tool;
+use crate::host::root::make_folder;
+use crate::host::{nat, netns, userns};
 use crate::{Error, SandboxSpec};
 use dauer_core::Network;
 use profile::Profile;
@@ -27,7 +26,6 @@ use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, Instant};
 
 /// Of the runtime's state, in the scratch folder.
 pub(crate) const STATE_FOLDER: &str = "oci";
@@ -37,9 +35,6 @@ const CONTAINER: &str = "box";
 
 /// The memory of gVisor's own processes, on top of what the job may use.
 const GVISOR_OVERHEAD_BYTES: u64 = 96 << 20;
-
-/// How long processes may take to die.
-const DEATH_MAX: Duration = Duration::from_secs(20);
 
 /// A driver that calls an OCI runtime.
 #[derive(Debug)]
@@ -55,9 +50,16 @@ pub struct Oci {
 impl Oci {
     /// `gvisor`, `runc` or `crun`. Errors: `Invalid`.
     pub fn new(name: &str) -> Result<Self, Error> {
-        let profile = Profile::from_name(name)
-            .ok_or_else(|| Error::Invalid(format!("{name:?} is no OCI driver: use gvisor, runc or crun")))?;
-        Ok(Self { profile, cache: OnceLock::new(), networks: Mutex::default() })
+        let profile = Profile::from_name(name).ok_or_else(|| {
+            Error::Invalid(format!(
+                "{name:?} is no OCI driver: use gvisor, runc or crun"
+            ))
+        })?;
+        Ok(Self {
+            profile,
+            cache: OnceLock::new(),
+            networks: Mutex::default(),
+        })
     }
 
     fn runtime(&self) -> Result<PathBuf, Error> {
@@ -72,38 +74,73 @@ impl Oci {
     }
 
     fn limits(&self, spec: &SandboxSpec) -> Limits {
-        let overhead = if self.profile == Profile::Gvisor { GVISOR_OVERHEAD_BYTES } else { 0 };
+        let overhead = if self.profile == Profile::Gvisor {
+            GVISOR_OVERHEAD_BYTES
+        } else {
+            0
+        };
         Limits {
             cpu_millis: spec.cpu_millis,
-            memory_bytes: spec.memory_bytes.map(|bytes| bytes.saturating_add(overhead)),
+            memory_bytes: spec
+                .memory_bytes
+                .map(|bytes| bytes.saturating_add(overhead)),
         }
     }
 
     /// `run` or `restore`: writes the bundle, then lets the runtime make the container and reads its pid.
-    fn launch(&self, incarnation: &Incarnation, verb: &[&OsStr], agent: &Path, stdio: AgentStdio) -> Result<Running, Error> {
+    fn launch(
+        &self,
+        incarnation: &Incarnation,
+        verb: &[&OsStr],
+        agent: &Path,
+        stdio: AgentStdio,
+    ) -> Result<Running, Error> {
         let scratch = &incarnation.scratch;
         let program = self.runtime()?;
         let network = self.network(incarnation)?;
-        let namespace = network.as_ref().map(|fd| format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd()));
+        let namespace = network
+            .as_ref()
+            .map(|fd| format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd()));
         let bundle = scratch.join("bundle");
         make_folder(&bundle)?;
-        bundle::write(&bundle, self.profile, incarnation, agent, namespace.as_deref(), &self.limits(&incarnation.spec))?;
+        bundle::write(
+            &bundle,
+            self.profile,
+            incarnation,
+            agent,
+            namespace.as_deref(),
+            &self.limits(&incarnation.spec),
+        )?;
         let pid_file = bundle.join("pid");
         // runc joins a cgroup it makes itself; the others are started inside.
         let cgroup = match self.profile {
             Profile::Runc => None,
-            Profile::Gvisor | Profile::Crun => {
-                Some(Cgroup::create(&incarnation.instance, &self.limits(&incarnation.spec))?)
-            }
+            Profile::Gvisor | Profile::Crun => Some(Cgroup::create(
+                &incarnation.instance,
+                &self.limits(&incarnation.spec),
+            )?),
         };
         let log = scratch.join("oci.log");
-        let options = self.profile.options(scratch, &log, incarnation.spec.network);
+        let options = self
+            .profile
+            .options(scratch, &log, incarnation.spec.network);
         let mut argv = vec![program.as_os_str()];
         argv.extend(options.iter().map(OsString::as_os_str));
         argv.extend_from_slice(verb);
-        argv.extend([OsStr::new("--detach"), OsStr::new("--bundle"), bundle.as_os_str()]);
-        argv.extend([OsStr::new("--pid-file"), pid_file.as_os_str(), OsStr::new(CONTAINER)]);
-        let verb = verb.first().map(|verb| verb.to_string_lossy()).unwrap_or_default();
+        argv.extend([
+            OsStr::new("--detach"),
+            OsStr::new("--bundle"),
+            bundle.as_os_str(),
+        ]);
+        argv.extend([
+            OsStr::new("--pid-file"),
+            pid_file.as_os_str(),
+            OsStr::new(CONTAINER),
+        ]);
+        let verb = verb
+            .first()
+            .map(|verb| verb.to_string_lossy())
+            .unwrap_or_default();
         let mut env = tool::environment();
         env.push((super::INSTANCE_VARIABLE, OsStr::new(&incarnation.instance)));
         let tool = Tool {
@@ -113,18 +150,23 @@ impl Oci {
             env,
             log: &log,
             stdio: Some(stdio),
-            cgroup: cgroup.as_ref().and_then(Cgroup::into),
+            cgroup: cgroup.as_ref().and_then(Cgroup::folder),
             join: cgroup.as_ref().map(Cgroup::join).unwrap_or_default(),
-            pure_cgroup2: self.profile == Profile::Crun && Path::new("/sys/fs/cgroup/unified").exists(),
+            pure_cgroup2: self.profile == Profile::Crun
+                && Path::new("/sys/fs/cgroup/unified").exists(),
         };
         tool.run()?;
-        let text = fs::read_to_string(&pid_file).map_err(Error::io(format!("read {}", pid_file.display())))?;
+        let text = fs::read_to_string(&pid_file)
+            .map_err(Error::io(format!("read {}", pid_file.display())))?;
         let pid = text.trim().parse().map_err(|_| Error::Tool {
             tool: self.profile.program().to_owned(),
             status: "no pid".to_owned(),
             output: text,
         })?;
-        self.networks.lock().expect("no holder panics").extend(network);
+        self.networks
+            .lock()
+            .expect("no holder panics")
+            .extend(network);
         Ok(Running { pid })
     }
 
@@ -145,12 +187,17 @@ impl Oci {
     fn command(&self, incarnation: &Incarnation, verb: &[&OsStr]) -> Result<(), Error> {
         let program = self.runtime()?;
         let log = incarnation.scratch.join("oci.log");
-        let options = self.profile.options(&incarnation.scratch, &log, incarnation.spec.network);
+        let options = self
+            .profile
+            .options(&incarnation.scratch, &log, incarnation.spec.network);
         let mut argv = vec![program.as_os_str()];
         argv.extend(options.iter().map(OsString::as_os_str));
         argv.extend_from_slice(verb);
         argv.push(OsStr::new(CONTAINER));
-        let name = verb.first().map(|verb| verb.to_string_lossy()).unwrap_or_default();
+        let name = verb
+            .first()
+            .map(|verb| verb.to_string_lossy())
+            .unwrap_or_default();
         let tool = Tool {
             name: format!("{} {name}", self.profile.program()),
             program: &program,
@@ -176,7 +223,9 @@ impl Driver for Oci {
         common::check(spec, self.profile.name())?;
         cgroup::check_limits(&self.limits(spec))?;
         if !userns::is_root() && self.profile == Profile::Crun {
-            return Err(Error::Unsupported("driver crun needs root: use gvisor or native".to_owned()));
+            return Err(Error::Unsupported(
+                "driver crun needs root: use gvisor or native".to_owned(),
+            ));
         }
         if self.profile == Profile::Gvisor {
             profile::check_socket_path(spec)?;
@@ -199,29 +248,19 @@ impl Driver for Oci {
         let data = &incarnation.spec.layout.data;
         // Set once per process; a second incarnation of the same process has the same data folder.
         let _ = self.cache.set(data.join("tools.json"));
-        userns::enter()?;
-        mounts::make_private()?;
-        for folder in [STATE_FOLDER, "empty"] {
-            make_folder(&incarnation.scratch.join(folder))?;
-        }
-        Root::plan(incarnation)?.build(incarnation)
+        make_folder(&incarnation.scratch.join(STATE_FOLDER))?;
+        common::prepare(incarnation).map(drop)
     }
 
     fn start(&self, incarnation: &Incarnation, stdio: AgentStdio) -> Result<Running, Error> {
-        let (digest, agent) = agent::install(&incarnation.spec.layout, &incarnation.spec.guest_binary)?;
+        let (digest, agent) =
+            agent::install(&incarnation.spec.layout, &incarnation.spec.guest_binary)?;
         checkpoint::remember_agent(incarnation, &digest)?;
         self.launch(incarnation, &[OsStr::new("run")], &agent, stdio)
     }
 
     fn destroy(&self, instance: &str, scratch: &Path) -> Result<(), Error> {
-        cgroup::destroy(instance)?;
-        let deadline = Instant::now() + DEATH_MAX;
-        // Without a cgroup (an ordinary user), and between a tool's start and its joining: by what they were started with.
-        if !userns::is_root() {
-            let left = process::of_instance(instance, scratch)?;
-            process::kill_and_wait(&left, |pid| process::is_of_instance(pid, instance, scratch), deadline)?;
-        }
-        nat::disconnect(instance)?;
+        common::destroy(instance, scratch)?;
         for folder in [STATE_FOLDER, "bundle"] {
             let path = scratch.join(folder);
             match fs::remove_dir_all(&path) {
@@ -249,7 +288,11 @@ impl Driver for Oci {
     fn checkpointer(&self) -> Option<&dyn Checkpointer> {
         match self.profile {
             Profile::Gvisor => Some(self),
-            Profile::Runc => self.profile.check_checkpoints().is_ok().then_some(self as &dyn Checkpointer),
+            Profile::Runc => self
+                .profile
+                .check_checkpoints()
+                .is_ok()
+                .then_some(self as &dyn Checkpointer),
             Profile::Crun => None,
         }
     }

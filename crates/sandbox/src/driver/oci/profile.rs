@@ -56,7 +56,10 @@ impl Profile {
             option.push(value);
             option
         };
-        let mut options = vec![with("--root=", &scratch.join(STATE_FOLDER)), with("--log=", log)];
+        let mut options = vec![
+            with("--root=", &scratch.join(STATE_FOLDER)),
+            with("--log=", log),
+        ];
         match self {
             Self::Gvisor => {
                 let network = match network {
@@ -83,11 +86,18 @@ impl Profile {
 
     /// Whether it can freeze memory; else why not. Errors: `Unsupported`.
     pub(super) fn check_checkpoints(self) -> Result<(), Error> {
-        let refuse = |why: &str| Err(Error::Unsupported(format!("driver {} cannot checkpoint memory: {why}", self.name())));
+        let refuse = |why: &str| {
+            Err(Error::Unsupported(format!(
+                "driver {} cannot checkpoint memory: {why}",
+                self.name()
+            )))
+        };
         match self {
             Self::Gvisor => Ok(()),
             Self::Runc if !userns::is_root() => refuse("CRIU needs root; use gvisor"),
-            Self::Runc if self.criu().is_none() => refuse("CRIU is not installed; install it (see dauer doctor) or use gvisor"),
+            Self::Runc if self.criu().is_none() => {
+                refuse("CRIU is not installed; install it (see dauer doctor) or use gvisor")
+            }
             Self::Runc => Ok(()),
             Self::Crun => refuse("use gvisor or runc"),
         }
@@ -96,8 +106,13 @@ impl Profile {
 
 /// A socket's path has at most 107 bytes; runsc puts its own into the state folder.
 pub(super) fn check_socket_path(spec: &SandboxSpec) -> Result<(), Error> {
-    let scratch = spec.layout.sandbox(&spec.id).incarnation(spec.generation.max(1_000_000));
-    let socket = scratch.join(STATE_FOLDER).join(format!("runsc-{CONTAINER}.sock"));
+    let scratch = spec
+        .layout
+        .sandbox(&spec.id)
+        .incarnation(spec.generation.max(1_000_000));
+    let socket = scratch
+        .join(STATE_FOLDER)
+        .join(format!("runsc-{CONTAINER}.sock"));
     let excess = socket.as_os_str().len().saturating_sub(107);
     if excess > 0 {
         return Err(Error::Unsupported(format!(
