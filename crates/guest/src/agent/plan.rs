@@ -122,8 +122,8 @@ fn candidates(program: &str, path: &str) -> Vec<String> {
     if program.contains('/') || program.is_empty() {
         return vec![program.to_owned()];
     }
-    let in_folder = |dir| {
-        if dir == "" {
+    let in_folder = |dir: &str| {
+        if dir.is_empty() {
             format!("./{program}")
         } else {
             format!("{dir}/{program}")

@@ -8,7 +8,7 @@ use std::path::Path;
 const MARK: &str = " (deleted)";
 
 /// tmpfs, ramfs and hugetlbfs: their files are memory, and are checkpointed as such.
-const IN_MEMORY: [i64; 3] = [0x0102_1994, 0x8584_58f6, 0x9584_58f6];
+const IN_MEMORY: [libc::__fsword_t; 3] = [0x0102_1994, 0x8584_58f6, 0x9584_58f6];
 
 /// Enough to say what is wrong.
 const NAMED_MAX: usize = 20;
@@ -72,7 +72,6 @@ fn is_in_memory(fd: &Path) -> bool {
     // SAFETY: an all-zero statfs is valid, and both pointers live through the call.
     unsafe {
         let mut info: libc::statfs = std::mem::zeroed();
-        libc::statfs(path.as_ptr(), &raw mut info) == 0
-            && IN_MEMORY.contains(&(i64::from(info.f_type) & 0xffff_ffff))
+        libc::statfs(path.as_ptr(), &raw mut info) == 0 && IN_MEMORY.contains(&info.f_type)
     }
 }

@@ -16,8 +16,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) fn run(asked: Asked) -> Result<(), String> {
     let Some(api) = Api::from_environment()? else {
-        print("not managed by dauer; nothing to do");
-        return Ok(());
+        return print("not managed by dauer; nothing to do");
     };
     let token = match asked.token {
         Some(token) => token,
@@ -52,14 +51,11 @@ fn outcome(api: &Api, token: &str) -> Result<CheckpointStatus, String> {
 
 fn report(status: &CheckpointStatus, json: bool) -> Result<(), String> {
     if json {
-        print(&serde_json::to_string(status).map_err(|error| error.to_string())?);
+        print(&serde_json::to_string(status).map_err(|error| error.to_string())?)?;
     }
     match status.status.as_str() {
         "taken" | "restored" if json => Ok(()),
-        "taken" | "restored" => {
-            print(&status.status);
-            Ok(())
-        }
+        "taken" | "restored" => print(&status.status),
         "failed" => Err(format!(
             "no checkpoint was taken: {}",
             status.message.as_deref().unwrap_or("no reason was given")

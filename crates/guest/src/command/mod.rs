@@ -8,6 +8,7 @@ use arguments::{Invocation, USAGE, UsageError};
 use dauer_wire::http::{Problem, SelfView};
 use http::{Api, Reply};
 use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Wrong words on the command line.
@@ -26,8 +27,8 @@ pub(crate) fn run(first: &OsStr, rest: &[OsString]) -> ExitCode {
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     let outcome = match arguments::parse(&words) {
-        Ok(Invocation::Help) => Ok(print(USAGE.trim_end())),
-        Ok(Invocation::Version) => Ok(print(concat!("dauer ", env!("CARGO_PKG_VERSION")))),
+        Ok(Invocation::Help) => print(USAGE.trim_end()),
+        Ok(Invocation::Version) => print(concat!("dauer ", env!("CARGO_PKG_VERSION"))),
         Ok(Invocation::Checkpoint(asked)) => checkpoint::run(asked),
         Ok(Invocation::Self_ { json }) => show_self(json),
         Err(UsageError(message)) => {
@@ -44,10 +45,10 @@ pub(crate) fn run(first: &OsStr, rest: &[OsString]) -> ExitCode {
     }
 }
 
-/// Prints a line. A reader that has gone does not want it any more.
-fn print(line: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stdout(), "{line}");
+/// Prints a line.
+fn print(line: &str) -> Result<(), String> {
+    writeln!(std::io::stdout(), "{line}")
+        .map_err(|error| format!("cannot write the outcome: {error}"))
 }
 
 fn show_self(json: bool) -> Result<(), String> {
@@ -57,23 +58,21 @@ fn show_self(json: bool) -> Result<(), String> {
         return Err(problem(&reply));
     }
     if json {
-        print(String::from_utf8_lossy(&reply.body).trim_end());
-        return Ok(());
+        return print(String::from_utf8_lossy(&reply.body).trim_end());
     }
     let view: SelfView = parse(&reply)?;
     let name = view
         .name
         .map(|name| format!(" ({name})"))
         .unwrap_or_default();
-    print(&format!("job        {}{name}", view.id));
-    print(&format!("state      {}", view.state));
-    print(&format!("attempt    {}", view.attempt));
-    print(&format!("generation {}", view.generation));
+    print(&format!("job        {}{name}", view.id))?;
+    print(&format!("state      {}", view.state))?;
+    print(&format!("attempt    {}", view.attempt))?;
+    print(&format!("generation {}", view.generation))?;
     print(&format!(
         "checkpoint {}",
         view.checkpoint.as_deref().unwrap_or("none")
-    ));
-    Ok(())
+    ))
 }
 
 fn parse<T: serde::de::DeserializeOwned>(reply: &Reply) -> Result<T, String> {
