@@ -1,5 +1,6 @@
-//! Chores of the repository: `cargo xtask tidy`.
+//! Chores of the repository: `cargo xtask tidy`, `cargo xtask reference`.
 
+mod reference;
 mod tidy;
 
 use std::path::Path;
@@ -9,10 +10,15 @@ fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("xtask lies in the repository");
-    let result = match std::env::args().nth(1).as_deref() {
-        Some("tidy") => tidy::run(root),
-        Some(other) => Err(anyhow::anyhow!("no task {other:?}; there is: tidy")),
-        None => Err(anyhow::anyhow!("usage: cargo xtask tidy")),
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["tidy"] => tidy::run(root),
+        ["reference"] => reference::run(root, false),
+        ["reference", "--check"] => reference::run(root, true),
+        _ => Err(anyhow::anyhow!(
+            "usage: cargo xtask tidy | reference [--check]"
+        )),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
