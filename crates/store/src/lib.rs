@@ -114,10 +114,11 @@ pub struct Filter {
 /// of the machine where the back end's setting says so.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Adds a job of version 1 with its first journal entry. Errors: `NameInUse`.
+    /// Adds a job of version 1 with its first journal entry. Errors: `Conflict` where the id is taken; `NameInUse`.
     async fn create(&self, job: Job, entry: NewEntry) -> Result<(), Error>;
 
-    /// Writes a transition. Errors: `Conflict` (nothing written), `NotFound`.
+    /// Writes a transition. The spec was written by `create` and is not written again. Errors, with nothing written: `Conflict`;
+    /// `NotFound`; `Backend` where the record points to a checkpoint that is not there, or names another job's sandbox.
     async fn commit(&self, change: Change) -> Result<(), Error>;
 
     /// The record of this id. Errors: `NotFound`.
@@ -164,6 +165,7 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Entry>, Error>;
 
-    /// Removes a terminal job of this version with its checkpoints, tokens and journal. Errors: `Conflict`; `NotFound`.
+    /// Removes a terminal job of this version with its checkpoints, tokens and journal. Errors: `Conflict`, also where it is
+    /// not terminal; `NotFound`.
     async fn remove(&self, id: &JobId, version: u64) -> Result<(), Error>;
 }

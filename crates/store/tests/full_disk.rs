@@ -3,22 +3,26 @@
 mod small;
 
 use dauer_store::{Error, Sqlite, Store};
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
 /// Names the small file system for the child, which runs in a mount namespace of its own.
 const FOLDER: &str = "DAUER_STORE_FULL_DISK_TEST_FOLDER";
 
-const TEST: &str = "a_commit_on_a_full_disk_is_refused_and_works_again_with_room";
+const TEST: &str = "on_a_full_disk_nothing_acknowledged_is_lost";
 
 #[test]
-fn a_commit_on_a_full_disk_is_refused_and_works_again_with_room() {
+fn on_a_full_disk_nothing_acknowledged_is_lost() {
     if let Some(folder) = std::env::var_os(FOLDER) {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .build()
             .unwrap();
-        runtime.block_on(fill(Path::new(&folder)));
+        runtime.block_on(async {
+            filled_by_others(Path::new(&folder)).await;
+            filled_by_the_store(Path::new(&folder)).await;
+        });
         println!("the disk was full");
         return;
     }
@@ -28,7 +32,7 @@ fn a_commit_on_a_full_disk_is_refused_and_works_again_with_room() {
         command
     };
     let folder = tempfile::tempdir().unwrap();
-    let mount = "mount -t tmpfs -o size=16m tmpfs \"$0\"";
+    let mount = "mount -t tmpfs -o size=24m tmpfs \"$0\"";
     if !unshare(mount)
         .arg(folder.path())
         .output()
@@ -54,10 +58,35 @@ fn a_commit_on_a_full_disk_is_refused_and_works_again_with_room() {
     );
 }
 
+/// What a job did to the disk can still be written down.
+async fn filled_by_others(folder: &Path) {
+    let store = Sqlite::open(folder.join("others.db")).unwrap();
+    store
+        .create(small::job(1), small::entry("created"))
+        .await
+        .unwrap();
+    let mut ballast = std::fs::File::create(folder.join("ballast")).unwrap();
+    let error = loop {
+        if let Err(error) = ballast.write_all(&[0; 4096]) {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    for n in 2..100 {
+        store
+            .create(small::job(n), small::entry("created"))
+            .await
+            .unwrap();
+    }
+    check(&store, &(1..100).collect::<Vec<_>>(), &[]).await;
+    drop(store);
+    std::fs::remove_file(folder.join("ballast")).unwrap();
+}
+
 /// On a file system that gets full by the store itself.
-async fn fill(folder: &Path) {
+async fn filled_by_the_store(folder: &Path) {
     let ballast = folder.join("ballast");
-    std::fs::write(&ballast, vec![0; 8 << 20]).unwrap();
+    std::fs::write(&ballast, vec![0; 4 << 20]).unwrap();
     let store = Sqlite::open(folder.join("dauer.db")).unwrap();
     let (mut written, mut refused) = (Vec::new(), Vec::new());
     for round in 0.. {

@@ -76,15 +76,23 @@ pub(super) async fn the_resume_point_is_never_dropped(store: Arc<dyn Store>) {
 
 pub(super) async fn a_record_points_only_to_what_is_there(store: Arc<dyn Store>) {
     let mut job = create(&*store, 1).await;
-    let mut bad = job.clone();
-    let result = store
-        .commit(change(&mut bad, |job| {
-            job.checkpoint = Some(CheckpointId::from("00000000000000aa"))
-        }))
-        .await;
+    // What comes with it is not written either.
+    let mut bad = change(&mut job.clone(), |job| {
+        job.checkpoint = Some(CheckpointId::from("00000000000000aa"))
+    });
+    bad.checkpoint = Some(checkpoint(&job, 7));
+    bad.token = Some(Token {
+        job: job.id.clone(),
+        token: "t".into(),
+        generation: 1,
+        status: TokenStatus::Requested,
+    });
+    let result = store.commit(bad).await;
     assert!(matches!(result, Err(Error::Backend(_))), "{result:?}");
     assert_eq!(store.job(&job.id).await.unwrap(), job);
     assert_eq!(store.journal(None, 0, 9).await.unwrap().len(), 1);
+    assert!(store.checkpoints(&job.id).await.unwrap().is_empty());
+    assert_eq!(store.token(&job.id, "t").await.unwrap(), None);
     // The same checkpoint again is the same checkpoint; of another job it is none.
     let image = commit_checkpoint(&*store, &mut job, 1).await;
     assert_eq!(commit_checkpoint(&*store, &mut job, 1).await, image);

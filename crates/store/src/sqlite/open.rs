@@ -2,6 +2,7 @@
 
 use super::fault::{Fault, failed};
 use crate::Error;
+use nix::fcntl::{FallocateFlags, fallocate};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::path::Path;
 use std::time::Duration;
@@ -15,8 +16,9 @@ const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_jobs.sql")];
 /// Somebody who looks into the file with a tool may hold it for a moment.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// After a burst the write-ahead log shrinks to this many bytes again.
-const WAL_BYTES_KEPT: i64 = 16 << 20;
+/// The write-ahead log has this much of the disk for itself, and shrinks to it again after a burst. SQLite begins to copy it
+/// into the file at half of that.
+const WAL_BYTES_KEPT: u32 = 8 << 20;
 
 /// More than there are statements: each is prepared once per connection.
 const STATEMENTS_CACHED: usize = 64;
@@ -47,9 +49,27 @@ pub(super) fn writer(path: &Path, durability: Durability) -> Result<Connection, 
             connection.pragma_update(None, "synchronous", synchronous)?;
             connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
             migrate(&mut connection)?;
+            reserve_log(path);
             Ok(connection)
         });
     result.map_err(|fault| fault.in_file(path))
+}
+
+/// Takes the log's room on the disk beforehand: when a job has filled the disk, the store can still write down what became
+/// of it. Only the log: closing another descriptor of the file itself would drop SQLite's locks on it.
+fn reserve_log(path: &Path) {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let file = std::fs::OpenOptions::new().write(true).open(&log);
+    let reserved = file.and_then(|file| {
+        // Blocks behind the end of the file; its length, which SQLite goes by, stays.
+        let mode = FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        fallocate(&file, mode, 0, i64::from(WAL_BYTES_KEPT)).map_err(std::io::Error::from)
+    });
+    if let Err(error) = reserved {
+        // Not every file system can. Then a full disk fails writes at once, which is told to whoever writes.
+        tracing::debug!(%error, log = %log.display(), "no room reserved for the store's log");
+    }
 }
 
 /// A database without a file.
