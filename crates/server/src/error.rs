@@ -15,7 +15,11 @@ pub(crate) struct Refusal(pub(crate) Problem);
 
 impl Refusal {
     fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
-        Self(Problem { status: status.as_u16(), code: code.into(), detail: detail.into() })
+        Self(Problem {
+            status: status.as_u16(),
+            code: code.into(),
+            detail: detail.into(),
+        })
     }
 
     /// The request cannot be understood.
@@ -25,7 +29,11 @@ impl Refusal {
 
     /// There is nothing at this path.
     pub(crate) fn no_path(path: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {path}"))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            format!("there is nothing at {path}"),
+        )
     }
 
     /// This path is for other methods.
@@ -79,7 +87,12 @@ impl From<Error> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.status(), [(header::CONTENT_TYPE, PROBLEM)], Json(self.0)).into_response()
+        (
+            self.status(),
+            [(header::CONTENT_TYPE, PROBLEM)],
+            Json(self.0),
+        )
+            .into_response()
     }
 }
 
@@ -90,7 +103,10 @@ mod tests {
     #[test]
     fn a_refusal_is_a_problem_document_with_the_engines_words() {
         let refusal = Refusal::from(Error::Conflict("the job is running, not suspended".into()));
-        assert_eq!((refusal.0.status, refusal.0.code.as_str()), (409, "conflict"));
+        assert_eq!(
+            (refusal.0.status, refusal.0.code.as_str()),
+            (409, "conflict")
+        );
         assert_eq!(refusal.0.detail, "the job is running, not suspended");
         let response = refusal.into_response();
         assert_eq!(response.status(), StatusCode::CONFLICT);

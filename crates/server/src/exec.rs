@@ -25,14 +25,21 @@ pub(crate) async fn exec(
     Path(job): Path<String>,
     mut request: Request,
 ) -> Result<Response, Refusal> {
-    let asked = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
+    let asked = request
+        .headers()
+        .get(header::UPGRADE)
+        .and_then(|value| value.to_str().ok());
     if asked != Some(PROTOCOL) {
-        return Err(Refusal::malformed(format!("exec needs the headers connection: upgrade and upgrade: {PROTOCOL}")));
+        return Err(Refusal::malformed(format!(
+            "exec needs the headers connection: upgrade and upgrade: {PROTOCOL}"
+        )));
     }
     let upgrade = hyper::upgrade::on(&mut request);
     let call: ExecCall = extract::parse(&extract::whole(request).await?)?;
     if call.argv.first().is_none_or(String::is_empty) {
-        return Err(Refusal::malformed("no command: write it after --, for example: dauer exec JOB -- ls"));
+        return Err(Refusal::malformed(
+            "no command: write it after --, for example: dauer exec JOB -- ls",
+        ));
     }
     let id = shared.engine.find(&job).await?;
     let session = shared.engine.exec(&id, command(call)).await?;
@@ -92,7 +99,9 @@ async fn relay(session: ExecSession, connection: Upgraded) {
     }
 }
 
-async fn read_frame(reader: &mut BufReader<ReadHalf<TokioIo<Upgraded>>>) -> io::Result<Option<Frame>> {
+async fn read_frame(
+    reader: &mut BufReader<ReadHalf<TokioIo<Upgraded>>>,
+) -> io::Result<Option<Frame>> {
     let mut head = [0; HEAD_BYTES];
     match reader.read_exact(&mut head).await {
         Ok(_) => {}

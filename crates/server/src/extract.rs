@@ -26,19 +26,27 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
 
 /// The whole body, up to a limit.
 pub(crate) async fn whole(request: Request) -> Result<Bytes, Refusal> {
-    match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
+    match Limited::new(request.into_body(), BODY_BYTES_MAX)
+        .collect()
+        .await
+    {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Refusal::too_long(format!("the body is longer than {BODY_BYTES_MAX} bytes")))
-        }
+        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::too_long(format!(
+            "the body is longer than {BODY_BYTES_MAX} bytes"
+        ))),
         Err(error) => Err(Refusal::malformed(format!("the body broke off: {error}"))),
     }
 }
 
 /// Reads JSON; nothing stands for `{}`.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body).map_err(|error| Refusal::malformed(format!("the body is not as expected: {error}")))
+    let body = if body.trim_ascii().is_empty() {
+        b"{}"
+    } else {
+        body
+    };
+    serde_json::from_slice(body)
+        .map_err(|error| Refusal::malformed(format!("the body is not as expected: {error}")))
 }
 
 /// The query.
@@ -51,7 +59,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         match Query::from_request_parts(parts, state).await {
             Ok(Query(value)) => Ok(Self(value)),
-            Err(error) => Err(Refusal::malformed(format!("the query is not as expected: {error}")).into_response()),
+            Err(error) => Err(
+                Refusal::malformed(format!("the query is not as expected: {error}"))
+                    .into_response(),
+            ),
         }
     }
 }

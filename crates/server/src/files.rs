@@ -25,7 +25,10 @@ impl FileParams {
         if self.path.starts_with('/') {
             Ok(self.path)
         } else {
-            Err(Refusal::malformed(format!("the path {:?} is not absolute", self.path)))
+            Err(Refusal::malformed(format!(
+                "the path {:?} is not absolute",
+                self.path
+            )))
         }
     }
 }
@@ -39,7 +42,11 @@ pub(crate) async fn copy_out(
     let path = params.absolute()?;
     let id = shared.engine.find(&job).await?;
     let tar = shared.engine.copy_out(&id, &path).await?;
-    Ok(([(header::CONTENT_TYPE, "application/x-tar")], Body::from_stream(tar)).into_response())
+    Ok((
+        [(header::CONTENT_TYPE, "application/x-tar")],
+        Body::from_stream(tar),
+    )
+        .into_response())
 }
 
 /// `PUT /v1/jobs/{job}/files?path=`.
@@ -51,7 +58,10 @@ pub(crate) async fn copy_in(
 ) -> Result<StatusCode, Refusal> {
     let path = params.absolute()?;
     let id = shared.engine.find(&job).await?;
-    shared.engine.copy_in(&id, &path, byte_stream(request)).await?;
+    shared
+        .engine
+        .copy_in(&id, &path, byte_stream(request))
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -70,7 +80,8 @@ pub(crate) async fn stdin(
 async fn feed(engine: &Engine, id: &JobId, mut input: ByteStream) -> Result<(), Refusal> {
     let mut sink = engine.stdin(id).await?;
     while let Some(piece) = input.next().await {
-        let piece = piece.map_err(|error| Refusal::malformed(format!("the input broke off: {error}")))?;
+        let piece =
+            piece.map_err(|error| Refusal::malformed(format!("the input broke off: {error}")))?;
         // An empty piece would be the end of the input.
         if piece.is_empty() {
             continue;
@@ -85,5 +96,10 @@ async fn feed(engine: &Engine, id: &JobId, mut input: ByteStream) -> Result<(), 
 }
 
 fn byte_stream(request: Request) -> ByteStream {
-    Box::pin(request.into_body().into_data_stream().map(|piece| piece.map_err(io::Error::other)))
+    Box::pin(
+        request
+            .into_body()
+            .into_data_stream()
+            .map(|piece| piece.map_err(io::Error::other)),
+    )
 }

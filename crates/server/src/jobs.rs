@@ -9,7 +9,8 @@ use axum::extract::{Path, State};
 use dauer_core::{JobId, State as JobState};
 use dauer_engine::Filter;
 use dauer_wire::http::{
-    ChangeView, CheckpointCall, CheckpointView, CreateJob, Info, JobPage, JobView, KillCall, ResizeCall, StopCall,
+    ChangeView, CheckpointCall, CheckpointView, CreateJob, Info, JobPage, JobView, KillCall,
+    ResizeCall, StopCall,
 };
 use http::StatusCode;
 use serde::Deserialize;
@@ -22,7 +23,11 @@ type Answer<T> = Result<Json<T>, Refusal>;
 /// `GET /v1/info`.
 pub(crate) async fn info(State(shared): State<Shared>) -> Answer<Info> {
     // Without any driver that works, the list below says what is missing.
-    let default_driver = shared.engine.default_driver().await.unwrap_or_else(|_| "none".to_owned());
+    let default_driver = shared
+        .engine
+        .default_driver()
+        .await
+        .unwrap_or_else(|_| "none".to_owned());
     Ok(Json(Info {
         version: shared.about.version.clone(),
         pid: std::process::id(),
@@ -40,7 +45,14 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<JobView>), Refusal> {
     let spec = spec::from_request(request)?;
     let job = shared.engine.submit(spec).await?;
-    Ok((StatusCode::CREATED, Json(view::job(&job))))
+    let cannot_freeze = shared.engine.cannot_freeze(&job.spec);
+    Ok((
+        StatusCode::CREATED,
+        Json(JobView {
+            cannot_freeze,
+            ..view::job(&job)
+        }),
+    ))
 }
 
 /// The query of `GET /v1/jobs`.
@@ -54,27 +66,46 @@ pub(crate) struct ListParams {
 }
 
 /// `GET /v1/jobs`.
-pub(crate) async fn list(State(shared): State<Shared>, Params(params): Params<ListParams>) -> Answer<JobPage> {
+pub(crate) async fn list(
+    State(shared): State<Shared>,
+    Params(params): Params<ListParams>,
+) -> Answer<JobPage> {
     let names = params.state.as_deref().unwrap_or_default();
-    let states = names.split(',').filter(|name| !name.is_empty()).map(|name| {
-        JobState::from_name(name).ok_or_else(|| Refusal::malformed(format!("there is no state {name:?}")))
-    });
+    let states = names
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(|name| {
+            JobState::from_name(name)
+                .ok_or_else(|| Refusal::malformed(format!("there is no state {name:?}")))
+        });
     let states = states.collect::<Result<Vec<_>, _>>()?;
     let limit = params.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
     // One more than asked for tells whether there is a next page.
-    let filter = Filter { states, before: params.cursor.map(JobId), limit: limit + 1 };
+    let filter = Filter {
+        states,
+        before: params.cursor.map(JobId),
+        limit: limit + 1,
+    };
     let mut jobs = shared.engine.list(filter).await?;
     let more = jobs.len() > limit;
     jobs.truncate(limit);
     let next_cursor = jobs.last().filter(|_| more).map(|job| job.id.0.clone());
-    Ok(Json(JobPage { jobs: jobs.iter().map(view::job).collect(), next_cursor }))
+    Ok(Json(JobPage {
+        jobs: jobs.iter().map(view::job).collect(),
+        next_cursor,
+    }))
 }
 
 /// `GET /v1/jobs/{job}`.
 pub(crate) async fn show(State(shared): State<Shared>, Path(job): Path<String>) -> Answer<JobView> {
     let id = shared.engine.find(&job).await?;
     let record = shared.engine.job(&id).await?;
-    Ok(Json(view::whole_job(&record, shared.engine.handles(&id).await)))
+    let cannot_freeze = shared.engine.cannot_freeze(&record.spec);
+    Ok(Json(view::whole_job(
+        &record,
+        shared.engine.handles(&id).await,
+        cannot_freeze,
+    )))
 }
 
 /// The query of `DELETE /v1/jobs/{job}`.
@@ -102,7 +133,9 @@ pub(crate) async fn checkpoint(
     Input(call): Input<CheckpointCall>,
 ) -> Answer<CheckpointView> {
     if call.for_ms.is_some() {
-        return Err(Refusal::malformed("for_ms belongs to suspend: a checkpoint lets the job go on"));
+        return Err(Refusal::malformed(
+            "for_ms belongs to suspend: a checkpoint lets the job go on",
+        ));
     }
     let id = shared.engine.find(&job).await?;
     let checkpoint = shared.engine.checkpoint(&id).await?;
@@ -121,7 +154,10 @@ pub(crate) async fn suspend(
 }
 
 /// `POST /v1/jobs/{job}/resume`.
-pub(crate) async fn resume(State(shared): State<Shared>, Path(job): Path<String>) -> Answer<JobView> {
+pub(crate) async fn resume(
+    State(shared): State<Shared>,
+    Path(job): Path<String>,
+) -> Answer<JobView> {
     let id = shared.engine.find(&job).await?;
     Ok(Json(view::job(&shared.engine.resume(&id).await?)))
 }
@@ -133,7 +169,9 @@ pub(crate) async fn stop(
     Input(call): Input<StopCall>,
 ) -> Answer<JobView> {
     let id = shared.engine.find(&job).await?;
-    Ok(Json(view::job(&shared.engine.stop(&id, call.grace_ms).await?)))
+    Ok(Json(view::job(
+        &shared.engine.stop(&id, call.grace_ms).await?,
+    )))
 }
 
 /// `POST /v1/jobs/{job}/kill`.
@@ -143,10 +181,15 @@ pub(crate) async fn kill(
     Input(call): Input<KillCall>,
 ) -> Answer<JobView> {
     if !(1..=64).contains(&call.signal) {
-        return Err(Refusal::malformed(format!("{} is not a signal: they go from 1 to 64", call.signal)));
+        return Err(Refusal::malformed(format!(
+            "{} is not a signal: they go from 1 to 64",
+            call.signal
+        )));
     }
     let id = shared.engine.find(&job).await?;
-    Ok(Json(view::job(&shared.engine.kill(&id, call.signal).await?)))
+    Ok(Json(view::job(
+        &shared.engine.kill(&id, call.signal).await?,
+    )))
 }
 
 /// `POST /v1/jobs/{job}/resize`.
@@ -167,17 +210,34 @@ pub(crate) async fn wait(State(shared): State<Shared>, Path(job): Path<String>) 
 }
 
 /// `GET /v1/jobs/{job}/checkpoints`.
-pub(crate) async fn checkpoints(State(shared): State<Shared>, Path(job): Path<String>) -> Answer<Vec<CheckpointView>> {
+pub(crate) async fn checkpoints(
+    State(shared): State<Shared>,
+    Path(job): Path<String>,
+) -> Answer<Vec<CheckpointView>> {
     let id = shared.engine.find(&job).await?;
     let newest = shared.engine.job(&id).await?.checkpoint;
     let checkpoints = shared.engine.checkpoints(&id).await?;
-    Ok(Json(checkpoints.iter().map(|one| view::checkpoint(one, Some(&one.id) == newest.as_ref())).collect()))
+    Ok(Json(
+        checkpoints
+            .iter()
+            .map(|one| view::checkpoint(one, Some(&one.id) == newest.as_ref()))
+            .collect(),
+    ))
 }
 
 /// `GET /v1/jobs/{job}/diff`.
-pub(crate) async fn diff(State(shared): State<Shared>, Path(job): Path<String>) -> Answer<Vec<ChangeView>> {
+pub(crate) async fn diff(
+    State(shared): State<Shared>,
+    Path(job): Path<String>,
+) -> Answer<Vec<ChangeView>> {
     let id = shared.engine.find(&job).await?;
-    let mut changes: Vec<ChangeView> = shared.engine.diff(&id).await?.iter().map(view::change).collect();
+    let mut changes: Vec<ChangeView> = shared
+        .engine
+        .diff(&id)
+        .await?
+        .iter()
+        .map(view::change)
+        .collect();
     changes.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(Json(changes))
 }

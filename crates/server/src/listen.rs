@@ -42,7 +42,10 @@ impl Listener {
     /// `AddrInUse` where somebody listens there; those of the file system.
     pub async fn bind(path: &Path) -> io::Result<Self> {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket has no folder"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the socket has no folder",
+            ));
         };
         std::fs::set_permissions(folder, Permissions::from_mode(0o700))?;
         let open_folder = File::open(folder)?;
@@ -56,7 +59,10 @@ impl Listener {
         let listener = UnixListener::bind(&fresh)?;
         std::fs::set_permissions(&fresh, Permissions::from_mode(0o600))?;
         std::fs::rename(&fresh, short.join(name))?;
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
     }
 }
 
@@ -75,7 +81,12 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 }
 
 /// Serves the caller API until `ended`, then lets calls under way finish for a moment. Jobs live on.
-pub async fn serve(listener: Listener, engine: Engine, about: About, ended: impl Future<Output = ()>) {
+pub async fn serve(
+    listener: Listener,
+    engine: Engine,
+    about: About,
+    ended: impl Future<Output = ()>,
+) {
     let router = router(engine, about);
     let (end, ending) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -100,14 +111,19 @@ pub async fn serve(listener: Listener, engine: Engine, about: About, ended: impl
     drop(listener);
     end.send_replace(true);
     let all_ended = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(SHUTDOWN_GRACE, all_ended).await.is_err() {
+    if tokio::time::timeout(SHUTDOWN_GRACE, all_ended)
+        .await
+        .is_err()
+    {
         tracing::debug!(connections = connections.len(), "cutting connections");
     }
     connections.shutdown().await;
 }
 
 async fn answer(stream: UnixStream, router: Router, mut ending: watch::Receiver<bool>) {
-    let service = service_fn(move |request: http::Request<Incoming>| router.clone().oneshot(request.map(Body::new)));
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        router.clone().oneshot(request.map(Body::new))
+    });
     let connection = http1::Builder::new()
         .max_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service)
@@ -138,9 +154,18 @@ mod tests {
         std::fs::create_dir(&deep).unwrap();
         let path = deep.join("dauer.sock");
         let first = Listener::bind(&path).await.unwrap();
-        assert_eq!(Listener::bind(&path).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::metadata(&deep).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            Listener::bind(&path).await.unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(
+            std::fs::metadata(&deep).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         // As after a kill -9: the file is there, nobody listens.
         let Listener { listener, .. } = &first;
         let _ = listener;

@@ -29,7 +29,10 @@ pub(crate) struct Shared {
 
 /// The caller API over this engine.
 pub(crate) fn router(engine: Engine, about: About) -> Router {
-    let shared = Shared { engine, about: Arc::new(about) };
+    let shared = Shared {
+        engine,
+        about: Arc::new(about),
+    };
     Router::new()
         .route("/v1/ping", get(|| async {}))
         .route("/v1/info", get(jobs::info))
@@ -49,7 +52,10 @@ pub(crate) fn router(engine: Engine, about: About) -> Router {
         .route("/v1/jobs/{job}/events", get(streams::job_events))
         .route("/v1/jobs/{job}/logs", get(streams::logs))
         .route("/v1/jobs/{job}/stdin", post(files::stdin))
-        .route("/v1/jobs/{job}/files", get(files::copy_out).put(files::copy_in))
+        .route(
+            "/v1/jobs/{job}/files",
+            get(files::copy_out).put(files::copy_in),
+        )
         .route("/v1/jobs/{job}/exec", post(exec::exec))
         .fallback(|request: Request| async move { Refusal::no_path(request.uri().path()) })
         .method_not_allowed_fallback(|request: Request| async move {

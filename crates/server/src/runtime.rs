@@ -27,14 +27,26 @@ impl RuntimeApi for Runtime {
     }
 }
 
-async fn route(engine: &Engine, caller: &Caller, request: &ApiRequest) -> Result<ApiResponse, Refusal> {
+async fn route(
+    engine: &Engine,
+    caller: &Caller,
+    request: &ApiRequest,
+) -> Result<ApiResponse, Refusal> {
     let path = request.path.split(['?', '#']).next().unwrap_or_default();
-    let parts = path.split('/').filter(|part| !part.is_empty()).map(unescape).collect::<Option<Vec<_>>>();
-    let parts = parts.ok_or_else(|| Refusal::malformed(format!("the path {path} is not well escaped")))?;
+    let parts = path
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .map(unescape)
+        .collect::<Option<Vec<_>>>();
+    let parts =
+        parts.ok_or_else(|| Refusal::malformed(format!("the path {path} is not well escaped")))?;
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let method = request.method.as_str();
     match (parts.as_slice(), method) {
-        (["v1", "self"], "GET") => Ok(ok(StatusCode::OK, &view::own_job(&engine.job(&caller.job).await?))),
+        (["v1", "self"], "GET") => Ok(ok(
+            StatusCode::OK,
+            &view::own_job(&engine.job(&caller.job).await?),
+        )),
         (["v1", "self", "checkpoint"], "POST") => {
             let status = begin(engine, caller, request).await?;
             Ok(ok(StatusCode::ACCEPTED, &status))
@@ -49,7 +61,10 @@ async fn route(engine: &Engine, caller: &Caller, request: &ApiRequest) -> Result
         }
         (["jobs", job] | ["v1", "jobs", job], "GET") => {
             own(engine, caller, job).await?;
-            Ok(ok(StatusCode::OK, &view::own_job(&engine.job(&caller.job).await?)))
+            Ok(ok(
+                StatusCode::OK,
+                &view::own_job(&engine.job(&caller.job).await?),
+            ))
         }
         (
             ["v1", "self"]
@@ -82,38 +97,67 @@ async fn own(engine: &Engine, caller: &Caller, named: &str) -> Result<(), Refusa
 }
 
 /// Asks for a checkpoint; answers when that is written down.
-async fn begin(engine: &Engine, caller: &Caller, request: &ApiRequest) -> Result<CheckpointStatus, Refusal> {
+async fn begin(
+    engine: &Engine,
+    caller: &Caller,
+    request: &ApiRequest,
+) -> Result<CheckpointStatus, Refusal> {
     let call: SelfCheckpoint = extract::parse(&request.body)?;
-    let suspend_ms = call.suspend.as_deref().map(parse::duration_ms).transpose().map_err(Refusal::malformed)?;
+    let suspend_ms = call
+        .suspend
+        .as_deref()
+        .map(parse::duration_ms)
+        .transpose()
+        .map_err(Refusal::malformed)?;
     let token = match call.token {
         Some(token) if token.is_empty() || token.chars().count() > TOKEN_CHARS_MAX => {
-            return Err(Refusal::malformed(format!("a token has 1 to {TOKEN_CHARS_MAX} characters")));
+            return Err(Refusal::malformed(format!(
+                "a token has 1 to {TOKEN_CHARS_MAX} characters"
+            )));
         }
         Some(token) => token,
         None => generated_token(engine, &caller.job, request).await?,
     };
-    Ok(engine.self_checkpoint(&caller.job, caller.generation, &token, suspend_ms).await?)
+    Ok(engine
+        .self_checkpoint(&caller.job, caller.generation, &token, suspend_ms)
+        .await?)
 }
 
 /// A key for a request that has none. It is made from the number of the request, because a frozen request is sent again by every
 /// restored copy: with a random key the copy would ask for another checkpoint, and with a suspension never get further.
-async fn generated_token(engine: &Engine, job: &JobId, request: &ApiRequest) -> Result<String, Refusal> {
+async fn generated_token(
+    engine: &Engine,
+    job: &JobId,
+    request: &ApiRequest,
+) -> Result<String, Refusal> {
     let attempt = engine.job(job).await?.attempt;
     match request.headers.get(REQUEST_HEADER) {
         Some(number) => Ok(format!("request-{attempt}-{number}")),
-        None => Err(Refusal::malformed("give a token: it is the key under which the request can be repeated")),
+        None => Err(Refusal::malformed(
+            "give a token: it is the key under which the request can be repeated",
+        )),
     }
 }
 
 /// The blocking form: answers when the checkpoint is decided, with 200 also in the copy that came out of it.
-async fn finish(engine: &Engine, caller: &Caller, request: &ApiRequest) -> Result<ApiResponse, Refusal> {
+async fn finish(
+    engine: &Engine,
+    caller: &Caller,
+    request: &ApiRequest,
+) -> Result<ApiResponse, Refusal> {
     let mut status = begin(engine, caller, request).await?;
     while status.status == "pending" {
-        status = engine.token_status(&caller.job, &status.token, true).await?;
+        status = engine
+            .token_status(&caller.job, &status.token, true)
+            .await?;
     }
     if status.status == "failed" {
-        let why = status.message.unwrap_or_else(|| "it could not be taken".to_owned());
-        return Err(Refusal::failed(format!("no checkpoint was taken: {why}; the job goes on without")));
+        let why = status
+            .message
+            .unwrap_or_else(|| "it could not be taken".to_owned());
+        return Err(Refusal::failed(format!(
+            "no checkpoint was taken: {why}; the job goes on without"
+        )));
     }
     let job = view::own_job(&engine.job(&caller.job).await?);
     Ok(ok(StatusCode::OK, &Finished { job, status }))

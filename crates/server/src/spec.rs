@@ -13,14 +13,23 @@ pub(crate) fn from_request(job: CreateJob) -> Result<JobSpec, Refusal> {
     let mounts = job.mounts.into_iter().map(|mount| {
         let absolute = mount.source.starts_with('/') && mount.target.starts_with('/');
         if absolute {
-            Ok(Mount { source: mount.source, target: mount.target, read_only: mount.read_only })
+            Ok(Mount {
+                source: mount.source,
+                target: mount.target,
+                read_only: mount.read_only,
+            })
         } else {
-            let text = format!("the paths of the mount {}:{} are not both absolute", mount.source, mount.target);
+            let text = format!(
+                "the paths of the mount {}:{} are not both absolute",
+                mount.source, mount.target
+            );
             Err(Refusal::malformed(text))
         }
     });
     if let Some(inject) = job.inject.as_ref().filter(|path| !path.starts_with('/')) {
-        return Err(Refusal::malformed(format!("the folder to inject, {inject:?}, is not an absolute path")));
+        return Err(Refusal::malformed(format!(
+            "the folder to inject, {inject:?}, is not an absolute path"
+        )));
     }
     Ok(JobSpec {
         name: job.name,
@@ -38,7 +47,10 @@ pub(crate) fn from_request(job: CreateJob) -> Result<JobSpec, Refusal> {
         publish: job
             .publish
             .iter()
-            .map(|publish| Publish { host_port: publish.host_port, guest_port: publish.guest_port })
+            .map(|publish| Publish {
+                host_port: publish.host_port,
+                guest_port: publish.guest_port,
+            })
             .collect(),
         user: job.user,
         tty: job.tty,
@@ -52,7 +64,11 @@ fn image(text: &str) -> Result<Image, Refusal> {
     if text == "host" {
         return Ok(Image::Host);
     }
-    let wrong = |why: &str| Refusal::malformed(format!("the image {text} {why}: give host, a folder or a tar file"));
+    let wrong = |why: &str| {
+        Refusal::malformed(format!(
+            "the image {text} {why}: give host, a folder or a tar file"
+        ))
+    };
     if !text.starts_with('/') {
         return Err(wrong("is not an absolute path"));
     }
@@ -70,7 +86,9 @@ fn network(name: Option<&str>) -> Result<Network, Refusal> {
         None | Some("none") => Ok(Network::None),
         Some("nat") => Ok(Network::Nat),
         Some("host") => Ok(Network::Host),
-        Some(other) => Err(Refusal::malformed(format!("unknown network {other:?}: use none, nat or host"))),
+        Some(other) => Err(Refusal::malformed(format!(
+            "unknown network {other:?}: use none, nat or host"
+        ))),
     }
 }
 
@@ -84,8 +102,15 @@ mod tests {
 
     #[test]
     fn what_is_not_said_has_its_default() {
-        let spec = from_request(CreateJob { argv: vec!["true".into()], ..CreateJob::default() }).unwrap();
-        assert_eq!((spec.driver.as_str(), spec.image, spec.network), ("auto", Image::Host, Network::None));
+        let spec = from_request(CreateJob {
+            argv: vec!["true".into()],
+            ..CreateJob::default()
+        })
+        .unwrap();
+        assert_eq!(
+            (spec.driver.as_str(), spec.image, spec.network),
+            ("auto", Image::Host, Network::None)
+        );
         assert_eq!(spec.stop_grace_ms, STOP_GRACE_MS);
     }
 
@@ -97,8 +122,26 @@ mod tests {
         let image_of = |path: &Path| image(path.to_str().unwrap());
         assert!(matches!(image_of(folder.path()), Ok(Image::Directory(_))));
         assert!(matches!(image_of(&file), Ok(Image::Tar(_))));
-        assert!(image_of(&folder.path().join("none")).unwrap_err().0.detail.contains("does not exist"));
-        assert!(refused(CreateJob { image: Some("x.tar".into()), ..CreateJob::default() }).contains("absolute"));
-        assert!(refused(CreateJob { network: Some("wifi".into()), ..CreateJob::default() }).contains("none, nat or host"));
+        assert!(
+            image_of(&folder.path().join("none"))
+                .unwrap_err()
+                .0
+                .detail
+                .contains("does not exist")
+        );
+        assert!(
+            refused(CreateJob {
+                image: Some("x.tar".into()),
+                ..CreateJob::default()
+            })
+            .contains("absolute")
+        );
+        assert!(
+            refused(CreateJob {
+                network: Some("wifi".into()),
+                ..CreateJob::default()
+            })
+            .contains("none, nat or host")
+        );
     }
 }

@@ -46,12 +46,16 @@ pub(crate) async fn logs(
     Params(params): Params<LogParams>,
 ) -> Result<Response, Refusal> {
     if let Some(other) = params.format.filter(|format| format != "frames") {
-        return Err(Refusal::malformed(format!("unknown format {other:?}: use frames")));
+        return Err(Refusal::malformed(format!(
+            "unknown format {other:?}: use frames"
+        )));
     }
     let id = shared.engine.find(&job).await?;
     let tail = shared.engine.log_tail(&id, params.since).await?;
     let keepalive = Frame::head(stream_kind::KEEPALIVE, 0, 0).to_vec().into();
-    let body = stream(keepalive, move |pieces| copy_log(shared.engine, id, tail, params.since, params.follow, pieces));
+    let body = stream(keepalive, move |pieces| {
+        copy_log(shared.engine, id, tail, params.since, params.follow, pieces)
+    });
     Ok(([(header::CONTENT_TYPE, "application/x-dauer-frames")], body).into_response())
 }
 
@@ -71,13 +75,16 @@ where
             () = gone.closed() => {}
         }
     });
-    Body::from_stream(futures_util::stream::unfold((receiver, keepalive), |(mut receiver, keepalive)| async move {
-        let piece = match tokio::time::timeout(KEEPALIVE, receiver.recv()).await {
-            Ok(piece) => piece?,
-            Err(_) => Ok(keepalive.clone()),
-        };
-        Some((piece, (receiver, keepalive)))
-    }))
+    Body::from_stream(futures_util::stream::unfold(
+        (receiver, keepalive),
+        |(mut receiver, keepalive)| async move {
+            let piece = match tokio::time::timeout(KEEPALIVE, receiver.recv()).await {
+                Ok(piece) => piece?,
+                Err(_) => Ok(keepalive.clone()),
+            };
+            Some((piece, (receiver, keepalive)))
+        },
+    ))
 }
 
 async fn copy_log(
@@ -115,7 +122,10 @@ async fn copy_log(
 }
 
 async fn end_frame(engine: &Engine, id: &JobId, offset: u64) -> Piece {
-    let job = engine.job(id).await.map_err(|error| io::Error::other(error.to_string()))?;
+    let job = engine
+        .job(id)
+        .await
+        .map_err(|error| io::Error::other(error.to_string()))?;
     let frame = Frame::json(stream_kind::END, offset, &view::job(&job));
     let mut bytes = Vec::new();
     frame.write_to(&mut bytes)?;
@@ -212,8 +222,12 @@ mod tests {
     #[test]
     fn the_end_of_a_log_is_the_id_of_its_last_frame() {
         let mut bytes = Vec::new();
-        Frame::new(stream_kind::OUTPUT, 40, vec![0; 24]).write_to(&mut bytes).unwrap();
-        Frame::new(stream_kind::OUTPUT, 66, vec![0; 10]).write_to(&mut bytes).unwrap();
+        Frame::new(stream_kind::OUTPUT, 40, vec![0; 24])
+            .write_to(&mut bytes)
+            .unwrap();
+        Frame::new(stream_kind::OUTPUT, 66, vec![0; 10])
+            .write_to(&mut bytes)
+            .unwrap();
         assert_eq!(end_of(&bytes), Some(66));
         assert_eq!(end_of(&[]), None);
     }

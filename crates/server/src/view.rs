@@ -25,22 +25,37 @@ pub(crate) fn job(job: &Job) -> JobView {
         started_at: job.started_at.map(|at| at.0),
         finished_at: job.finished_at.map(|at| at.0),
         wake_at: job.wake_at.map(|at| at.0),
-        checkpoint: job.checkpoint.as_ref().map(|checkpoint| checkpoint.0.clone()),
+        checkpoint: job
+            .checkpoint
+            .as_ref()
+            .map(|checkpoint| checkpoint.0.clone()),
         exit_code: job.exit_code(),
         signal: outcome.and_then(|outcome| outcome.signal),
-        reason: outcome.and_then(|outcome| outcome.reason).map(|reason| reason.name().to_owned()),
+        reason: outcome
+            .and_then(|outcome| outcome.reason)
+            .map(|reason| reason.name().to_owned()),
         message: outcome.and_then(|outcome| outcome.message.clone()),
         last_error: job.last_error.clone(),
+        cannot_freeze: None,
         spec: None,
         handles: None,
     }
 }
 
 /// A job with everything there is to know.
-pub(crate) fn whole_job(record: &Job, handles: Option<Handles>) -> JobView {
+pub(crate) fn whole_job(
+    record: &Job,
+    handles: Option<Handles>,
+    cannot_freeze: Option<String>,
+) -> JobView {
     let spec = serde_json::to_value(&record.spec).expect("a spec has only text for keys");
     let handles = handles.filter(|_| !record.state.is_terminal());
-    JobView { spec: Some(spec), handles, ..job(record) }
+    JobView {
+        cannot_freeze,
+        spec: Some(spec),
+        handles,
+        ..job(record)
+    }
 }
 
 /// The job as it sees itself.
@@ -51,7 +66,10 @@ pub(crate) fn own_job(job: &Job) -> SelfView {
         state: job.state.name().to_owned(),
         attempt: job.attempt,
         generation: job.generation,
-        checkpoint: job.checkpoint.as_ref().map(|checkpoint| checkpoint.0.clone()),
+        checkpoint: job
+            .checkpoint
+            .as_ref()
+            .map(|checkpoint| checkpoint.0.clone()),
     }
 }
 
@@ -92,5 +110,8 @@ pub(crate) fn change(change: &Changed) -> ChangeView {
         ChangeKind::Modified => "modified",
         ChangeKind::Deleted => "deleted",
     };
-    ChangeView { kind: kind.to_owned(), path: change.path.clone() }
+    ChangeView {
+        kind: kind.to_owned(),
+        path: change.path.clone(),
+    }
 }

@@ -1,0 +1,249 @@
+//! The command line: what there is to type, and the help that teaches it.
+
+use crate::command::{
+    checkpoint, checkpoints, completion, cp, diff, doctor, events, exec, info, inspect, kill, logs,
+    ps, resume, rm, run, serve, stop, suspend, version, wait,
+};
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+const HELP: &str = "\
+Dauer runs any program in a sandbox that can be frozen with its memory, kept on disk at no cost,
+thawed, and that survives the crash of everything around it.
+
+  dauer run -- python3 crunch.py          run a program on this machine's own files, copy-on-write
+  dauer run -d --name crunch -- ./crunch  the same in the background; prints the job's id
+  dauer suspend crunch --for 3d           freeze it: no process, no memory, until it wakes
+  dauer logs -f crunch                    its output, from the first byte
+
+Run programs
+  run          Run a program in a sandbox and show its output
+  exec         Run another program inside a job
+  cp           Copy files into or out of a job
+  diff         List the files that a job changed
+
+Look at jobs
+  ps           List jobs
+  logs         Show a job's output
+  inspect      Everything about a job, as JSON
+  wait         Wait until a job has ended; exits with its code
+  events       What happened to jobs
+
+Freeze and thaw
+  checkpoint   Save a job with its memory; it goes on running
+  suspend      Save a job with its memory and let it sleep
+  resume       Wake a suspended job
+  checkpoints  List a job's checkpoints
+
+End jobs
+  stop         Ask a job to end: TERM, a grace, KILL
+  kill         Kill a job, or send it a signal
+  rm           Remove ended jobs and their data
+
+This machine
+  doctor       What each driver can do here, and what is missing
+  info         The daemon and its drivers
+  serve        Run the daemon (other commands start it when none runs)
+  completion   Completion for a shell
+  version      The version
+
+Options
+      --data-dir DIR  Where jobs are kept [DAUER_DATA_DIR; default /var/lib/dauer, ~/.local/share/dauer]
+      --run-dir DIR   Where the socket is [DAUER_RUN_DIR; default /run/dauer, $XDG_RUNTIME_DIR/dauer]
+      --host HOST     Talk to this daemon: unix:///path/dauer.sock [DAUER_HOST]
+      --config FILE   Settings in TOML [DAUER_CONFIG]; a flag wins over the environment over the file
+  -h, --help          This help; `dauer COMMAND --help` says more
+  -V, --version       The version
+
+A job is named by its id, its name, or a beginning of its id.
+";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "dauer", version, override_help = HELP, disable_help_subcommand = true, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Global {
+    /// Where jobs are kept [env: DAUER_DATA_DIR]
+    #[arg(long, global = true, value_name = "DIR", hide = true)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where the socket is [env: DAUER_RUN_DIR]
+    #[arg(long, global = true, value_name = "DIR", hide = true)]
+    pub(crate) run_dir: Option<PathBuf>,
+    /// The daemon to talk to [env: DAUER_HOST]
+    #[arg(long, global = true, value_name = "HOST", hide = true)]
+    pub(crate) host: Option<String>,
+    /// Settings in TOML [env: DAUER_CONFIG]
+    #[arg(long, global = true, value_name = "FILE", hide = true)]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a program in a sandbox and show its output
+    Run(Box<run::Args>),
+    /// Run another program inside a job
+    Exec(exec::Args),
+    /// Copy files into or out of a job
+    Cp(cp::Args),
+    /// List the files that a job changed
+    Diff(diff::Args),
+    /// List jobs
+    Ps(ps::Args),
+    /// Show a job's output
+    Logs(logs::Args),
+    /// Everything about a job, as JSON
+    Inspect(inspect::Args),
+    /// Wait until a job has ended; exits with its code
+    Wait(wait::Args),
+    /// What happened to jobs
+    Events(events::Args),
+    /// Save a job with its memory; it goes on running
+    Checkpoint(checkpoint::Args),
+    /// Save a job with its memory and let it sleep
+    Suspend(suspend::Args),
+    /// Wake a suspended job
+    Resume(resume::Args),
+    /// List a job's checkpoints
+    Checkpoints(checkpoints::Args),
+    /// Ask a job to end: TERM, a grace, KILL
+    Stop(stop::Args),
+    /// Kill a job, or send it a signal
+    Kill(kill::Args),
+    /// Remove ended jobs and their data
+    Rm(rm::Args),
+    /// What each driver can do here, and what is missing
+    Doctor(doctor::Args),
+    /// The daemon and its drivers
+    Info(info::Args),
+    /// Run the daemon
+    Serve(serve::Args),
+    /// Completion for a shell
+    Completion(completion::Args),
+    /// The version
+    Version(version::Args),
+}
+
+impl Command {
+    /// What this command exits with when Dauer itself fails. Commands that pass a program's own exit code on use 125,
+    /// so that a script can tell the two apart.
+    pub(crate) fn failure_code(&self) -> i32 {
+        match self {
+            Self::Run(_) | Self::Exec(_) | Self::Wait(_) => 125,
+            Self::Cp(_)
+            | Self::Diff(_)
+            | Self::Ps(_)
+            | Self::Logs(_)
+            | Self::Inspect(_)
+            | Self::Events(_)
+            | Self::Checkpoint(_)
+            | Self::Suspend(_)
+            | Self::Resume(_)
+            | Self::Checkpoints(_)
+            | Self::Stop(_)
+            | Self::Kill(_)
+            | Self::Rm(_)
+            | Self::Doctor(_)
+            | Self::Info(_)
+            | Self::Serve(_)
+            | Self::Completion(_)
+            | Self::Version(_) => 1,
+        }
+    }
+}
+
+/// What is wrong with a command line, on one line, and the exit code: 2, or 125 for a command that passes a program's
+/// own code on.
+pub(crate) fn usage_failure(error: &clap::Error, arguments: &[String]) -> (String, i32) {
+    let rendered = error.render().to_string();
+    let said: Vec<&str> = rendered
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    let said = said.join(" ");
+    let said = said.strip_prefix("error: ").unwrap_or(&said);
+    let command = arguments
+        .iter()
+        .skip(1)
+        .find(|word| is_command(word))
+        .map(String::as_str);
+    let code = match command {
+        Some("run" | "exec" | "wait") => 125,
+        _ => 2,
+    };
+    let help = command.map_or_else(
+        || "dauer --help".to_owned(),
+        |command| format!("dauer {command} --help"),
+    );
+    (format!("{said}; see `{help}`"), code)
+}
+
+fn is_command(word: &str) -> bool {
+    use clap::CommandFactory as _;
+    Cli::command()
+        .get_subcommands()
+        .any(|command| command.get_name() == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_names_every_command_with_its_own_words() {
+        for command in Cli::command().get_subcommands() {
+            let line = HELP
+                .lines()
+                .find(|line| line.starts_with(&format!("  {:<12} ", command.get_name())));
+            let line = line.unwrap_or_else(|| panic!("{} is not in the help", command.get_name()));
+            let about = command
+                .get_about()
+                .expect("every command says what it does")
+                .to_string();
+            assert!(line.contains(&about), "{line:?} does not say {about:?}");
+        }
+    }
+
+    fn failure(line: &str) -> (String, i32) {
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        usage_failure(&Cli::try_parse_from(&words).expect_err(line), &words)
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_one_line_that_says_what_to_do() {
+        for (line, code, part) in [
+            ("dauer frobnicate", 2, "frobnicate"),
+            ("dauer run", 125, "COMMAND"),
+            ("dauer run --timeout soon -- true", 125, "1h30m"),
+            ("dauer run --env 1X=2 -- true", 125, "variable"),
+            ("dauer run --memory lots -- true", 125, "512m"),
+            ("dauer run --driver warp -- true", 125, "native"),
+            ("dauer run --mount /nowhere -- true", 125, "SRC:DST"),
+            ("dauer run --publish x -- true", 125, "8080:80"),
+            ("dauer stop --grace 5 x", 2, "10s"),
+            ("dauer kill --signal FOO x", 2, "TERM"),
+            ("dauer suspend --for soon x", 2, "3d"),
+            ("dauer rm", 2, "JOB"),
+        ] {
+            let (message, actual) = failure(line);
+            assert_eq!(actual, code, "{line}");
+            assert!(message.contains(part), "{line}: {message}");
+            assert!(!message.contains('\n'), "{message}");
+        }
+    }
+}

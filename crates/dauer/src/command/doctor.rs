@@ -1,0 +1,89 @@
+//! `dauer doctor`: what each driver can do here. Works without a daemon.
+
+use crate::failure::Outcome;
+use crate::render;
+use crate::settings::Settings;
+use dauer_sandbox::driver::probe;
+use dauer_wire::http::DriverView;
+use std::fmt::Write as _;
+
+/// What each driver can do here, what is missing, and the command that installs it.
+///
+/// Exit code: 0 where at least one driver runs programs here, 1 otherwise.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// As a JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args, settings: &Settings) -> Outcome {
+    let drivers = probe::all(&settings.layout);
+    if args.json {
+        render::print_json(&drivers)?;
+    } else {
+        let best = probe::best(&settings.layout).ok();
+        render::print(&report(&drivers, best.as_deref()))?;
+    }
+    Ok(if drivers.iter().any(|driver| driver.usable) {
+        0
+    } else {
+        1
+    })
+}
+
+fn report(drivers: &[DriverView], best: Option<&str>) -> String {
+    let mut text = String::new();
+    for driver in drivers {
+        let can = match (driver.usable, driver.checkpoints) {
+            (true, true) => "runs programs, freezes and thaws them",
+            (true, false) => "runs programs, cannot freeze them",
+            (false, _) => "does not work here",
+        };
+        let version = driver
+            .version
+            .as_deref()
+            .map(|version| format!(" ({version})"))
+            .unwrap_or_default();
+        let _ = writeln!(text, "{:<8} {can}{version}", driver.name);
+        for missing in &driver.missing {
+            let _ = writeln!(text, "         missing: {missing}");
+        }
+        if let Some(install) = driver
+            .install
+            .as_ref()
+            .filter(|_| !driver.missing.is_empty())
+        {
+            let _ = writeln!(text, "         install: {install}");
+        }
+    }
+    let _ = match best {
+        Some(best) => writeln!(text, "\n--driver auto is {best} here"),
+        None => writeln!(text, "\nno driver works here: install one of the above"),
+    };
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_comes_with_the_command_that_installs_it() {
+        let driver = DriverView {
+            name: "runc".into(),
+            usable: true,
+            checkpoints: false,
+            version: Some("1.1.5".into()),
+            missing: vec!["criu is not installed".into()],
+            install: Some("apt-get install criu".into()),
+        };
+        let text = report(&[driver], Some("runc"));
+        assert_eq!(
+            text,
+            "runc     runs programs, cannot freeze them (1.1.5)\n         missing: criu is not installed\n         \
+             install: apt-get install criu\n\n--driver auto is runc here\n"
+        );
+    }
+}

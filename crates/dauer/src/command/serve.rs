@@ -1,0 +1,191 @@
+//! `dauer serve`: the daemon.
+
+use crate::failure::{Failure, Outcome};
+use crate::launch::{self, BUSY, READY};
+use crate::settings::Settings;
+use dauer_engine::Engine;
+use dauer_server::{About, Listener, Runtime};
+use dauer_store::Sqlite;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Threads of the daemon: it waits far more than it works.
+const WORKERS: usize = 2;
+
+/// Each of the allocator's arenas keeps memory that was once used.
+const ARENAS: i32 = 2;
+
+/// Run the daemon in the foreground, until TERM or INT. Jobs live on without it.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Other commands start a daemon when none runs. DAUER_LOG sets what it logs, for example DAUER_LOG=debug."
+)]
+pub(crate) struct Args {
+    /// Standard input is a pipe to say through whether the daemon came up
+    #[arg(long, hide = true)]
+    started_by_command: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args, settings: Settings) -> Outcome {
+    let mut ready = args.started_by_command.then(take_ready_pipe).transpose()?;
+    let outcome = serve(settings, &mut ready);
+    if let Err(Failure::Message(why)) = &outcome {
+        say(&mut ready, why);
+    }
+    outcome
+}
+
+/// Tells the command that started this daemon, once. It may be gone; then nobody needs to know.
+fn say(ready: &mut Option<File>, what: &str) {
+    if let Some(mut pipe) = ready.take() {
+        let _ = pipe.write_all(what.as_bytes());
+    }
+}
+
+/// Standard input becomes `/dev/null`; what it was is returned.
+fn take_ready_pipe() -> Result<File, Failure> {
+    let taken = nix::unistd::dup(std::io::stdin())
+        .map_err(Failure::because("cannot keep the ready pipe"))?;
+    let null = File::open("/dev/null").map_err(Failure::because("cannot open /dev/null"))?;
+    nix::unistd::dup2_stdin(&null).map_err(Failure::because("cannot replace standard input"))?;
+    nix::fcntl::fcntl(
+        &taken,
+        nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC),
+    )
+    .map_err(Failure::because("cannot keep the ready pipe"))?;
+    Ok(File::from(taken))
+}
+
+fn serve(settings: Settings, ready: &mut Option<File>) -> Outcome {
+    // A panic ends only the task it happens in.
+    crate::panic::exit_with(0);
+    log_to_stderr();
+    // SAFETY: mallopt only sets a limit, and no other thread runs yet.
+    unsafe { nix::libc::mallopt(nix::libc::M_ARENA_MAX, ARENAS) };
+    launch::make_folder(&settings.layout.data)?;
+    launch::make_folder(&settings.layout.run)?;
+    let Some(_alone) = lock(&settings.layout.lock())? else {
+        if ready.is_some() {
+            say(ready, BUSY);
+            return Ok(0);
+        }
+        return Err(Failure::new(format!(
+            "another daemon serves {}: use that one, or give this one another --data-dir",
+            settings.layout.data.display()
+        )));
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_name("dauer")
+        .enable_all()
+        .build()
+        .map_err(Failure::because("cannot start"))?;
+    let outcome = runtime.block_on(run_daemon(settings, ready));
+    runtime.shutdown_background();
+    outcome
+}
+
+/// The lock of the data folder, held while the daemon lives; `None` where another one holds it.
+fn lock(path: &Path) -> Result<Option<Flock<File>>, Failure> {
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(Failure::because(format!("cannot open {}", path.display())))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(Failure::new(format!(
+            "cannot lock {}: {errno}",
+            path.display()
+        ))),
+    }
+}
+
+async fn run_daemon(settings: Settings, ready: &mut Option<File>) -> Outcome {
+    let layout = settings.layout.clone();
+    let store = Sqlite::open(layout.database()).map_err(Failure::because(format!(
+        "cannot open {}",
+        layout.database().display()
+    )))?;
+    let shim_binary = own_binary()?;
+    let config = dauer_engine::Config {
+        layout: layout.clone(),
+        guest_binary: guest_binary(&shim_binary)?,
+        shim_binary,
+        default_driver: settings.driver.filter(|driver| driver != "auto"),
+    };
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(Failure::because("cannot catch signals"))?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).map_err(Failure::because("cannot catch signals"))?;
+    let engine = Engine::start(config, Arc::new(store), Arc::new(Runtime))
+        .await
+        .map_err(Failure::because("cannot start the engine"))?;
+    let listener = Listener::bind(&layout.socket())
+        .await
+        .map_err(Failure::because(format!(
+            "cannot listen at {}",
+            layout.socket().display()
+        )))?;
+    let pid_file = layout.run.join("dauer.pid");
+    std::fs::write(&pid_file, format!("{}\n", std::process::id())).map_err(Failure::because(
+        format!("cannot write {}", pid_file.display()),
+    ))?;
+    tracing::info!(socket = %layout.socket().display(), "ready");
+    say(ready, READY);
+    let about = About {
+        version: env!("CARGO_PKG_VERSION").into(),
+        data_dir: layout.data,
+        run_dir: layout.run,
+    };
+    let ended = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("ending; jobs live on");
+    };
+    dauer_server::serve(listener, engine.clone(), about, ended).await;
+    engine.shutdown().await;
+    // A leftover says a wrong number, which nobody trusts without looking.
+    let _ = std::fs::remove_file(&pid_file);
+    Ok(0)
+}
+
+fn own_binary() -> Result<PathBuf, Failure> {
+    std::env::current_exe().map_err(Failure::because("cannot find the dauer binary"))
+}
+
+/// `dauer-guest` beside this binary, or what `DAUER_GUEST` says.
+fn guest_binary(own: &Path) -> Result<PathBuf, Failure> {
+    let named = std::env::var_os("DAUER_GUEST").map(PathBuf::from);
+    let path = named.unwrap_or_else(|| own.with_file_name("dauer-guest"));
+    let path = std::path::absolute(path).map_err(Failure::because("not a path: DAUER_GUEST"))?;
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Failure::new(format!(
+        "there is no guest agent at {}: install dauer-guest beside dauer, or set DAUER_GUEST to its path",
+        path.display()
+    )))
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("DAUER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+}

@@ -1,0 +1,35 @@
+//! `dauer wait`: until a job has ended.
+
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::render;
+
+/// Wait until a job has ended, print nothing, exit with its code.
+///
+/// Exit code: as `dauer run` would have exited; 125 where Dauer failed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Print the job as JSON when it has ended
+    #[arg(long)]
+    json: bool,
+    /// The job
+    #[arg(value_name = "JOB")]
+    job: String,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
+    let client = context.client().await?;
+    loop {
+        match client.wait(&args.job).await {
+            Ok(job) => {
+                if args.json {
+                    render::print_json(&job)?;
+                }
+                return Ok(job.exit_code.unwrap_or(125));
+            }
+            Err(lost) if lost.is_disconnect() => context.reconnect(&lost).await?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
