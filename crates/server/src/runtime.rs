@@ -130,10 +130,11 @@ async fn generated_token(
     job: &JobId,
     request: &ApiRequest,
 ) -> Result<String, Refusal> {
-    let attempt = engine.job(job).await?.attempt;
-    match request.headers.get(REQUEST_HEADER) {
-        Some(number) => Ok(format!("request-{attempt}-{number}")),
-        None => Err(Refusal::malformed(
+    // The sandbox stays the same over every restore, and its agent counts from one.
+    let sandbox = engine.job(job).await?.sandbox;
+    match (request.headers.get(REQUEST_HEADER), sandbox) {
+        (Some(number), Some(sandbox)) => Ok(format!("request-{sandbox}-{number}")),
+        (None, _) | (_, None) => Err(Refusal::malformed(
             "give a token: it is the key under which the request can be repeated",
         )),
     }

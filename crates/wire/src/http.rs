@@ -111,6 +111,9 @@ pub struct JobView {
     pub message: Option<String>,
     /// The last thing that went wrong without ending it.
     pub last_error: Option<String>,
+    /// Why it can never be frozen, where it cannot; told when the job is created and in `GET /v1/jobs/{id}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cannot_freeze: Option<String>,
     /// The whole accepted spec; only in `GET /v1/jobs/{id}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spec: Option<serde_json::Value>,
