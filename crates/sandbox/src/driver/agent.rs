@@ -3,38 +3,56 @@
 //! A frozen agent's code is not in its image but in its file. An upgrade of Dauer must not change that file under
 //! sandboxes that run or are frozen, so each version of it is copied aside once.
 
+use super::tool::Stamp;
 use crate::host::root::make_folder;
 use crate::{Error, Layout};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// The folder with this version of the agent. Copies it if it is not there yet; safe for several processes at once.
+/// In the data folder: `<digest>/dauer`, and links from stamps to digests.
+const GUESTS: &str = "guests";
+
+/// The folder with this version of the agent, and its digest. Copies it if it is not there yet; safe for several processes at once.
 pub(crate) fn install(layout: &Layout, binary: &Path) -> Result<(String, PathBuf), Error> {
+    // Reading some megabytes would be half of the time that a start takes: a link by size and time says what was read before.
+    let stamp = Stamp::of(binary)?;
+    let known = layout.data.join(GUESTS).join(format!(".{:016x}", stamp.hash()));
+    if let Ok(digest) = fs::read_link(&known).map(|digest| digest.to_string_lossy().into_owned())
+        && let Ok(folder) = installed(layout, &digest)
+    {
+        return Ok((digest, folder));
+    }
     let what = || format!("read the guest agent {}", binary.display());
     let bytes = fs::read(binary).map_err(Error::io(what()))?;
     let digest = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&bytes));
     let folder = folder(layout, &digest);
     if !folder.join("dauer").exists() {
-        let parent = folder.parent().expect("it is below the data folder");
-        make_folder(parent)?;
-        let what = || format!("copy the guest agent to {}", parent.display());
-        let made = tempfile::Builder::new()
-            .prefix(".new-")
-            .tempdir_in(parent)
-            .map_err(Error::io(what()))?;
-        let copy = made.path().join("dauer");
-        fs::write(&copy, &bytes).map_err(Error::io(what()))?;
-        for path in [made.path(), &copy] {
-            fs::set_permissions(path, Permissions::from_mode(0o755)).map_err(Error::io(what()))?;
-        }
-        if let Err(e) = fs::rename(made.path(), &folder)
-            && !folder.join("dauer").exists()
-        {
-            return Err(Error::io(what())(e));
-        }
+        copy(&bytes, &folder)?;
     }
-    Ok((digest, folder))
+    match std::os::unix::fs::symlink(&digest, &known) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(Error::io(format!("make {}", known.display()))(e))
+        }
+        Ok(()) | Err(_) => Ok((digest, folder)),
+    }
+}
+
+fn copy(bytes: &[u8], folder: &Path) -> Result<(), Error> {
+    let parent = folder.parent().expect("it is below the data folder");
+    make_folder(parent)?;
+    let what = || format!("copy the guest agent to {}", parent.display());
+    let made = tempfile::Builder::new().prefix(".new-").tempdir_in(parent).map_err(Error::io(what()))?;
+    let copy = made.path().join("dauer");
+    fs::write(&copy, bytes).map_err(Error::io(what()))?;
+    for path in [made.path(), &copy] {
+        fs::set_permissions(path, Permissions::from_mode(0o755)).map_err(Error::io(what()))?;
+    }
+    match fs::rename(made.path(), folder) {
+        // Another process was faster with the same content.
+        Err(e) if !folder.join("dauer").exists() => Err(Error::io(what())(e)),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// The folder of a version that was installed once. Errors: `BadImage`.
@@ -50,5 +68,5 @@ pub(crate) fn installed(layout: &Layout, digest: &str) -> Result<PathBuf, Error>
 }
 
 fn folder(layout: &Layout, digest: &str) -> PathBuf {
-    layout.data.join("guests").join(digest)
+    layout.data.join(GUESTS).join(digest)
 }

@@ -63,6 +63,11 @@ impl Stamp {
             inode: meta.ino(),
         })
     }
+
+    /// As a short name.
+    pub(crate) fn hash(&self) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(format!("{self:?}").as_bytes())
+    }
 }
 
 /// What is known about a tool's binary.
