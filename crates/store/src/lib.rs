@@ -21,7 +21,7 @@ pub enum Error {
     Conflict {
         /// Which job.
         job: JobId,
-        /// The stored version this write was made for; 0 where there should have been none.
+        /// The stored version this write was made for; 0 where it was made for none.
         expected: u64,
         /// The stored version.
         found: u64,

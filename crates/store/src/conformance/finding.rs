@@ -132,6 +132,10 @@ async fn pages(
             .unwrap();
         assert!(page.len() <= limit);
         let Some(last) = page.last() else { return seen };
+        assert!(
+            before.as_ref().is_none_or(|before| last.id < *before),
+            "a page goes on below the one before"
+        );
         before = Some(last.id.clone());
         seen.extend(page);
         between().await;

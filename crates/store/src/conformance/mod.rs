@@ -12,6 +12,7 @@
 //! A claim that does not hold panics; its name is printed before it is tried.
 
 mod belongings;
+mod compare;
 mod finding;
 pub mod model;
 pub(crate) mod sample;
@@ -80,7 +81,8 @@ pub async fn run<S: Store>(factory: impl AsyncFn() -> S) {
     model.compare(&store).await;
 }
 
-/// Tries that a store which is closed and opened again has everything. Each call of the factory opens the same place, which is empty at first.
+/// Tries that a store which is closed and opened again has everything. Each call of the factory opens the same place, which is
+/// empty at first.
 pub async fn run_reopening<S: Store>(open: impl AsyncFn() -> S) {
     println!("claim: a store that is opened again has everything");
     let mut model = Model::default();

@@ -315,6 +315,7 @@ pub(super) async fn the_journal_comes_in_pages(store: Arc<dyn Store>) {
             let page = store.journal(job, after, 3).await.unwrap();
             assert!(page.len() <= 3);
             let Some(last) = page.last() else { break };
+            assert!(last.seq > after, "a page goes on after the one before");
             after = last.seq;
             pages.extend(page);
         }

@@ -1,0 +1,142 @@
+//! The model against the store: every question, asked of both.
+
+use super::model::{JOBS, Model, NAMES, TOKENS};
+use super::sample;
+use crate::{Entry, Error, Filter, Store};
+use dauer_core::{Job, JobId, State, Timestamp};
+use std::collections::BTreeSet;
+
+impl Model {
+    /// Asks the store everything. Panics where it knows something else.
+    pub async fn compare(&self, store: &dyn Store) {
+        for job in (0..JOBS).map(sample::id) {
+            self.compare_job(store, &job).await;
+        }
+        for name in (0..NAMES).map(|name| format!("name-{name}")) {
+            let holder = self
+                .jobs
+                .values()
+                .find(|job| job.spec.name.as_ref() == Some(&name))
+                .map(|job| job.id.clone());
+            assert_eq!(store.find(&name).await.ok(), holder, "{name}");
+        }
+        self.compare_lists(store).await;
+        self.compare_schedule(store).await;
+        self.compare_journal(store, None).await;
+    }
+
+    async fn compare_job(&self, store: &dyn Store, id: &JobId) {
+        match (store.job(id).await, self.jobs.get(id)) {
+            (Ok(stored), Some(job)) => assert_eq!(&stored, job),
+            (Err(Error::NotFound(_)), None) => {}
+            (stored, job) => panic!("{id}: {stored:?} instead of {job:?}"),
+        }
+        assert_eq!(store.find(&id.0).await.is_ok(), self.jobs.contains_key(id));
+        let checkpoints: Vec<_> = self
+            .checkpoints
+            .iter()
+            .filter(|checkpoint| checkpoint.job == *id)
+            .cloned()
+            .collect();
+        assert_eq!(store.checkpoints(id).await.unwrap(), checkpoints);
+        for token in TOKENS {
+            let expected = self.tokens.get(&(id.clone(), token.to_owned())).cloned();
+            assert_eq!(store.token(id, token).await.unwrap(), expected);
+        }
+        if let Some(sandbox) = self.jobs.get(id).and_then(|job| job.sandbox.as_ref()) {
+            assert_eq!(store.owner(sandbox).await.unwrap().as_ref(), Some(id));
+        }
+        self.compare_journal(store, Some(id)).await;
+    }
+
+    async fn compare_lists(&self, store: &dyn Store) {
+        let middle = sample::id(JOBS / 2);
+        for states in [
+            vec![],
+            vec![State::Running],
+            vec![State::Failed, State::Suspended, State::Pending],
+        ] {
+            for before in [None, Some(middle.clone())] {
+                for limit in [0, 1, 3, 1000] {
+                    let newest_first = self.jobs.values().rev();
+                    let wanted = newest_first.filter(|job| {
+                        (states.is_empty() || states.contains(&job.state))
+                            && before.as_ref().is_none_or(|before| job.id < *before)
+                    });
+                    let expected: Vec<Job> = wanted.take(limit).cloned().collect();
+                    let filter = Filter {
+                        states: states.clone(),
+                        before: before.clone(),
+                        limit,
+                    };
+                    assert_eq!(
+                        store.list(filter.clone()).await.unwrap(),
+                        expected,
+                        "{filter:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    async fn compare_schedule(&self, store: &dyn Store) {
+        let unfinished = self.jobs.values().filter(|job| match job.state {
+            State::Pending | State::Running | State::Stopped | State::Error => true,
+            State::Suspended | State::PendingRetry => job.operation.is_some(),
+            State::Completed | State::Failed | State::Cancelled => job.operation.is_some(),
+        });
+        let unfinished: BTreeSet<_> = unfinished.map(|job| job.id.clone()).collect();
+        let unsettled: BTreeSet<_> = store
+            .unsettled()
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|job| job.id)
+            .collect();
+        assert_eq!(unsettled, unfinished);
+
+        let asleep = self
+            .jobs
+            .values()
+            .filter(|job| job.state == State::Suspended && job.operation.is_none());
+        let wakes: BTreeSet<_> = asleep
+            .filter_map(|job| Some((job.wake_at?, job.id.clone())))
+            .collect();
+        assert_eq!(
+            store.next_wake().await.unwrap(),
+            wakes.first().map(|(at, _)| *at)
+        );
+        for now in [0, 10, 25, 99].map(Timestamp) {
+            let expected: Vec<_> = wakes
+                .iter()
+                .filter(|(at, _)| *at <= now)
+                .map(|(_, job)| job.clone())
+                .collect();
+            let due = store.due(now, 1000).await.unwrap();
+            assert!(due.is_sorted_by_key(|job| self.jobs[job].wake_at));
+            assert_eq!(
+                due.iter().cloned().collect::<BTreeSet<_>>(),
+                expected.into_iter().collect()
+            );
+        }
+    }
+
+    async fn compare_journal(&self, store: &dyn Store, job: Option<&JobId>) {
+        let stored = store.journal(job, 0, usize::MAX).await.unwrap();
+        assert!(stored.is_sorted_by(|a, b| a.seq < b.seq));
+        let mut expected = self
+            .journal
+            .iter()
+            .filter(|entry| job.is_none_or(|job| entry.job == *job));
+        for entry in &stored {
+            assert_eq!(
+                Some(&Entry {
+                    seq: 0,
+                    ..entry.clone()
+                }),
+                expected.next()
+            );
+        }
+        assert_eq!(expected.next(), None);
+    }
+}
