@@ -125,7 +125,7 @@ async fn pages(
         let page = store
             .list(Filter {
                 states: states.to_vec(),
-                before,
+                before: before.clone(),
                 limit,
             })
             .await
