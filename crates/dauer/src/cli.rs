@@ -4,6 +4,7 @@ use crate::command::{
     checkpoint, checkpoints, completion, cp, diff, doctor, events, exec, info, inspect, kill, logs,
     ps, resume, rm, run, serve, stop, suspend, version, wait,
 };
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -85,50 +86,29 @@ pub(crate) struct Global {
     pub(crate) config: Option<PathBuf>,
 }
 
-/// What to do.
+/// What to do; what each does is said where its arguments are.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a program in a sandbox and show its output
     Run(Box<run::Args>),
-    /// Run another program inside a job
     Exec(exec::Args),
-    /// Copy files into or out of a job
     Cp(cp::Args),
-    /// List the files that a job changed
     Diff(diff::Args),
-    /// List jobs
     Ps(ps::Args),
-    /// Show a job's output
     Logs(logs::Args),
-    /// Everything about a job, as JSON
     Inspect(inspect::Args),
-    /// Wait until a job has ended; exits with its code
     Wait(wait::Args),
-    /// What happened to jobs
     Events(events::Args),
-    /// Save a job with its memory; it goes on running
     Checkpoint(checkpoint::Args),
-    /// Save a job with its memory and let it sleep
     Suspend(suspend::Args),
-    /// Wake a suspended job
     Resume(resume::Args),
-    /// List a job's checkpoints
     Checkpoints(checkpoints::Args),
-    /// Ask a job to end: TERM, a grace, KILL
     Stop(stop::Args),
-    /// Kill a job, or send it a signal
     Kill(kill::Args),
-    /// Remove ended jobs and their data
     Rm(rm::Args),
-    /// What each driver can do here, and what is missing
     Doctor(doctor::Args),
-    /// The daemon and its drivers
     Info(info::Args),
-    /// Run the daemon
     Serve(serve::Args),
-    /// Completion for a shell
     Completion(completion::Args),
-    /// The version
     Version(version::Args),
 }
 
@@ -176,6 +156,15 @@ pub(crate) fn usage_failure(error: &clap::Error, arguments: &[String]) -> (Strin
         .skip(1)
         .find(|word| is_command(word))
         .map(String::as_str);
+    let said = match command {
+        Some(command @ ("run" | "exec")) if error.kind() == ErrorKind::MissingRequiredArgument => {
+            let job = if command == "exec" { "JOB " } else { "" };
+            format!(
+                "no command: write it after --, for example: dauer {command} {job}-- echo hello"
+            )
+        }
+        Some(_) | None => said.to_owned(),
+    };
     let code = match command {
         Some("run" | "exec" | "wait") => 125,
         _ => 2,
@@ -228,7 +217,7 @@ mod tests {
     fn a_wrong_command_line_is_one_line_that_says_what_to_do() {
         for (line, code, part) in [
             ("dauer frobnicate", 2, "frobnicate"),
-            ("dauer run", 125, "COMMAND"),
+            ("dauer run", 125, "after --"),
             ("dauer run --timeout soon -- true", 125, "1h30m"),
             ("dauer run --env 1X=2 -- true", 125, "variable"),
             ("dauer run --memory lots -- true", 125, "512m"),

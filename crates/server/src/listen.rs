@@ -129,9 +129,11 @@ async fn answer(stream: UnixStream, router: Router, mut ending: watch::Receiver<
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::pin!(connection);
+    // An end of the sender is an end too.
+    let ends = async { ending.wait_for(|ending| *ending).await.map(drop) };
     let result = tokio::select! {
         result = &mut connection => result,
-        _ = ending.wait_for(|ending| *ending) => {
+        _ = ends => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -166,9 +168,8 @@ mod tests {
             std::fs::metadata(&deep).unwrap().permissions().mode() & 0o777,
             0o700
         );
+        drop(first);
         // As after a kill -9: the file is there, nobody listens.
-        let Listener { listener, .. } = &first;
-        let _ = listener;
         let stale = deep.join("stale.sock");
         drop(std::os::unix::net::UnixListener::bind(folder.path().join("s")).unwrap());
         std::fs::rename(folder.path().join("s"), &stale).unwrap();

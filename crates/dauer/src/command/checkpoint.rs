@@ -4,7 +4,9 @@ use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::render;
 
-/// Save a job with its memory; it goes on running. Prints the checkpoint's id once it is committed.
+/// Save a job with its memory; it goes on running.
+///
+/// Prints the checkpoint's id once it is committed.
 ///
 /// Inside a job the same command is at /run/dauer/dauer: `/run/dauer/dauer checkpoint --self [--suspend 10s]`.
 #[derive(Debug, clap::Args)]

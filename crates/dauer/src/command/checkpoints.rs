@@ -4,7 +4,9 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::render;
 
-/// List a job's checkpoints, oldest first; a restore takes the newest.
+/// List a job's checkpoints.
+///
+/// Oldest first; a restore takes the newest.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// As a JSON array

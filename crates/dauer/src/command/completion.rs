@@ -6,7 +6,9 @@ use crate::render;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-/// Print the completion script for a shell.
+/// Completion for a shell.
+///
+/// Prints the script.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   dauer completion bash > /etc/bash_completion.d/dauer")]

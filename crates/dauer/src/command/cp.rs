@@ -16,7 +16,9 @@ const PIECES_MAX: usize = 16;
 /// Links of a path inside a job that are followed.
 const LINKS_MAX: usize = 16;
 
-/// Copy files out of a job (JOB:PATH DST) or into it (SRC JOB:PATH).
+/// Copy files into or out of a job.
+///
+/// Out of a job: JOB:PATH DST. Into it: SRC JOB:PATH.
 ///
 /// Where the destination is a folder, the source goes into it under its own name; otherwise it becomes the destination.
 /// A source that ends in /. stands for what is in it. `-` is a tar on standard input or output.

@@ -4,7 +4,9 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::render;
 
-/// List the files that a job changed: A added, M modified, D deleted.
+/// List the files that a job changed.
+///
+/// A is added, M modified, D deleted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// As a JSON array

@@ -7,7 +7,9 @@ use dauer_sandbox::driver::probe;
 use dauer_wire::http::DriverView;
 use std::fmt::Write as _;
 
-/// What each driver can do here, what is missing, and the command that installs it.
+/// What each driver can do here, and what is missing.
+///
+/// With the command that installs what is missing. Needs no daemon.
 ///
 /// Exit code: 0 where at least one driver runs programs here, 1 otherwise.
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,9 @@ use crate::failure::{Failure, Outcome};
 use crate::render;
 use dauer_wire::http::EventView;
 
-/// What happened to one job or to all, oldest first.
+/// What happened to jobs.
+///
+/// To one or to all, oldest first.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Wait for more

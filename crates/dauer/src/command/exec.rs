@@ -12,7 +12,9 @@ use dauer_core::parse;
 use dauer_wire::http::ExecCall;
 use std::io::IsTerminal as _;
 
-/// Run another program inside a running job, show its output, exit with its exit code.
+/// Run another program inside a job.
+///
+/// The job has to be running. The output comes as it is written, and the exit code is the program's.
 ///
 /// Exit code: as of `dauer run`.
 #[derive(Debug, clap::Args)]

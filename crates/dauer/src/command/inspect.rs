@@ -4,7 +4,9 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::render;
 
-/// Everything about a job, as a JSON object; with `handles` (process ids) while it lives.
+/// Everything about a job, as JSON.
+///
+/// One object; with `handles` (process ids) while the job lives.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The job

@@ -5,7 +5,9 @@ use crate::failure::Outcome;
 use crate::render;
 use dauer_core::parse;
 
-/// Kill jobs, or send them another signal.
+/// Kill a job, or send it a signal.
+///
+/// KILL (the default) ends the job whatever it is doing; any other signal is only delivered.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A name or number; KILL ends the job, any other is only delivered

@@ -10,7 +10,9 @@ use dauer_client::{LogItem, LogStream, Output};
 use dauer_core::parse;
 use jiff::Timestamp;
 
-/// Show a job's output: what it wrote to standard output goes to standard output, the rest to standard error.
+/// Show a job's output.
+///
+/// What it wrote to standard output goes to standard output, the rest to standard error.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   dauer logs -f crunch

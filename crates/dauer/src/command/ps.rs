@@ -11,7 +11,9 @@ const LIVING: [&str; 4] = ["pending", "running", "suspended", "pending_retry"];
 
 const PAGE: usize = 500;
 
-/// List jobs that have not ended, newest first.
+/// List jobs.
+///
+/// Those that have not ended, newest first.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Also those that have ended

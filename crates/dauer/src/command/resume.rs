@@ -4,7 +4,9 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::render;
 
-/// Wake a suspended job. Returns when it runs.
+/// Wake a suspended job.
+///
+/// Returns when it runs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The job

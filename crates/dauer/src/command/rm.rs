@@ -4,7 +4,9 @@ use crate::context::Context;
 use crate::failure::{Outcome, report};
 use crate::render;
 
-/// Remove ended jobs with their logs, files and checkpoints.
+/// Remove ended jobs and their data.
+///
+/// Their records, logs, files and checkpoints go.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Also jobs that live: kill them first

@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
-/// Run a program in a sandbox, show its output, exit with its exit code.
+/// Run a program in a sandbox and show its output.
+///
+/// The output comes as it is written, and the exit code is the program's.
 ///
 /// The image `host` (the default) is this machine's own root: whatever is installed here runs, and nothing it writes
 /// reaches the host. Standard input is passed where it is not a terminal, or with -i. Signals go on to the program.

@@ -22,7 +22,9 @@ const WORKERS: usize = 2;
 /// Each of the allocator's arenas keeps memory that was once used.
 const ARENAS: i32 = 2;
 
-/// Run the daemon in the foreground, until TERM or INT. Jobs live on without it.
+/// Run the daemon.
+///
+/// In the foreground, until TERM or INT. Jobs live on without it.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Other commands start a daemon when none runs. DAUER_LOG sets what it logs, for example DAUER_LOG=debug."

@@ -5,7 +5,9 @@ use crate::failure::Outcome;
 use crate::render;
 use dauer_core::parse;
 
-/// Ask jobs to end: TERM, and KILL after a grace. Returns when they have ended.
+/// Ask a job to end: TERM, a grace, KILL.
+///
+/// Returns when it has ended.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// From TERM to KILL; the job's own where absent

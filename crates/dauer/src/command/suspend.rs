@@ -5,7 +5,9 @@ use crate::failure::Outcome;
 use crate::render;
 use dauer_core::parse;
 
-/// Save a job with its memory and let it sleep: no process, no memory, until it wakes. Prints the checkpoint's id.
+/// Save a job with its memory and let it sleep.
+///
+/// No process and no memory are left until it wakes. Prints the checkpoint's id.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Wake by itself after so long, for example 3d; otherwise with `dauer resume`

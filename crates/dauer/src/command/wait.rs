@@ -4,7 +4,9 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::render;
 
-/// Wait until a job has ended, print nothing, exit with its code.
+/// Wait until a job has ended; exits with its code.
+///
+/// Prints nothing.
 ///
 /// Exit code: as `dauer run` would have exited; 125 where Dauer failed.
 #[derive(Debug, clap::Args)]
