@@ -46,6 +46,9 @@ pub enum Error {
         /// Its last lines.
         output: String,
     },
+    /// The shim could not do it; the sandbox goes on as before.
+    #[error("{0}")]
+    Refused(String),
     /// The operating system said no.
     #[error("{what}: {source}")]
     Io {

@@ -14,6 +14,8 @@
 pub mod disk;
 pub mod driver;
 mod error;
+mod files;
+mod frames;
 pub mod host;
 pub mod image;
 pub mod layout;
@@ -27,6 +29,6 @@ pub mod spec;
 
 pub use error::Error;
 pub use layout::Layout;
-pub use link::{ExecSession, Link};
-pub use node::{Launch, Node, Observed};
+pub use link::{ExecInput, ExecOutput, ExecSession, Link, LinkEvent, LinkEvents, StdinSink};
+pub use node::{Node, Observed};
 pub use spec::{Origin, SandboxSpec};

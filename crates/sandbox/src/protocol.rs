@@ -143,7 +143,21 @@ pub enum Reply {
         code: String,
         /// One line.
         message: String,
+        /// With `no_space`: the figures.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        room: Option<Room>,
     },
+}
+
+/// What is missing on a full disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Room {
+    /// A path on the file system that is full.
+    pub path: std::path::PathBuf,
+    /// An estimate.
+    pub needed_bytes: u64,
+    /// What there is.
+    pub free_bytes: u64,
 }
 
 /// Shim → daemon: what happened.

@@ -14,6 +14,7 @@ pub mod oci;
 pub mod probe;
 mod seccomp;
 mod tool;
+mod trial;
 
 use crate::{Error, SandboxSpec};
 use std::os::fd::OwnedFd;
@@ -97,6 +98,11 @@ pub trait Driver: Send + Sync {
 pub trait Checkpointer: Send + Sync {
     /// What a checkpoint depends on; goes into its manifest and is compared before a restore.
     fn identity(&self) -> Result<Identity, Error>;
+
+    /// Whether an open file that has no name any more comes back with its contents.
+    fn keeps_unlinked_files(&self) -> bool {
+        false
+    }
 
     /// Stops every process of the sandbox at once; files and memory no longer change.
     fn pause(&self, incarnation: &Incarnation) -> Result<(), Error>;

@@ -1,0 +1,12 @@
+//! What a sandbox wrote: the upper folders of its overlays, copied, linked, measured and listed.
+//!
+//! An upper folder is an ordinary folder with overlayfs's own marks: a deleted file is a character device 0/0, and attributes
+//! `trusted.overlay.*` (`user.overlay.*` without root) say what a folder hides. All of it must travel.
+
+mod changes;
+mod tree;
+mod xattr;
+
+pub use changes::{ChangeKind, Changed, changes};
+pub use tree::{copy_tree, link_tree, tree_bytes};
+pub(crate) use tree::{free_bytes, no_space, walk};

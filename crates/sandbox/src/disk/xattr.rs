@@ -1,0 +1,68 @@
+//! Extended attributes of the thing at a path itself, links not followed.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+/// Calls `fill` with a buffer that is as long as it asks for.
+fn filled(mut fill: impl FnMut(*mut u8, usize) -> isize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 256];
+    loop {
+        let length = fill(bytes.as_mut_ptr(), bytes.len());
+        if let Ok(length) = usize::try_from(length) {
+            bytes.truncate(length);
+            return Ok(bytes);
+        }
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(libc::ERANGE) || bytes.len() > 1 << 20 {
+            return Err(error);
+        }
+        bytes.resize(bytes.len() * 8, 0);
+    }
+}
+
+/// The value of one attribute.
+pub(super) fn get(path: &Path, name: &CStr) -> io::Result<Option<Vec<u8>>> {
+    let path = c_path(path)?;
+    // SAFETY: terminated strings and a buffer of the given length.
+    match filled(|to, length| unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), to.cast(), length) }) {
+        Ok(value) => Ok(Some(value)),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENODATA | libc::EOPNOTSUPP)) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Copies every attribute.
+pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let (source, target) = (c_path(from)?, c_path(to)?);
+    // SAFETY: a terminated string and a buffer of the given length.
+    let names = match filled(|to, length| unsafe { libc::llistxattr(source.as_ptr(), to.cast(), length) }) {
+        Ok(names) => names,
+        Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    for name in names.split_inclusive(|byte| *byte == 0) {
+        let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
+        let Some(value) = get(from, name)? else { continue };
+        // SAFETY: terminated strings and a buffer of the given length.
+        let result =
+            unsafe { libc::lsetxattr(target.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// The value of an attribute of overlayfs, as root or an ordinary user has it.
+pub(super) fn overlay(path: &Path, trusted: &CStr, user: &CStr) -> io::Result<Option<Vec<u8>>> {
+    match get(path, trusted)? {
+        Some(value) => Ok(Some(value)),
+        None => get(path, user),
+    }
+}

@@ -1,0 +1,92 @@
+//! From pipes to a sandbox whose agent answers.
+
+use super::state::Shim;
+use super::{agent, clock, process, publish};
+use crate::driver::AgentStdio;
+use crate::protocol::Phase;
+use crate::snapshot::Manifest;
+use crate::{Error, Origin};
+use dauer_wire::guest::{Resume, ToGuest};
+use dauer_wire::http::Marker;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// What the sandbox begins from, checked.
+pub(super) enum From {
+    /// The image and nothing else.
+    Fresh,
+    /// A verified checkpoint whose files are already in the new uppers.
+    Checkpoint(Box<Manifest>),
+}
+
+/// Everything that was to be done with one thread is done, or has failed.
+pub(super) struct Ready {
+    pub(super) from: Result<From, Error>,
+    pub(super) raw_writer: OwnedFd,
+}
+
+/// Starts or restores the sandbox. A restored one runs when this returns; a fresh one runs once its agent has said so.
+pub(super) fn start(shim: &Arc<Shim>, ready: Ready) -> Result<(), Error> {
+    let from = ready.from?;
+    let driver = shim.driver()?;
+    let (agent_input, to_agent) = process::pipe()?;
+    let (from_agent, agent_output) = process::pipe()?;
+    let stdio = AgentStdio { input: agent_input, output: agent_output, raw: ready.raw_writer };
+    let running = match &from {
+        From::Fresh => driver.start(&shim.incarnation, stdio).map_err(|error| with_complaint(shim, error))?,
+        From::Checkpoint(manifest) => {
+            let folder = shim.incarnation.spec.layout.snapshot(&manifest.id).join("memory");
+            let checkpointer = driver.checkpointer().ok_or(Error::Gone)?;
+            checkpointer.restore(&shim.incarnation, &folder, stdio).map_err(|error| with_complaint(shim, error))?
+        }
+    };
+    shim.set_sandbox_pid(running.pid);
+    if let From::Checkpoint(manifest) = &from {
+        // Before the first byte of the new incarnation: its output waits in the pipe until now.
+        shim.output.mark(&marker(shim, manifest))?;
+    }
+    let (listener, talker, output) = (Arc::clone(shim), Arc::clone(shim), Arc::clone(shim));
+    process::spawn("from agent", move || agent::listen(&listener, File::from(from_agent)))?;
+    process::spawn("to agent", move || agent::talk(&talker, File::from(to_agent)))?;
+    process::spawn("raw", move || output.output.run())?;
+    shim.reaper.watch(running.pid)?;
+    publish::publish(&shim.incarnation)?;
+    if let From::Checkpoint(manifest) = from {
+        shim.agent.push(resume(shim.generation())?);
+        if let Some(pid) = manifest.job_pid {
+            shim.set_job_pid(pid);
+        }
+        shim.enter(Phase::Running);
+    }
+    Ok(())
+}
+
+/// Lets the agent go on after a freeze, as this incarnation.
+pub(super) fn resume(generation: u32) -> Result<dauer_wire::frame::Frame, Error> {
+    let resume = Resume { generation, wall_clock_ms: clock::now().0, entropy: process::entropy(32)? };
+    Ok(ToGuest::Resume(resume).into_frame())
+}
+
+fn marker(shim: &Shim, manifest: &Manifest) -> Marker {
+    match &shim.incarnation.spec.origin {
+        Origin::Checkpoint { after_loss: true, checkpoint } => Marker::Restored {
+            checkpoint: checkpoint.to_string(),
+            generation: shim.generation(),
+            log_offset: manifest.log_offset,
+        },
+        Origin::Checkpoint { after_loss: false, .. } | Origin::Fresh => Marker::Woken { generation: shim.generation() },
+    }
+}
+
+/// Runtimes print their own errors where the job's output was to go.
+fn with_complaint(shim: &Shim, error: Error) -> Error {
+    match error {
+        Error::Tool { tool, status, output } => {
+            let parts = [output, shim.output.complaint()];
+            let output = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
+            Error::Tool { tool, status, output }
+        }
+        other => other,
+    }
+}
