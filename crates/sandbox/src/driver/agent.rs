@@ -17,7 +17,10 @@ const GUESTS: &str = "guests";
 pub(crate) fn install(layout: &Layout, binary: &Path) -> Result<(String, PathBuf), Error> {
     // Reading some megabytes would be half of the time that a start takes: a link by size and time says what was read before.
     let stamp = Stamp::of(binary)?;
-    let known = layout.data.join(GUESTS).join(format!(".{:016x}", stamp.hash()));
+    let known = layout
+        .data
+        .join(GUESTS)
+        .join(format!(".{:016x}", stamp.hash()));
     if let Ok(digest) = fs::read_link(&known).map(|digest| digest.to_string_lossy().into_owned())
         && let Ok(folder) = installed(layout, &digest)
     {
@@ -42,7 +45,10 @@ fn copy(bytes: &[u8], folder: &Path) -> Result<(), Error> {
     let parent = folder.parent().expect("it is below the data folder");
     make_folder(parent)?;
     let what = || format!("copy the guest agent to {}", parent.display());
-    let made = tempfile::Builder::new().prefix(".new-").tempdir_in(parent).map_err(Error::io(what()))?;
+    let made = tempfile::Builder::new()
+        .prefix(".new-")
+        .tempdir_in(parent)
+        .map_err(Error::io(what()))?;
     let copy = made.path().join("dauer");
     fs::write(&copy, bytes).map_err(Error::io(what()))?;
     for path in [made.path(), &copy] {

@@ -11,6 +11,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// The crate libc has it as a number of 32 bits, in which it is zero.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 /// A child, by pid and by a descriptor that cannot come to mean another process.
 #[derive(Debug)]
 pub struct Child {
@@ -37,7 +40,7 @@ pub unsafe fn clone(
     args.pidfd = &raw mut pidfd as u64;
     args.exit_signal = libc::SIGCHLD as u64;
     if let Some(cgroup) = cgroup {
-        args.flags |= libc::CLONE_INTO_CGROUP as u64;
+        args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
     // SAFETY: without CLONE_VM the child gets a copy of this thread; the pointers in `args` are valid for the call.

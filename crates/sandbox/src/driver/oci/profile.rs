@@ -3,7 +3,7 @@
 use super::{CONTAINER, STATE_FOLDER, tool};
 use crate::host::userns;
 use crate::{Error, SandboxSpec};
-use dauer_core::Network;
+use dauer_core::{Network, SandboxId};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -106,10 +106,11 @@ impl Profile {
 
 /// A socket's path has at most 107 bytes; runsc puts its own into the state folder.
 pub(super) fn check_socket_path(spec: &SandboxSpec) -> Result<(), Error> {
+    // A job that is only being created has no sandbox yet; all ids have one length, and generations have few digits.
     let scratch = spec
         .layout
-        .sandbox(&spec.id)
-        .incarnation(spec.generation.max(1_000_000));
+        .sandbox(&SandboxId("0123456789abcdef".to_owned()))
+        .incarnation(1_000_000);
     let socket = scratch
         .join(STATE_FOLDER)
         .join(format!("runsc-{CONTAINER}.sock"));
