@@ -53,6 +53,9 @@ impl Foreground<'_> {
         let closed = sink.closed();
         tokio::pin!(feeding);
         let mut fed = !self.stdin;
+        // Answered once the job runs.
+        let sizing = self.resize();
+        tokio::pin!(sizing);
         let mut sized = !self.tty;
         let mut pending = None;
         loop {
@@ -66,10 +69,6 @@ impl Foreground<'_> {
                 item = log.next(), if pending.is_none() => match item {
                     Ok(Some(LogItem::Output(output))) => {
                         pending = Some((target(output.stream), output.bytes));
-                        if !sized {
-                            self.resize().await;
-                            sized = true;
-                        }
                     }
                     Ok(Some(LogItem::Marker { marker, .. })) => {
                         if let Some(line) = render::marker(&marker) {
@@ -81,6 +80,7 @@ impl Foreground<'_> {
                     Err(lost) if lost.is_disconnect() => self.context.reconnect(&lost).await?,
                     Err(error) => return Err(error.into()),
                 },
+                () = &mut sizing, if !sized => sized = true,
                 note = &mut feeding, if !fed => {
                     fed = true;
                     if let Some(note) = note {
@@ -167,7 +167,7 @@ impl Foreground<'_> {
 
     async fn resize(&self) {
         if let Some((rows, columns)) = terminal::size() {
-            // A job that has not started yet, or has ended, has no terminal; the size is said again with its first output.
+            // A job that has ended has no terminal any more, and a lost daemon's is told with the next change.
             let _ = self.client.resize(&self.job, rows, columns).await;
         }
     }

@@ -32,15 +32,12 @@ use std::path::Path;
 
 fn main() {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    // Before anything else: these two are programs of their own, without threads, a runtime or a command line.
+    // Before anything else: the shim is a program of its own, without a runtime or a command line.
     match arguments.get(1).and_then(|word| word.to_str()) {
         Some("shim") => match arguments.get(2) {
             Some(spec) => std::process::exit(dauer_sandbox::shim::run(Path::new(spec))),
             None => fail("shim is started by the daemon, with the path of a spec", 2),
         },
-        Some("sandbox-init") => {
-            dauer_sandbox::driver::native::stage(&arguments[2..]);
-        }
         Some(_) | None => std::process::exit(command_line(&arguments)),
     }
 }

@@ -10,7 +10,11 @@
 //! request again that has no answer yet, under its old number.
 //!
 //! Standard input and session output are bounded by windows, so that one slow reader never blocks the channel:
-//! a sender may have [`WINDOW_BYTES`] under way that the receiver has not reported as consumed.
+//! a sender may have [`WINDOW_BYTES`] under way that the receiver has not reported as consumed. The job's own output
+//! (session 0) has no window and needs no [`ToGuest::Consumed`]: the shim writes all of it to the log.
+//!
+//! The agent's last frame is [`FromGuest::Exited`] or [`FromGuest::StartFailed`] of session 0; then it ends with code 0, and
+//! the sandbox with it. It ends with another code where its channel broke.
 
 use crate::frame::Frame;
 use serde::{Deserialize, Serialize};

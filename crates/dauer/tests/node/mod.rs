@@ -1,0 +1,230 @@
+//! A daemon of its own for each test, with folders of its own, and never left behind.
+
+// Each test file uses its part of this.
+#![allow(dead_code)]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+/// Folders for one daemon. Dropping it removes its jobs and ends its daemon.
+pub struct Node {
+    folder: tempfile::TempDir,
+}
+
+impl Node {
+    pub fn new() -> Self {
+        let guest = Path::new(env!("CARGO_BIN_EXE_dauer")).with_file_name("dauer-guest");
+        assert!(
+            guest.is_file(),
+            "{} is missing: build it with scripts/build",
+            guest.display()
+        );
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// A folder for the test's own files.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// A command with this daemon, with no input.
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dauer"));
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DAUER_"))
+        {
+            command.env_remove(name);
+        }
+        command
+            .env("DAUER_DATA_DIR", self.data())
+            .env("DAUER_RUN_DIR", self.path("run"))
+            .current_dir(self.folder.path())
+            .args(arguments)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command line without quotes in it to its end.
+    pub fn dauer(&self, line: &str) -> Ended {
+        self.run(line.split_whitespace())
+    }
+
+    /// The same from words.
+    pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ended {
+        Ended::of(self.command(arguments).output().unwrap())
+    }
+
+    /// A script in a sandbox of the driver that is always there.
+    pub fn script(&self, script: &str) -> Ended {
+        self.run(["run", "--driver", "native", "--", "sh", "-c", script])
+    }
+
+    /// The same in the background, under this name.
+    pub fn detached(&self, name: &str, script: &str) -> String {
+        let started = self.run([
+            "run", "--driver", "native", "--detach", "--name", name, "--", "sh", "-c", script,
+        ]);
+        started.is(0).stdout.trim().to_owned()
+    }
+
+    pub fn inspect(&self, job: &str) -> serde_json::Value {
+        serde_json::from_str(&self.dauer(&format!("inspect {job}")).is(0).stdout).unwrap()
+    }
+
+    pub fn daemon_pid(&self) -> i32 {
+        fs::read_to_string(self.path("run/dauer.pid"))
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap()
+    }
+
+    /// kill -9, and wait until it is gone.
+    pub fn kill_daemon(&self) {
+        kill(self.daemon_pid(), 9);
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if !self.path("run/dauer.pid").exists() {
+            return;
+        }
+        let jobs = self.dauer("ps -aq").stdout;
+        if !jobs.is_empty() {
+            self.run(["rm", "-f"].into_iter().chain(jobs.split_whitespace()));
+        }
+        kill(self.daemon_pid(), 15);
+    }
+}
+
+/// Signals a process that is not a child of ours, and returns when it is gone.
+pub fn kill(pid: i32, signal: i32) {
+    use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
+    // SAFETY: pidfd_open takes a number and returns a new descriptor or -1.
+    let fd = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 {
+        return;
+    }
+    // SAFETY: it is new and nobody else's.
+    let fd = unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap()) };
+    let _ = nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(pid),
+        nix::sys::signal::Signal::try_from(signal).unwrap(),
+    );
+    let mut waiting = [nix::poll::PollFd::new(
+        fd.as_fd(),
+        nix::poll::PollFlags::POLLIN,
+    )];
+    assert_eq!(
+        nix::poll::poll(&mut waiting, 20_000_u16),
+        Ok(1),
+        "process {pid} is still there"
+    );
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub bytes: Vec<u8>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            bytes: output.stdout,
+        }
+    }
+
+    /// It ended with this code.
+    #[track_caller]
+    pub fn is(self, code: i32) -> Self {
+        assert_eq!(
+            self.code,
+            Some(code),
+            "stdout: {}\nstderr: {}",
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+
+    /// It said one line, of Dauer, with this in it, and nothing else.
+    #[track_caller]
+    pub fn says(self, part: &str) -> Self {
+        assert!(self.stderr.starts_with("dauer: "), "{:?}", self.stderr);
+        assert_eq!(self.stderr.lines().count(), 1, "{}", self.stderr);
+        assert!(
+            self.stderr.contains(part),
+            "{:?} is not in {:?}",
+            part,
+            self.stderr
+        );
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        assert_eq!(self.stdout, "");
+        self
+    }
+}
+
+/// A command that runs, and its output line by line.
+pub struct Running {
+    pub child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Running {
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// The next line it writes; waits for it.
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        self.lines
+            .next()
+            .expect("it ended without another line")
+            .unwrap()
+    }
+
+    pub fn say(&mut self, text: &str) {
+        self.child
+            .stdin
+            .as_mut()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
+    }
+
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
+    /// The lines that are left, and the exit code.
+    pub fn end(mut self) -> (Vec<String>, Option<i32>) {
+        drop(self.child.stdin.take());
+        let rest = self.lines.map(Result::unwrap).collect();
+        (rest, self.child.wait().unwrap().code())
+    }
+}
