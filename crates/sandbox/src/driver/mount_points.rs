@@ -48,13 +48,16 @@ pub(crate) fn of_spec(incarnation: &Incarnation) -> Result<Vec<Bind>, Error> {
     let spec = &incarnation.spec;
     let mut binds = Vec::new();
     if spec.image == Image::Host {
-        for folder in private_folders(spec)? {
+        let folders = private_folders(spec)?;
+        for folder in &folders {
+            // A folder inside a hidden one is hidden with it, and is no longer there to be mounted on.
+            let inside = |other: &PathBuf| other != folder && folder.starts_with(other);
             // Below /run nothing of the host is visible anyway.
-            if !folder.starts_with("/run") {
+            if !folder.starts_with("/run") && !folders.iter().any(inside) {
                 let source = incarnation.scratch.join("empty");
                 binds.push(Bind {
                     source,
-                    target: folder,
+                    target: folder.clone(),
                     read_only: true,
                 });
             }
