@@ -1,7 +1,7 @@
 #!/bin/sh
 # A program that works in steps and sleeps between them, at no cost: while it is suspended it has no process.
 #
-#     dauer run --name agent --detach -- sh examples/agent.sh
+#     dauer run --name agent --workdir $PWD --detach -- sh examples/agent.sh
 #     dauer logs -f agent
 set -eu
 

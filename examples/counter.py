@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Counts, once a second. Freeze it, thaw it, kill its sandbox: it goes on.
 
-    dauer run --name counter --detach -- python3 examples/counter.py
+    dauer run --name counter --workdir $PWD --detach -- python3 examples/counter.py
     dauer suspend counter; dauer resume counter; dauer logs -f counter
 """
 

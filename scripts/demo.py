@@ -27,6 +27,7 @@ class Run:
     def __init__(self, node, driver, folder):
         self.node, self.driver = node, driver
         command = ["python3", f"{folder}/parse.py", f"{folder}/input.json", str(CHECKPOINT_EVERY_MB)]
+        self.freezes = {}
         self.started = time.monotonic()
         self.job = node.dauer("run", "--driver", driver, "--detach", "--name", f"parse-{driver}", "--", *command).strip()
 
@@ -42,11 +43,17 @@ class Run:
         deadline = time.monotonic() + timeout
         while not arrived():
             view = self.node.inspect(self.job)
-            if view["state"] in ("completed", "failed", "cancelled"):
+            if view["state"] in ("completed", "failed", "cancelled") and not arrived():
                 raise Failed(f"the job {view['state']} before {what}: {view.get('message')}\n" + "\n".join(self.log()[-5:]))
             if time.monotonic() > deadline:
                 raise Failed(f"waited {timeout} s for {what}: {view['state']}/{view.get('operation')} {view.get('last_error')}")
+            self.note_freezes()
             time.sleep(0.05)
+
+    def note_freezes(self):
+        """Remembers the checkpoints there are; only the newest is kept, and none of a job that has ended."""
+        for checkpoint in self.node.json("checkpoints", self.job, "--json"):
+            self.freezes[checkpoint["id"]] = checkpoint
 
     def wait_for_offset(self, offset):
         self.wait_for(f"byte {offset}", lambda: max(self.offsets(), default=0) >= offset)
@@ -86,6 +93,7 @@ class Run:
         self.say(f"woke by itself after {time.monotonic() - suspended:.1f} s")
 
     def finish(self):
+        self.wait_for("the end of the input", lambda: any(line.startswith("result ") for line in self.log()))
         code = subprocess.run(
             [BINARY, "wait", self.job], env=self.node.env, stdout=subprocess.DEVNULL, timeout=600, check=False
         ).returncode
@@ -149,11 +157,11 @@ def demonstrate(node, driver, folder, expected):
     print(f"  checkpoints  {len(statuses)} asked for by the job itself: {', '.join(statuses)}")
     if "failed" in statuses:
         wrong.append("a checkpoint failed: " + next(line for line in lines if line.startswith("checkpoint ") and " failed " in line))
-    for freeze in node.json("checkpoints", run.job, "--json"):
+    for freeze in run.freezes.values():
         asked = freeze.get("token") or "dauer suspend"
         print(
             f"  freeze       {freeze['frozen_ms']:5} ms, image {freeze['memory_bytes'] / MEGABYTE:6.1f} MiB memory"
-            f" + {freeze['disk_bytes'] / MEGABYTE:.1f} MiB files ({asked}, kept)"
+            f" + {freeze['disk_bytes'] / MEGABYTE:.1f} MiB files ({asked})"
         )
     for duration, kind in run.thaws():
         print(f"  thaw         {duration:5} ms ({'woken' if kind == 'waking' else 'restored after the kill'})")
