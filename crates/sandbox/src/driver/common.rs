@@ -6,6 +6,7 @@ use crate::host::{cgroup, mounts, nat, process, userns};
 use crate::{Error, SandboxSpec};
 use dauer_core::{Image, Network};
 use nix::sys::statvfs::statvfs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -74,7 +75,26 @@ pub(super) fn destroy(instance: &str, scratch: &Path) -> Result<(), Error> {
         let still_ours = |pid| process::is_of_instance(pid, instance, scratch);
         process::kill_and_wait(&left, still_ours, Instant::now() + DEATH_MAX)?;
     }
-    nat::disconnect(instance)
+    nat::disconnect(instance)?;
+    open_work_folders(scratch)
+}
+
+/// The kernel makes overlays' work folders with no permissions at all: an ordinary user could not delete the scratch folder.
+fn open_work_folders(scratch: &Path) -> Result<(), Error> {
+    let Ok(folders) = std::fs::read_dir(scratch.join("work")) else {
+        // Nothing was mounted, or it is deleted already.
+        return Ok(());
+    };
+    for folder in folders.flatten() {
+        let work = folder.path().join("work");
+        match std::fs::set_permissions(&work, std::fs::Permissions::from_mode(0o700)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io(format!("open {}", work.display()))(e));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Bytes in use, by its cgroup where memory is counted there, else by adding up its processes.

@@ -156,11 +156,13 @@ impl Root {
             scratch.join("skeleton"),
             merged(scratch),
         );
-        let points: Vec<_> = mounts::mounted()?
+        let private = private_folders(spec)?;
+        let mut points: Vec<_> = mounts::mounted()?
             .into_iter()
             .map(|mounted| mounted.point)
             .collect();
-        let private = private_folders(spec)?;
+        // The shim's own mounts are there: with them the plan would be another one after it was carried out than before.
+        points.retain(|point| !private.iter().any(|folder| point.starts_with(folder)));
         self.split(Path::new("/"), &points, &private, scratch)
     }
 

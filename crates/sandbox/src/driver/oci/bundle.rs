@@ -4,12 +4,12 @@ use super::profile::Profile;
 use crate::Error;
 use crate::driver::{INSTANCE_VARIABLE, Incarnation, capabilities, mount_points, seccomp};
 use crate::host::cgroup::Limits;
-use crate::host::root::{Root, merged};
-use crate::host::userns;
+use crate::host::root::{Root, make_folder, merged};
+use crate::host::{mounts, userns};
 use dauer_core::Network;
 use dauer_wire::guest::GUEST_BINARY;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Writes the bundle's `config.json`, and beside it CRIU's own configuration.
 pub(super) fn write(
@@ -56,7 +56,7 @@ fn config(
             "capabilities": { "bounding": kept, "effective": kept, "permitted": kept },
             "noNewPrivileges": true,
         },
-        "mounts": mounts(profile, incarnation, agent)?,
+        "mounts": all_mounts(profile, incarnation, agent)?,
         "linux": { "namespaces": namespaces(incarnation.spec.network, network) },
     });
     if profile == Profile::Gvisor {
@@ -101,21 +101,28 @@ fn resources(limits: &Limits) -> Value {
     resources
 }
 
-fn mounts(profile: Profile, incarnation: &Incarnation, agent: &Path) -> Result<Vec<Value>, Error> {
+fn all_mounts(
+    profile: Profile,
+    incarnation: &Incarnation,
+    agent: &Path,
+) -> Result<Vec<Value>, Error> {
+    let scratch = &incarnation.scratch;
     let root = Root::plan(incarnation)?;
-    let mut mounts = Vec::new();
-    for piece in root.pieces.iter().skip(1) {
-        // Those of an ordinary user are mounted inside the root folder already.
-        if !piece.merged.starts_with(merged(&incarnation.scratch)) {
-            mounts.push(bind(&piece.merged, &piece.point, false));
-        }
+    let mut binds = Binds {
+        profile,
+        scratch,
+        mounts: Vec::new(),
+    };
+    // Those of an ordinary user are mounted inside the root folder already.
+    for piece in root
+        .pieces
+        .iter()
+        .filter(|piece| !piece.merged.starts_with(merged(scratch)))
+    {
+        binds.add(&piece.merged, &piece.point, false)?;
     }
-    for bind_mount in &root.binds {
-        mounts.push(bind(
-            &bind_mount.source,
-            &bind_mount.target,
-            bind_mount.read_only,
-        ));
+    for bind in &root.binds {
+        binds.add(&bind.source, &bind.target, bind.read_only)?;
     }
     for (destination, kind, options) in mount_points::KERNEL {
         // A kernel in user space has no message queues to show.
@@ -123,22 +130,50 @@ fn mounts(profile: Profile, incarnation: &Incarnation, agent: &Path) -> Result<V
             continue;
         }
         let options: Vec<_> = options.split(',').collect();
-        mounts.push(
+        binds.mounts.push(
             json!({ "destination": destination, "type": kind, "source": kind, "options": options }),
         );
     }
-    mounts.push(bind(agent, Path::new(dauer_wire::guest::GUEST_DIR), true));
-    for bind_mount in mount_points::of_spec(incarnation)? {
-        mounts.push(bind(
-            &bind_mount.source,
-            &bind_mount.target,
-            bind_mount.read_only,
-        ));
+    binds.add(agent, Path::new(dauer_wire::guest::GUEST_DIR), true)?;
+    for bind in mount_points::of_spec(incarnation)? {
+        binds.add(&bind.source, &bind.target, bind.read_only)?;
     }
-    Ok(mounts)
+    Ok(binds.mounts)
 }
 
-fn bind(source: &Path, destination: &Path, read_only: bool) -> Value {
-    let mode = if read_only { "ro" } else { "rw" };
-    json!({ "destination": destination, "type": "bind", "source": source, "options": ["rbind", "rprivate", mode] })
+/// Collects bind mounts.
+struct Binds<'a> {
+    profile: Profile,
+    scratch: &'a Path,
+    mounts: Vec<Value>,
+}
+
+impl Binds<'_> {
+    fn add(&mut self, source: &Path, destination: &Path, read_only: bool) -> Result<(), Error> {
+        let guarded = self.profile == Profile::Gvisor && read_only;
+        let source = if guarded {
+            self.read_only_view(source)?
+        } else {
+            source.to_path_buf()
+        };
+        let mode = if read_only { "ro" } else { "rw" };
+        let options = ["rbind", "rprivate", mode];
+        self.mounts.push(json!({ "destination": destination, "type": "bind", "source": source, "options": options }));
+        Ok(())
+    }
+
+    /// gVisor refuses to open a file of a read-only mount for writing only after it has truncated it. So the file is read-only for gVisor too:
+    /// a mount in the shim's own namespace.
+    fn read_only_view(&self, source: &Path) -> Result<PathBuf, Error> {
+        let folder = self.scratch.join("ro");
+        make_folder(&folder)?;
+        let view = folder.join(self.mounts.len().to_string());
+        if mounts::is_folder(source)? {
+            make_folder(&view)?;
+        } else {
+            std::fs::write(&view, "").map_err(Error::io(format!("make {}", view.display())))?;
+        }
+        mounts::bind(source, &view, true)?;
+        Ok(view)
+    }
 }

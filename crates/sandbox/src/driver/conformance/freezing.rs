@@ -1,0 +1,164 @@
+//! What every driver with a checkpointer must do.
+
+use super::cases::case;
+use super::sandbox::{Failure, Sandbox, expect};
+use super::{Bench, Case, Needs};
+use crate::SandboxSpec;
+use std::path::PathBuf;
+
+pub(super) const ALL: &[Case] = &[
+    case(
+        "a_frozen_sandbox_is_destroyed_at_once",
+        Needs::Checkpoints,
+        destroyed_while_paused,
+    ),
+    case(
+        "a_save_that_fails_leaves_the_job_running",
+        Needs::Checkpoints,
+        failed_save,
+    ),
+    case(
+        "memory_and_files_come_back_over_five_generations",
+        Needs::Checkpoints,
+        generations,
+    ),
+    case(
+        "two_sandboxes_out_of_one_checkpoint_live_beside_the_original",
+        Needs::Checkpoints,
+        forks,
+    ),
+    case(
+        "what_a_checkpoint_depends_on_is_told_the_same_each_time",
+        Needs::Checkpoints,
+        identity,
+    ),
+];
+
+/// A job with state in memory and in a file: answers each line with the number of lines so far.
+fn counter(bench: &Bench) -> SandboxSpec {
+    let script = "i=0; while read -r line; do i=$((i+1)); echo $i >> /tmp/counted; echo $i; done";
+    let mut spec = bench.spec();
+    spec.argv = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
+    spec
+}
+
+fn checkpoint(bench: &Bench, spec: &SandboxSpec, number: u32) -> Result<PathBuf, Failure> {
+    let path = bench.elsewhere.join(format!("{}-{number}", spec.id));
+    std::fs::create_dir_all(&path)?;
+    Ok(path)
+}
+
+/// Runs `part` in a process of its own, as the shim of one incarnation.
+fn apart(part: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    let (mut report, write) = std::io::pipe()?;
+    // SAFETY: this process has one thread.
+    match unsafe { nix::unistd::fork() }? {
+        nix::unistd::ForkResult::Child => {
+            let text = part()
+                .err()
+                .map(|failure| failure.to_string())
+                .unwrap_or_default();
+            // Without a report the parent sees one that is not whole.
+            let _ = std::io::Write::write_all(&mut &write, format!("{text}\0").as_bytes());
+            // SAFETY: leaves at once.
+            unsafe { libc::_exit(0) }
+        }
+        nix::unistd::ForkResult::Parent { child } => {
+            drop(write);
+            nix::sys::wait::waitpid(child, None)?;
+            let mut text = String::new();
+            std::io::Read::read_to_string(&mut report, &mut text)?;
+            match text.strip_suffix('\0') {
+                Some("") => Ok(()),
+                Some(failure) => Err(failure.into()),
+                None => Err("a part of it panicked".into()),
+            }
+        }
+    }
+}
+
+fn expect_count(sandbox: &mut Sandbox, number: u32) -> Result<(), Failure> {
+    expect("count", &sandbox.ask("x")?, &number.to_string())?;
+    expect(
+        "file",
+        &sandbox.sh_ok("tail -n 1 /tmp/counted")?,
+        &number.to_string(),
+    )
+}
+
+fn destroyed_while_paused(bench: &Bench) -> Result<(), Failure> {
+    let mut sandbox = bench.start(counter(bench))?;
+    expect_count(&mut sandbox, 1)?;
+    sandbox.hold()?;
+    sandbox.destroy()
+}
+
+fn failed_save(bench: &Bench) -> Result<(), Failure> {
+    let mut sandbox = bench.start(counter(bench))?;
+    expect_count(&mut sandbox, 1)?;
+    sandbox.hold()?;
+    let nowhere = bench.elsewhere.join("file/below");
+    std::fs::write(bench.elsewhere.join("file"), "no folder")?;
+    let checkpointer = sandbox.driver.checkpointer().ok_or("no checkpointer")?;
+    let saved = checkpointer.save(&sandbox.incarnation, &nowhere);
+    expect("it failed", &saved.is_err(), &true)?;
+    sandbox.go_on()?;
+    expect_count(&mut sandbox, 2)?;
+    sandbox.destroy()
+}
+
+fn generations(bench: &Bench) -> Result<(), Failure> {
+    const GENERATIONS: u32 = 5;
+    let spec = counter(bench);
+    apart(|| {
+        let mut sandbox = bench.start(spec.clone())?;
+        expect_count(&mut sandbox, 1)?;
+        sandbox.freeze(&checkpoint(bench, &spec, 1)?)?;
+        sandbox.destroy()
+    })?;
+    for generation in 2..=GENERATIONS {
+        apart(|| {
+            let from = checkpoint(bench, &spec, generation - 1)?;
+            let mut sandbox = bench.thaw(spec.clone(), generation, &from)?;
+            expect_count(&mut sandbox, generation)?;
+            sandbox.freeze(&checkpoint(bench, &spec, generation)?)?;
+            sandbox.destroy()
+        })?;
+    }
+    Ok(())
+}
+
+fn forks(bench: &Bench) -> Result<(), Failure> {
+    let spec = counter(bench);
+    let from = checkpoint(bench, &spec, 1)?;
+    let mut original = bench.start(spec.clone())?;
+    expect_count(&mut original, 1)?;
+    original.freeze(&from)?;
+    original.go_on()?;
+    expect_count(&mut original, 2)?;
+    for generation in [2, 3] {
+        let (spec, from) = (spec.clone(), from.clone());
+        apart(move || {
+            let mut fork = bench.thaw(spec, generation, &from)?;
+            expect_count(&mut fork, 2)?;
+            expect_count(&mut fork, 3)?;
+            fork.destroy()
+        })?;
+    }
+    expect_count(&mut original, 3)?;
+    original.destroy()
+}
+
+fn identity(bench: &Bench) -> Result<(), Failure> {
+    let mut sandbox = bench.start(counter(bench))?;
+    let checkpointer = sandbox.driver.checkpointer().ok_or("no checkpointer")?;
+    let identity = checkpointer.identity()?;
+    expect("twice", &checkpointer.identity()?, &identity)?;
+    expect("driver", &identity.driver, &bench.driver)?;
+    expect(
+        "it has a version and a digest",
+        &(identity.version.len() > 3 && identity.digest.len() >= 32),
+        &true,
+    )?;
+    sandbox.destroy()
+}
