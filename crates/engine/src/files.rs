@@ -30,11 +30,15 @@ impl Engine {
         }
     }
 
-    /// A tar of a file or folder of a running job; its top entry has the last name of the path.
+    /// A tar of a file or folder of a job, running, suspended or ended; its top entry has the last name of the path.
     ///
     /// # Errors
-    /// `Conflict` where the job does not run; `Invalid` where the path is not there.
+    /// `Conflict` where the job never had files; `Invalid` where the path is not there.
     pub async fn copy_out(&self, id: &JobId, path: &str) -> Result<ByteStream, Error> {
+        let job = self.job(id).await?;
+        if job.state.is_terminal() || (job.state == State::Suspended && job.operation.is_none()) {
+            return self.copy_out_at_rest(&job, path).await;
+        }
         let mut session = self.agent_command(id, &["tar-out", path], false).await?;
         // The first output or the exit tells whether the path is there, before a client is told that all is well.
         let mut message = Vec::new();
@@ -82,11 +86,15 @@ impl Engine {
         Ok(Box::pin(rest))
     }
 
-    /// Unpacks a tar into a folder of a running job.
+    /// Unpacks a tar into a folder of a job that runs or has ended.
     ///
     /// # Errors
-    /// `Conflict` where the job does not run; `Invalid` where the folder is not there.
+    /// `Conflict` where the job is suspended; `Invalid` where the folder is not there.
     pub async fn copy_in(&self, id: &JobId, path: &str, mut tar: ByteStream) -> Result<(), Error> {
+        let job = self.job(id).await?;
+        if job.state.is_terminal() || job.state == State::Suspended {
+            return self.copy_in_at_rest(&job, path, tar).await;
+        }
         let session = self.agent_command(id, &["tar-in", path], true).await?;
         let (mut input, mut output) = session.split();
         let feed = async move {

@@ -5,6 +5,7 @@
 //! (effects), `recover` (start-up and drift), `poller` (waking what is due).
 
 mod ask;
+mod at_rest;
 mod clock;
 mod engine;
 mod error;

@@ -26,6 +26,7 @@ pub mod protocol;
 pub mod shim;
 pub mod snapshot;
 pub mod spec;
+pub mod view;
 
 pub use error::Error;
 pub use layout::Layout;

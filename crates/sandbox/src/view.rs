@@ -43,11 +43,21 @@ pub fn command(
 ) -> Command {
     let (id, generation) = sandbox;
     let mut command = Command::new(shim_binary);
-    command.arg("sandbox-files").arg(layout.sandbox(id).spec(generation)).args(words);
-    if let Source::Checkpoint { checkpoint, scratch } = source {
+    command
+        .arg("sandbox-files")
+        .arg(layout.sandbox(id).spec(generation))
+        .args(words);
+    if let Source::Checkpoint {
+        checkpoint,
+        scratch,
+    } = source
+    {
         command.arg(checkpoint.as_str()).arg(scratch);
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -58,7 +68,14 @@ pub fn run(arguments: &[String]) -> i32 {
         [spec, verb, path] => (spec, [verb, path], Source::Ended),
         [spec, verb, path, checkpoint, scratch] => {
             let checkpoint = CheckpointId(checkpoint.clone());
-            (spec, [verb, path], Source::Checkpoint { checkpoint, scratch: scratch.into() })
+            (
+                spec,
+                [verb, path],
+                Source::Checkpoint {
+                    checkpoint,
+                    scratch: scratch.into(),
+                },
+            )
         }
         _ => {
             eprintln!("dauer: sandbox-files is for dauer itself");
@@ -77,20 +94,39 @@ pub fn run(arguments: &[String]) -> i32 {
 fn enter(spec_path: PathBuf, words: [&String; 2], source: &Source) -> Result<Infallible, Error> {
     let spec: SandboxSpec = files::read_json(&spec_path)?.ok_or(Error::Gone)?;
     // What was injected is in the files already.
-    let spec = SandboxSpec { inject: None, ..spec };
+    let spec = SandboxSpec {
+        inject: None,
+        ..spec
+    };
     let scratch = match source {
         Source::Ended => spec.layout.sandbox(&spec.id).incarnation(spec.generation),
-        Source::Checkpoint { checkpoint, scratch } => {
+        Source::Checkpoint {
+            checkpoint,
+            scratch,
+        } => {
             unpack(&spec.layout, checkpoint, scratch)?;
             scratch.clone()
         }
     };
-    let incarnation = Incarnation { instance: spec.id.instance(spec.generation), scratch, spec };
+    let incarnation = Incarnation {
+        instance: spec.id.instance(spec.generation),
+        scratch,
+        spec,
+    };
     build(&incarnation)?;
-    let guest = open(&incarnation.spec.guest_binary, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-        .map_err(Error::os(format!("open {}", incarnation.spec.guest_binary.display())))?;
+    let guest = open(
+        &incarnation.spec.guest_binary,
+        OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(Error::os(format!(
+        "open {}",
+        incarnation.spec.guest_binary.display()
+    )))?;
     chroot(".").map_err(Error::os("enter the files"))?;
-    let word = |text: &str| CString::new(text).map_err(|_| Error::Invalid(format!("{text:?} contains a NUL byte")));
+    let word = |text: &str| {
+        CString::new(text).map_err(|_| Error::Invalid(format!("{text:?} contains a NUL byte")))
+    };
     let argv = [word("dauer")?, word(words[0])?, word(words[1])?];
     fexecve(&guest, &argv, &[] as &[CString]).map_err(Error::os("run the agent's tar"))
 }
