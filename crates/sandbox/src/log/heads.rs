@@ -33,8 +33,11 @@ pub(super) enum Found {
 
 /// Looks at the bytes at `start` of a log.
 pub(super) fn look(bytes: &[u8], start: u64) -> Found {
-    let Some(head) = bytes.first_chunk::<HEAD_BYTES>() else { return Found::Unfinished };
-    if head[4] == 0 {
+    let Some(head) = bytes.first_chunk::<HEAD_BYTES>() else {
+        return Found::Unfinished;
+    };
+    // A head is written over zeros: a reader may see the half of it that came first.
+    if head[4] == 0 || head[8..] == [0; 8] {
         return Found::Unfinished;
     }
     match parse_head(head) {
@@ -59,7 +62,13 @@ pub(super) struct Heads<'a> {
 impl<'a> Heads<'a> {
     pub(super) fn from(file: &'a File, boundary: u64) -> io::Result<Self> {
         let length = file.metadata()?.len();
-        Ok(Self { file, length, next: boundary, window: Vec::new(), window_start: 0 })
+        Ok(Self {
+            file,
+            length,
+            next: boundary,
+            window: Vec::new(),
+            window_start: 0,
+        })
     }
 
     /// Where the last whole frame seen so far ended.
@@ -77,7 +86,10 @@ impl<'a> Heads<'a> {
         let at = match kind {
             stream_kind::OUTPUT => {
                 let bytes = self.bytes(HEAD_BYTES + PREFIX_BYTES)?;
-                bytes.get(HEAD_BYTES..).and_then(|rest| rest.first_chunk()).map(|time| i64::from_le_bytes(*time))
+                bytes
+                    .get(HEAD_BYTES..)
+                    .and_then(|rest| rest.first_chunk())
+                    .map(|time| i64::from_le_bytes(*time))
             }
             _ => None,
         };
@@ -93,7 +105,10 @@ impl<'a> Heads<'a> {
             self.window.resize(WINDOW_BYTES, 0);
             let mut filled = 0;
             while filled < wanted {
-                match self.file.read_at(&mut self.window[filled..], self.next + filled as u64)? {
+                match self
+                    .file
+                    .read_at(&mut self.window[filled..], self.next + filled as u64)?
+                {
                     0 => break,
                     n => filled += n,
                 }

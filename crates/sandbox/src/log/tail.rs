@@ -1,8 +1,8 @@
 //! The reading end of a log: whole frames, as they are in the file, from any place on.
 
+use super::PAYLOAD_BYTES_MAX;
 use super::heads::{Found, Heads, look};
 use super::watch::Watch;
-use super::PAYLOAD_BYTES_MAX;
 use crate::Error;
 use bytes::Bytes;
 use dauer_core::Timestamp;
@@ -38,7 +38,12 @@ impl Tail {
             // Before anything is read, so that no write between reading and waiting is missed.
             let watch = Watch::new(&path)?;
             let offset = boundary(&file, from)?;
-            Ok(Self { path, file: Arc::new(file), offset, watch })
+            Ok(Self {
+                path,
+                file: Arc::new(file),
+                offset,
+                watch,
+            })
         })
         .await
     }
@@ -63,9 +68,10 @@ impl Tail {
                 Ok(Some(bytes))
             }
             Chunk::Nothing => Ok(None),
-            Chunk::Nonsense => {
-                Err(Error::Invalid(format!("{} is damaged at offset {offset}", self.path.display())))
-            }
+            Chunk::Nonsense => Err(Error::Invalid(format!(
+                "{} is damaged at offset {offset}",
+                self.path.display()
+            ))),
         }
     }
 
@@ -110,14 +116,21 @@ fn chunk(file: &File, offset: u64) -> io::Result<Chunk> {
         }
     }
     bytes.truncate(whole);
-    Ok(if whole == 0 { Chunk::Nothing } else { Chunk::Frames(Bytes::from(bytes)) })
+    Ok(if whole == 0 {
+        Chunk::Nothing
+    } else {
+        Chunk::Frames(Bytes::from(bytes))
+    })
 }
 
 /// The first boundary at or after `from`.
 fn boundary(file: &File, from: u64) -> io::Result<u64> {
     let mut head = [0; HEAD_BYTES];
     // A head names its own place, so one that is right is a boundary; clients ask for these nearly always.
-    if from == 0 || (file.read_exact_at(&mut head, from).is_ok() && matches!(look(&head, from), Found::Frame { .. })) {
+    if from == 0
+        || (file.read_exact_at(&mut head, from).is_ok()
+            && matches!(look(&head, from), Found::Frame { .. }))
+    {
         return Ok(from);
     }
     let mut heads = Heads::from(file, 0)?;

@@ -35,12 +35,20 @@ impl Watcher {
             let inotify = Inotify::init().map_err(|e| e.kind())?;
             let watches = inotify.watches();
             started = Some(inotify);
-            Ok(Self { watches, files: Mutex::new(HashMap::new()) })
+            Ok(Self {
+                watches,
+                files: Mutex::new(HashMap::new()),
+            })
         });
         let watcher = watcher.as_ref().map_err(|kind| io::Error::from(*kind))?;
         if let Some(inotify) = started {
-            let thread = std::thread::Builder::new().name("log-watch".into()).stack_size(64 << 10);
-            let spawned = thread.spawn(|| watcher.run(inotify)).map(drop).map_err(|e| e.kind());
+            let thread = std::thread::Builder::new()
+                .name("log-watch".into())
+                .stack_size(64 << 10);
+            let spawned = thread
+                .spawn(|| watcher.run(inotify))
+                .map(drop)
+                .map_err(|e| e.kind());
             THREAD.get_or_init(|| spawned)
         } else {
             THREAD.wait()
@@ -88,10 +96,15 @@ impl Watch {
         // Under the lock: another reader's end must not remove the watch that this one is about to share.
         let mut files = watcher.files();
         let descriptor = watcher.watches.clone().add(path, WatchMask::MODIFY)?;
-        let watched =
-            files.entry(descriptor.clone()).or_insert_with(|| Watched { changes: watch::channel(0).0, readers: 0 });
+        let watched = files.entry(descriptor.clone()).or_insert_with(|| Watched {
+            changes: watch::channel(0).0,
+            readers: 0,
+        });
         watched.readers += 1;
-        Ok(Self { descriptor, changes: watched.changes.subscribe() })
+        Ok(Self {
+            descriptor,
+            changes: watched.changes.subscribe(),
+        })
     }
 
     /// What was written before this call is no news any more.
@@ -110,7 +123,9 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let Ok(watcher) = Watcher::get() else { return };
         let mut files = watcher.files();
-        let Some(watched) = files.get_mut(&self.descriptor) else { return };
+        let Some(watched) = files.get_mut(&self.descriptor) else {
+            return;
+        };
         watched.readers -= 1;
         if watched.readers == 0 {
             files.remove(&self.descriptor);

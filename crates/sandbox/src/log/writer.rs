@@ -30,12 +30,19 @@ impl LogWriter {
     /// known to be the end of a frame: the search starts there. Errors: `Io`; `Invalid` where the log is shorter than that.
     pub fn open(path: &Path, boundary: u64) -> Result<Self, Error> {
         let what = || format!("open {}", path.display());
-        let file =
-            File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(Error::io(what()))?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(Error::io(what()))?;
         let length = file.metadata().map_err(Error::io(what()))?.len();
         if length < boundary {
             let path = path.display();
-            return Err(Error::Invalid(format!("{path} has {length} bytes, but {boundary} were written: it was cut")));
+            return Err(Error::Invalid(format!(
+                "{path} has {length} bytes, but {boundary} were written: it was cut"
+            )));
         }
         let mut heads = Heads::from(&file, boundary).map_err(Error::io(what()))?;
         while heads.next().map_err(Error::io(what()))?.is_some() {}
@@ -43,7 +50,12 @@ impl LogWriter {
         if end < length {
             file.set_len(end).map_err(Error::io(what()))?;
         }
-        Ok(Self { file, end, synced: end, can_splice: true })
+        Ok(Self {
+            file,
+            end,
+            synced: end,
+            can_splice: true,
+        })
     }
 
     /// Where the next frame starts.
@@ -73,7 +85,11 @@ impl LogWriter {
     /// As [`LogWriter::output`].
     pub fn marker(&mut self, marker: &Marker) -> io::Result<()> {
         let json = serde_json::to_vec(marker)?;
-        let head = Frame::head(stream_kind::MARKER, self.end + (HEAD_BYTES + json.len()) as u64, json.len());
+        let head = Frame::head(
+            stream_kind::MARKER,
+            self.end + (HEAD_BYTES + json.len()) as u64,
+            json.len(),
+        );
         self.append(&head, &json)
     }
 
@@ -100,10 +116,12 @@ impl LogWriter {
             unsafe { libc::pwritev(self.file.as_raw_fd(), parts.as_ptr().cast(), 2, at) }
         })?;
         if written < start.len() {
-            self.file.write_all_at(&start[written..], self.end + written as u64)?;
+            self.file
+                .write_all_at(&start[written..], self.end + written as u64)?;
         }
         let done = written.saturating_sub(start.len());
-        self.file.write_all_at(&rest[done..], self.end + (start.len() + done) as u64)
+        self.file
+            .write_all_at(&rest[done..], self.end + (start.len() + done) as u64)
     }
 
     /// Appends what is in a pipe now, as one frame, without copying it through this process. Returns its length; 0 where the pipe is empty.
@@ -112,14 +130,24 @@ impl LogWriter {
     ///
     /// # Errors
     /// As [`LogWriter::output`].
-    pub fn take_from_pipe(&mut self, pipe: BorrowedFd<'_>, stream: Stream, at: Timestamp) -> io::Result<usize> {
+    pub fn take_from_pipe(
+        &mut self,
+        pipe: BorrowedFd<'_>,
+        stream: Stream,
+        at: Timestamp,
+    ) -> io::Result<usize> {
         let waiting = waiting_in(pipe)?.min(PAYLOAD_BYTES_MAX - PREFIX_BYTES);
         if waiting == 0 {
             return Ok(0);
         }
         let start_bytes = HEAD_BYTES + PREFIX_BYTES;
         let taken = self.transfer(pipe, self.end + start_bytes as u64, waiting)?;
-        self.file.write_all_at(&prefixed(self.end, stream, taken, at), self.end)?;
+        let start = prefixed(self.end, stream, taken, at);
+        // The head last: a reader at work meanwhile takes whatever a good head announces.
+        let (head, prefix) = start.split_at(HEAD_BYTES);
+        self.file
+            .write_all_at(prefix, self.end + HEAD_BYTES as u64)?;
+        self.file.write_all_at(head, self.end)?;
         self.end += (start_bytes + taken) as u64;
         Ok(taken)
     }
@@ -136,7 +164,9 @@ impl LogWriter {
             match moved {
                 Ok(0) => break,
                 Ok(moved) => taken += moved,
-                Err(e) if e.raw_os_error() == Some(libc::EINVAL) && self.can_splice => self.can_splice = false,
+                Err(e) if e.raw_os_error() == Some(libc::EINVAL) && self.can_splice => {
+                    self.can_splice = false
+                }
                 Err(e) if taken == 0 => return Err(e),
                 // What was moved becomes a frame; the next call meets the same error with nothing in its hands.
                 Err(_) => break,
@@ -151,7 +181,14 @@ impl LogWriter {
             let none = std::ptr::null_mut();
             // SAFETY: two valid descriptors and one offset.
             unsafe {
-                libc::splice(pipe.as_raw_fd(), none, self.file.as_raw_fd(), &mut offset, length, libc::SPLICE_F_MOVE)
+                libc::splice(
+                    pipe.as_raw_fd(),
+                    none,
+                    self.file.as_raw_fd(),
+                    &mut offset,
+                    length,
+                    libc::SPLICE_F_MOVE,
+                )
             }
         })
     }
@@ -161,12 +198,15 @@ impl LogWriter {
         // Room is made before the bytes leave the pipe.
         let room = i64::try_from(buffer.len()).unwrap_or(i64::MAX);
         // SAFETY: a valid descriptor.
-        let result = unsafe { libc::fallocate(self.file.as_raw_fd(), 0, offset.cast_signed(), room) };
+        let result =
+            unsafe { libc::fallocate(self.file.as_raw_fd(), 0, offset.cast_signed(), room) };
         if result != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOSPC) {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
         // SAFETY: a buffer of the given length.
-        let read = retry(|| unsafe { libc::read(pipe.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) })?;
+        let read = retry(|| unsafe {
+            libc::read(pipe.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len())
+        })?;
         self.file.write_all_at(&buffer[..read], offset)?;
         Ok(read)
     }
@@ -194,7 +234,12 @@ pub(crate) fn waiting_in(pipe: BorrowedFd<'_>) -> io::Result<usize> {
     }
 }
 
-fn prefixed(end: u64, stream: Stream, length: usize, at: Timestamp) -> [u8; HEAD_BYTES + PREFIX_BYTES] {
+fn prefixed(
+    end: u64,
+    stream: Stream,
+    length: usize,
+    at: Timestamp,
+) -> [u8; HEAD_BYTES + PREFIX_BYTES] {
     let payload = PREFIX_BYTES + length;
     let mut start = [0; HEAD_BYTES + PREFIX_BYTES];
     let id = end + (HEAD_BYTES + payload) as u64;
