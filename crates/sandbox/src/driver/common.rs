@@ -61,6 +61,9 @@ pub(super) fn prepare(incarnation: &Incarnation) -> Result<Root, Error> {
     userns::enter()?;
     mounts::make_private()?;
     make_folder(&incarnation.scratch.join("empty"))?;
+    if incarnation.spec.network == Network::Nat {
+        nat::write_resolvers(incarnation)?;
+    }
     let root = Root::plan(incarnation)?;
     root.build(incarnation)?;
     Ok(root)

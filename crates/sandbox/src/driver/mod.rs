@@ -13,7 +13,7 @@ pub mod native;
 pub mod oci;
 pub mod probe;
 mod seccomp;
-mod tool;
+pub(crate) mod tool;
 mod trial;
 
 use crate::{Error, SandboxSpec};

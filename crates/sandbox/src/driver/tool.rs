@@ -146,7 +146,7 @@ pub(crate) fn output(binary: &Path, arguments: &[&str]) -> Result<String, Error>
         stdio: None,
         cgroup: None,
         join: Vec::new(),
-        pure_cgroup2: false,
+        view: process::View::Unchanged,
     };
     tool.run()?;
     std::fs::read_to_string(log.path()).map_err(Error::io(what()))

@@ -4,6 +4,7 @@ pub mod cgroup;
 pub mod copy;
 pub mod mounts;
 pub mod nat;
+mod netlink;
 pub mod netns;
 pub mod process;
 pub mod root;

@@ -212,6 +212,17 @@ pub fn write_raw(fd: BorrowedFd<'_>, text: &CStr) -> Result<(), Errno> {
     Errno::result(written).map(drop)
 }
 
+/// What a tool is not to see, because it would refuse to work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Everything as it is.
+    Unchanged,
+    /// The mixed cgroup hierarchies look like version 2 alone (for crun).
+    PureCgroup2,
+    /// No network settings of the kernel (gVisor of Debian takes some for the host's own namespace).
+    NoNetworkSettings,
+}
+
 /// A runtime's command line tool, run to its end.
 pub struct Tool<'a> {
     /// `runsc restore`: for errors.
@@ -230,8 +241,8 @@ pub struct Tool<'a> {
     pub cgroup: Option<BorrowedFd<'a>>,
     /// Each gets a `0` written: `cgroup.procs` files of version 1.
     pub join: Vec<BorrowedFd<'a>>,
-    /// Sees the machine's cgroups as version 2 only (crun refuses the mixed kind).
-    pub pure_cgroup2: bool,
+    /// What it sees of the machine.
+    pub view: View,
 }
 
 impl Tool<'_> {
@@ -280,13 +291,7 @@ impl Tool<'_> {
                 .join
                 .iter()
                 .try_for_each(|procs| write_raw(*procs, c"0"))
-                .and_then(|()| {
-                    if self.pure_cgroup2 {
-                        mount_cgroup2()
-                    } else {
-                        Ok(())
-                    }
-                })
+                .and_then(|()| self.view.set_up())
                 .and_then(|()| take_stdio(input, output, error))
                 .and_then(|()| close_others_on_exec());
             reset_signals();
@@ -304,13 +309,26 @@ impl Tool<'_> {
     }
 }
 
-/// In a mount namespace of its own, hides the mixed hierarchies behind version 2. Only system calls.
-fn mount_cgroup2() -> Result<(), Errno> {
-    // SAFETY: constant, terminated strings.
-    unsafe {
-        Errno::result(libc::unshare(libc::CLONE_NEWNS))?;
-        let (kind, point) = (c"cgroup2".as_ptr(), c"/sys/fs/cgroup".as_ptr());
-        Errno::result(libc::mount(kind, point, kind, 0, std::ptr::null())).map(drop)
+impl View {
+    /// Covers what is not to be seen, in a mount namespace of its own. Only system calls.
+    fn set_up(self) -> Result<(), Errno> {
+        let (kind, point) = match self {
+            Self::Unchanged => return Ok(()),
+            Self::PureCgroup2 => (c"cgroup2", c"/sys/fs/cgroup"),
+            Self::NoNetworkSettings => (c"tmpfs", c"/proc/sys/net"),
+        };
+        // SAFETY: constant, terminated strings.
+        unsafe {
+            Errno::result(libc::unshare(libc::CLONE_NEWNS))?;
+            Errno::result(libc::mount(
+                kind.as_ptr(),
+                point.as_ptr(),
+                kind.as_ptr(),
+                0,
+                std::ptr::null(),
+            ))
+            .map(drop)
+        }
     }
 }
 

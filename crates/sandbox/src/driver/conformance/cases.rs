@@ -2,9 +2,8 @@
 
 use super::sandbox::{Failure, expect};
 use super::{Bench, Case, Needs};
-use crate::driver::Driver;
 use crate::host::{cgroup, userns};
-use dauer_core::{Image, Mount, Network};
+use dauer_core::{Image, Mount, Network, Publish};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -518,6 +517,14 @@ fn dead_shim(bench: &Bench) -> Result<(), Failure> {
 fn nat(bench: &Bench) -> Result<(), Failure> {
     let mut spec = bench.spec();
     spec.network = Network::Nat;
+    // A port that was free a moment ago.
+    let published = std::net::TcpListener::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port();
+    spec.publish = vec![Publish {
+        host_port: published,
+        guest_port: 80,
+    }];
     let mut sandbox = bench.start(spec)?;
     let address = crate::host::nat::address(&sandbox.incarnation)?;
     let links = sandbox
@@ -538,6 +545,16 @@ fn nat(bench: &Bench) -> Result<(), Failure> {
         &"from the host".to_owned(),
     )?;
     server.join().map_err(|_| "the server panicked")??;
+    let serve = "python3 -c 'import socket; s = socket.create_server((\"\", 80)); print(1, flush=True); s.accept()[0].send(b\"inside\")'";
+    sandbox.sh_ok(&format!(
+        "{serve} > /tmp/ready 2>&1 & until grep -q 1 /tmp/ready; do :; done"
+    ))?;
+    let mut text = String::new();
+    std::io::Read::read_to_string(
+        &mut std::net::TcpStream::connect(("127.0.0.1", published))?,
+        &mut text,
+    )?;
+    expect("it is reached from the host", &text, &"inside".to_owned())?;
     sandbox.destroy()?;
     let left = std::fs::read_dir("/sys/class/net")?.flatten().any(|link| {
         crate::host::nat::link_name(&sandbox.incarnation.instance)

@@ -4,6 +4,7 @@ use super::cases::case;
 use super::sandbox::{Failure, Sandbox, expect};
 use super::{Bench, Case, Needs};
 use crate::SandboxSpec;
+use dauer_core::Network;
 use std::path::PathBuf;
 
 pub(super) const ALL: &[Case] = &[
@@ -26,6 +27,11 @@ pub(super) const ALL: &[Case] = &[
         "two_sandboxes_out_of_one_checkpoint_live_beside_the_original",
         Needs::Checkpoints,
         forks,
+    ),
+    case(
+        "a_thawed_sandbox_reaches_the_outside_again",
+        Needs::NatAndCheckpoints,
+        nat,
     ),
     case(
         "what_a_checkpoint_depends_on_is_told_the_same_each_time",
@@ -160,5 +166,41 @@ fn identity(bench: &Bench) -> Result<(), Failure> {
         &(identity.version.len() > 3 && identity.digest.len() >= 32),
         &true,
     )?;
+    sandbox.destroy()
+}
+
+fn nat(bench: &Bench) -> Result<(), Failure> {
+    let mut spec = counter(bench);
+    spec.network = Network::Nat;
+    let listener = std::net::TcpListener::bind("0.0.0.0:0")?;
+    let port = listener.local_addr()?.port();
+    // Whoever comes gets an answer, until this process ends.
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let _ = std::io::Write::write_all(&mut &stream, b"hello");
+        }
+    });
+    let reaches = |sandbox: &mut Sandbox| -> Result<(), Failure> {
+        let gateway = crate::host::nat::address(&sandbox.incarnation)?.gateway;
+        let script = format!(
+            "python3 -c 'import socket; s = socket.create_connection((\"{gateway}\", {port}), 5); print(s.recv(9).decode())'"
+        );
+        expect(
+            "the host answers",
+            &sandbox.sh_ok(&script)?,
+            &"hello".to_owned(),
+        )
+    };
+    let from = checkpoint(bench, &spec, 1)?;
+    let (saved, kept) = (spec.clone(), from.clone());
+    let mut sandbox = bench.start(saved)?;
+    expect_count(&mut sandbox, 1)?;
+    reaches(&mut sandbox)?;
+    sandbox.freeze(&kept)?;
+    sandbox.destroy()?;
+    // This process has threads by now and is in a namespace of its own already: both are fine for a shim of another generation.
+    let mut sandbox = bench.thaw(spec, 2, &from)?;
+    expect_count(&mut sandbox, 2)?;
+    reaches(&mut sandbox)?;
     sandbox.destroy()
 }

@@ -44,6 +44,7 @@ enum Needs {
     Root,
     Checkpoints,
     Nat,
+    NatAndCheckpoints,
 }
 
 impl Bench {
@@ -103,16 +104,22 @@ impl Bench {
 
     fn lacking(&self, needs: Needs) -> Option<String> {
         let root = crate::host::userns::is_root();
-        match needs {
-            Needs::Nothing => None,
-            Needs::Root => (!root).then(|| "needs root".to_owned()),
-            Needs::Nat => (!root || super::tool::find("nft").is_none())
-                .then(|| "needs root and nft".to_owned()),
-            Needs::Checkpoints => self
-                .driver()
+        let without_root = || (!root).then(|| "needs root".to_owned());
+        let without_nat = || {
+            (!root || super::tool::find("nft").is_none()).then(|| "needs root and nft".to_owned())
+        };
+        let without_checkpoints = || {
+            self.driver()
                 .checkpointer()
                 .is_none()
-                .then(|| "this driver cannot freeze memory here".to_owned()),
+                .then(|| "this driver cannot freeze memory here".to_owned())
+        };
+        match needs {
+            Needs::Nothing => None,
+            Needs::Root => without_root(),
+            Needs::Nat => without_nat(),
+            Needs::Checkpoints => without_checkpoints(),
+            Needs::NatAndCheckpoints => without_nat().or_else(without_checkpoints),
         }
     }
 

@@ -115,6 +115,10 @@ pub(super) fn make_points(incarnation: &Incarnation, root: &Root) -> Result<(), 
             top.make(Path::new(target), PointKind::Folder)?;
         }
     }
+    // A mount of the host that came or went while the plan was made may have no folder below it any more.
+    for piece in root.pieces.iter().skip(1) {
+        top.make(&piece.point, PointKind::Folder)?;
+    }
     for (bind, _) in binds(incarnation, root)? {
         if !is_on_own_folder(&bind.target) {
             let (holder, within) = holder(root, &bind.target);

@@ -15,7 +15,7 @@ mod profile;
 
 use super::{AgentStdio, Checkpointer, Driver, Incarnation, Running, agent, common, tool};
 use crate::host::cgroup::{self, Cgroup, Limits};
-use crate::host::process::Tool;
+use crate::host::process::{Tool, View};
 use crate::host::root::make_folder;
 use crate::host::{nat, netns, userns};
 use crate::{Error, SandboxSpec};
@@ -152,8 +152,7 @@ impl Oci {
             stdio: Some(stdio),
             cgroup: cgroup.as_ref().and_then(Cgroup::folder),
             join: cgroup.as_ref().map(Cgroup::join).unwrap_or_default(),
-            pure_cgroup2: self.profile == Profile::Crun
-                && Path::new("/sys/fs/cgroup/unified").exists(),
+            view: self.view(incarnation.spec.network),
         };
         tool.run()?;
         let text = fs::read_to_string(&pid_file)
@@ -168,6 +167,14 @@ impl Oci {
             .expect("no holder panics")
             .extend(network);
         Ok(Running { pid })
+    }
+
+    fn view(&self, network: Network) -> View {
+        match (self.profile, network) {
+            (Profile::Crun, _) if Path::new("/sys/fs/cgroup/unified").exists() => View::PureCgroup2,
+            (Profile::Gvisor, Network::Nat) => View::NoNetworkSettings,
+            (Profile::Gvisor | Profile::Runc | Profile::Crun, _) => View::Unchanged,
+        }
     }
 
     /// A network namespace by descriptor, where the runtime is not to make one itself: with runc's own, loopback is down after a restore.
@@ -207,7 +214,7 @@ impl Oci {
             stdio: None,
             cgroup: None,
             join: Vec::new(),
-            pure_cgroup2: false,
+            view: View::Unchanged,
         };
         tool.run()
     }

@@ -69,6 +69,8 @@ impl Profile {
                 };
                 let fixed = ["--platform=systrap", "--ignore-cgroups", "--overlay2=none"];
                 options.extend([network].into_iter().chain(fixed).map(OsString::from));
+                // Or an open connection to the outside would make every checkpoint fail; so it breaks, and the program sees that.
+                options.push(OsString::from("--net-disconnect-ok=true"));
             }
             Self::Runc => options.extend(self.criu().map(|criu| with("--criu=", &criu))),
             // It is started inside its cgroup already.
