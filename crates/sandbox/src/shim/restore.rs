@@ -2,26 +2,41 @@
 
 use super::start::From;
 use crate::driver::{Driver, Incarnation};
+use crate::host::userns;
 use crate::{Error, Origin, disk, files, snapshot};
 
 /// What this incarnation begins from. For a checkpoint: verified, and its uppers copied to where `prepare` will mount them.
 /// Errors: `BadImage` for what can never be restored here; `NoSpace`; `Io`.
 pub(super) fn begin(incarnation: &Incarnation, driver: &dyn Driver) -> Result<From, Error> {
     let spec = &incarnation.spec;
-    let Origin::Checkpoint { checkpoint, .. } = &spec.origin else { return Ok(From::Fresh) };
+    let Origin::Checkpoint { checkpoint, .. } = &spec.origin else {
+        return Ok(From::Fresh);
+    };
+    if !userns::is_root() {
+        // Owners are part of what is verified, and the manifest names them as they are in there.
+        userns::enter()?;
+    }
     let manifest = snapshot::read(&spec.layout, checkpoint)?
         .ok_or_else(|| Error::BadImage(format!("snapshots/{checkpoint} does not exist")))?;
-    let checkpointer = driver
-        .checkpointer()
-        .ok_or_else(|| Error::BadImage(format!("driver {} cannot restore checkpoints", driver.name())))?;
+    let checkpointer = driver.checkpointer().ok_or_else(|| {
+        Error::BadImage(format!(
+            "driver {} cannot restore checkpoints",
+            driver.name()
+        ))
+    })?;
     manifest.check_machine(&checkpointer.identity()?)?;
     let folder = spec.layout.snapshot(checkpoint);
     manifest.verify(&folder)?;
     let uppers = driver.uppers(incarnation);
     for (point, saved) in manifest.saved_uppers(&folder) {
-        let upper = uppers.iter().find(|(own, _)| *own == point).map(|(_, upper)| upper);
+        let upper = uppers
+            .iter()
+            .find(|(own, _)| *own == point)
+            .map(|(_, upper)| upper);
         let upper = upper.ok_or_else(|| {
-            Error::BadImage(format!("checkpoint {checkpoint} has changed files on {point}, which is no file system here"))
+            Error::BadImage(format!(
+                "checkpoint {checkpoint} has changed files on {point}, which is no file system here"
+            ))
         })?;
         // Of an earlier try of this same incarnation.
         files::remove_tree(upper)?;
