@@ -43,7 +43,7 @@ fn a_job_that_cannot_be_is_refused_with_one_line() {
         ),
         ("run --driver native --publish 80:80 -- true", "nat"),
         ("run --driver native --memory lots -- true", "512m"),
-        ("run --driver native --name -x- -- true", "name"),
+        ("run --driver native --name .x -- true", "name"),
         ("run --driver native -t -- true", "terminal"),
         (
             "run --driver native --user nobody-of-this-name -- true",

@@ -10,7 +10,7 @@ fn a_detached_job_prints_its_id_and_can_be_seen_waited_for_and_read() {
     let node = Node::new();
     let id = node.detached(
         "worker",
-        "echo working; echo badly >&2; read line < /tmp/go; exit 3",
+        "echo working; echo badly >&2; while :; do sleep 0.01; done",
     );
     assert_eq!(id.len(), 36, "{id:?}");
     node.run([
@@ -18,6 +18,8 @@ fn a_detached_job_prints_its_id_and_can_be_seen_waited_for_and_read() {
     ])
     .is(125)
     .says("name");
+    let mut followed = Running::start(node.command(["logs", "-f", "worker"]));
+    assert_eq!(followed.line(), "working");
     let table = node.dauer("ps").is(0).stdout;
     assert!(
         table.contains("worker") && table.starts_with("ID "),

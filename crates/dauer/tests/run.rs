@@ -81,8 +81,7 @@ fn a_program_whose_reader_is_gone_ends_as_in_a_pipeline() {
     let node = Node::new();
     let mut running = Running::start(node.command(["run", "--driver", "native", "--", "yes"]));
     assert_eq!(running.line(), "y");
-    let Running { mut child, .. } = running;
-    assert_eq!(child.wait().unwrap().code(), Some(128 + 13));
+    assert_eq!(running.stop_reading(), Some(128 + 13));
 }
 
 #[test]

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// Folders for one daemon. Dropping it removes its jobs and ends its daemon.
-pub struct Node {
+pub(crate) struct Node {
     folder: tempfile::TempDir,
 }
 
 impl Node {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let guest = Path::new(env!("CARGO_BIN_EXE_dauer")).with_file_name("dauer-guest");
         assert!(
             guest.is_file(),
@@ -23,21 +23,28 @@ impl Node {
             guest.display()
         );
         Self {
-            folder: tempfile::tempdir().unwrap(),
+            // Its own prefix says whose it is, should a run be cut off.
+            folder: tempfile::Builder::new()
+                .prefix("dauer-cli-test-")
+                .tempdir()
+                .unwrap(),
         }
     }
 
     /// A folder for the test's own files.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.path("data")
     }
 
     /// A command with this daemon, with no input.
-    pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+    pub(crate) fn command<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dauer"));
         for (name, _) in
             std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DAUER_"))
@@ -54,33 +61,33 @@ impl Node {
     }
 
     /// Runs a command line without quotes in it to its end.
-    pub fn dauer(&self, line: &str) -> Ended {
+    pub(crate) fn dauer(&self, line: &str) -> Ended {
         self.run(line.split_whitespace())
     }
 
     /// The same from words.
-    pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ended {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ended {
         Ended::of(self.command(arguments).output().unwrap())
     }
 
     /// A script in a sandbox of the driver that is always there.
-    pub fn script(&self, script: &str) -> Ended {
+    pub(crate) fn script(&self, script: &str) -> Ended {
         self.run(["run", "--driver", "native", "--", "sh", "-c", script])
     }
 
     /// The same in the background, under this name.
-    pub fn detached(&self, name: &str, script: &str) -> String {
+    pub(crate) fn detached(&self, name: &str, script: &str) -> String {
         let started = self.run([
             "run", "--driver", "native", "--detach", "--name", name, "--", "sh", "-c", script,
         ]);
         started.is(0).stdout.trim().to_owned()
     }
 
-    pub fn inspect(&self, job: &str) -> serde_json::Value {
+    pub(crate) fn inspect(&self, job: &str) -> serde_json::Value {
         serde_json::from_str(&self.dauer(&format!("inspect {job}")).is(0).stdout).unwrap()
     }
 
-    pub fn daemon_pid(&self) -> i32 {
+    pub(crate) fn daemon_pid(&self) -> i32 {
         fs::read_to_string(self.path("run/dauer.pid"))
             .unwrap()
             .trim()
@@ -89,7 +96,7 @@ impl Node {
     }
 
     /// kill -9, and wait until it is gone.
-    pub fn kill_daemon(&self) {
+    pub(crate) fn kill_daemon(&self) {
         kill(self.daemon_pid(), 9);
     }
 }
@@ -108,7 +115,7 @@ impl Drop for Node {
 }
 
 /// Signals a process that is not a child of ours, and returns when it is gone.
-pub fn kill(pid: i32, signal: i32) {
+pub(crate) fn kill(pid: i32, signal: i32) {
     use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
     // SAFETY: pidfd_open takes a number and returns a new descriptor or -1.
     let fd = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0) };
@@ -134,11 +141,11 @@ pub fn kill(pid: i32, signal: i32) {
 
 /// A command that has ended.
 #[derive(Debug)]
-pub struct Ended {
-    pub code: Option<i32>,
-    pub bytes: Vec<u8>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ended {
@@ -153,7 +160,7 @@ impl Ended {
 
     /// It ended with this code.
     #[track_caller]
-    pub fn is(self, code: i32) -> Self {
+    pub(crate) fn is(self, code: i32) -> Self {
         assert_eq!(
             self.code,
             Some(code),
@@ -166,7 +173,7 @@ impl Ended {
 
     /// It said one line, of Dauer, with this in it, and nothing else.
     #[track_caller]
-    pub fn says(self, part: &str) -> Self {
+    pub(crate) fn says(self, part: &str) -> Self {
         assert!(self.stderr.starts_with("dauer: "), "{:?}", self.stderr);
         assert_eq!(self.stderr.lines().count(), 1, "{}", self.stderr);
         assert!(
@@ -182,13 +189,13 @@ impl Ended {
 }
 
 /// A command that runs, and its output line by line.
-pub struct Running {
-    pub child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
 impl Running {
-    pub fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -200,14 +207,14 @@ impl Running {
 
     /// The next line it writes; waits for it.
     #[track_caller]
-    pub fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         self.lines
             .next()
             .expect("it ended without another line")
             .unwrap()
     }
 
-    pub fn say(&mut self, text: &str) {
+    pub(crate) fn say(&mut self, text: &str) {
         self.child
             .stdin
             .as_mut()
@@ -216,13 +223,20 @@ impl Running {
             .unwrap();
     }
 
-    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
         nix::sys::signal::kill(pid, signal).unwrap();
     }
 
+    /// Closes the reading end of its output; returns the exit code.
+    pub(crate) fn stop_reading(self) -> Option<i32> {
+        let Self { mut child, lines } = self;
+        drop(lines);
+        child.wait().unwrap().code()
+    }
+
     /// The lines that are left, and the exit code.
-    pub fn end(mut self) -> (Vec<String>, Option<i32>) {
+    pub(crate) fn end(mut self) -> (Vec<String>, Option<i32>) {
         drop(self.child.stdin.take());
         let rest = self.lines.map(Result::unwrap).collect();
         (rest, self.child.wait().unwrap().code())
