@@ -39,8 +39,10 @@ fn main() {
             None => fail("shim is started by the daemon, with the path of a spec", 2),
         },
         Some("sandbox-files") => {
-            let words: Vec<String> =
-                arguments[2..].iter().map(|word| word.to_string_lossy().into_owned()).collect();
+            let words: Vec<String> = arguments[2..]
+                .iter()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect();
             std::process::exit(dauer_sandbox::view::run(&words))
         }
         Some(_) | None => std::process::exit(command_line(&arguments)),

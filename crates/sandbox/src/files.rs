@@ -18,9 +18,14 @@ pub(crate) enum Durable {
 }
 
 /// Writes a file of JSON by rename: readers see the old one or the new one.
-pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T, durable: Durable) -> Result<(), Error> {
+pub(crate) fn write_json<T: Serialize>(
+    path: &Path,
+    value: &T,
+    durable: Durable,
+) -> Result<(), Error> {
     let what = || format!("write {}", path.display());
-    let bytes = serde_json::to_vec_pretty(value).map_err(|e| Error::io(what())(io::Error::other(e)))?;
+    let bytes =
+        serde_json::to_vec_pretty(value).map_err(|e| Error::io(what())(io::Error::other(e)))?;
     let mut aside = path.as_os_str().to_owned();
     aside.push(".new");
     let aside = PathBuf::from(aside);
@@ -46,7 +51,9 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, E
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io(format!("read {}", path.display()))(e)),
     };
-    serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::Invalid(format!("{}: {e}", path.display())))
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|e| Error::Invalid(format!("{}: {e}", path.display())))
 }
 
 /// Makes the names in a folder durable.
@@ -73,7 +80,9 @@ pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
         Err(e) => return Err(Error::io(format!("remove {}", path.display()))(e)),
     }
     match fs::remove_dir_all(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(format!("remove {}", path.display()))(e)),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io(format!("remove {}", path.display()))(e))
+        }
         _ => Ok(()),
     }
 }
@@ -82,7 +91,9 @@ fn open_up(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
     // What cannot be opened up is reported by the removal that follows.
     let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
-    let Ok(entries) = fs::read_dir(path) else { return };
+    let Ok(entries) = fs::read_dir(path) else {
+        return;
+    };
     for entry in entries.flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             open_up(&entry.path());
@@ -113,7 +124,11 @@ pub(crate) fn names(path: &Path) -> Result<Vec<String>, Error> {
 /// this file. `None` where another process has it.
 pub(crate) fn lock(path: &Path) -> Result<Option<File>, Error> {
     let what = || format!("lock {}", path.display());
-    let file = fs::OpenOptions::new().read(true).write(true).open(path).map_err(Error::io(what()))?;
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(Error::io(what()))?;
     let lock = whole_file(libc::F_WRLCK);
     // SAFETY: a valid descriptor and a valid lock description.
     if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &lock) } == 0 {
@@ -136,7 +151,9 @@ pub(crate) fn lock_owner(path: &Path) -> Result<Option<i32>, Error> {
     let mut lock = whole_file(libc::F_WRLCK);
     // SAFETY: a valid descriptor and a valid lock description, which the kernel fills in.
     if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLK, &mut lock) } != 0 {
-        return Err(Error::io(format!("ask who locks {}", path.display()))(io::Error::last_os_error()));
+        return Err(Error::io(format!("ask who locks {}", path.display()))(
+            io::Error::last_os_error(),
+        ));
     }
     Ok((i32::from(lock.l_type) != libc::F_UNLCK).then_some(lock.l_pid))
 }
@@ -154,7 +171,11 @@ pub(crate) fn pidfd(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: takes no pointers; a descriptor that comes back is ours alone.
     unsafe {
         let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
-        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd as i32)) }
+        if fd < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(OwnedFd::from_raw_fd(fd as i32))
+        }
     }
 }
 
@@ -162,6 +183,18 @@ pub(crate) fn pidfd(pid: i32) -> io::Result<OwnedFd> {
 pub(crate) fn pidfd_kill(pidfd: &OwnedFd) -> io::Result<()> {
     let none = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: a valid descriptor; no signal information is passed.
-    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, none, 0) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            libc::SIGKILL,
+            none,
+            0,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

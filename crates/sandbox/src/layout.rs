@@ -65,7 +65,9 @@ impl Layout {
     /// One sandbox.
     #[must_use]
     pub fn sandbox(&self, id: &SandboxId) -> SandboxDir {
-        SandboxDir { path: self.sandboxes().join(id.as_str()) }
+        SandboxDir {
+            path: self.sandboxes().join(id.as_str()),
+        }
     }
 }
 

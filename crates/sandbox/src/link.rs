@@ -11,12 +11,20 @@ use dauer_wire::frame::Frame;
 use dauer_wire::guest::{ApiRequest, ApiResponse, Command, FromGuest, ToGuest, WINDOW_BYTES};
 use dauer_wire::http::exec_kind;
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
+
+/// Between two tries to connect to a shim whose queue of connections is full; the kernel tells nobody when it is not.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+/// A shim that does not answer within this time is starting, or stopped; it is there in any case.
+const LOOK_MAX: Duration = Duration::from_millis(200);
 
 /// What a shim has to say.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,10 +134,23 @@ impl Link {
         freeze: bool,
         token: Option<String>,
     ) -> Result<Checkpoint, Error> {
-        match self.call(Call::Checkpoint { checkpoint: id.clone(), freeze, token }).await? {
+        match self
+            .call(Call::Checkpoint {
+                checkpoint: id.clone(),
+                freeze,
+                token,
+            })
+            .await?
+        {
             Reply::Published { checkpoint } => Ok(*checkpoint),
-            Reply::Done => Err(Error::Invalid("the shim answered a checkpoint without a checkpoint".into())),
-            Reply::Refused { code, message, room } => Err(refusal(&code, message, room)),
+            Reply::Done => Err(Error::Invalid(
+                "the shim answered a checkpoint without a checkpoint".into(),
+            )),
+            Reply::Refused {
+                code,
+                message,
+                room,
+            } => Err(refusal(&code, message, room)),
         }
     }
 
@@ -151,8 +172,15 @@ impl Link {
 
     /// Answers a request of the job. What is lost with the connection is said again to the next one.
     pub fn respond(&self, request: u64, response: ApiResponse) {
-        let frame = ToGuest::Response { id: request, response }.into_frame();
-        self.say(Frame { kind: kind::RESPONSE, ..frame });
+        let frame = ToGuest::Response {
+            id: request,
+            response,
+        }
+        .into_frame();
+        self.say(Frame {
+            kind: kind::RESPONSE,
+            ..frame
+        });
     }
 
     /// Runs another program beside the job.
@@ -162,7 +190,12 @@ impl Link {
     pub async fn exec(&self, command: Command) -> Result<ExecSession, Error> {
         let stream = self.side(&Open::Exec { command }).await?;
         let (reader, writer) = stream.into_split();
-        Ok(ExecSession { input: ExecInput { writer }, output: ExecOutput { frames: frames_of(reader) } })
+        Ok(ExecSession {
+            input: ExecInput { writer },
+            output: ExecOutput {
+                frames: frames_of(reader),
+            },
+        })
     }
 
     /// Opens the job's standard input.
@@ -178,7 +211,9 @@ impl Link {
     async fn side(&self, open: &Open) -> Result<UnixStream, Error> {
         let mut stream = connect(&self.shared.socket).await?.ok_or(Error::Gone)?;
         let frame = Frame::json(kind::OPEN, 0, open);
-        frames::write(&mut stream, &frame).await.map_err(|_| Error::Gone)?;
+        frames::write(&mut stream, &frame)
+            .await
+            .map_err(|_| Error::Gone)?;
         Ok(stream)
     }
 
@@ -190,12 +225,19 @@ impl Link {
     async fn done(&self, call: Call) -> Result<(), Error> {
         match self.call(call).await? {
             Reply::Done | Reply::Published { .. } => Ok(()),
-            Reply::Refused { code, message, room } => Err(refusal(&code, message, room)),
+            Reply::Refused {
+                code,
+                message,
+                room,
+            } => Err(refusal(&code, message, room)),
         }
     }
 
     async fn call(&self, call: Call) -> Result<Reply, Error> {
-        let id = self.shared.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let id = self
+            .shared
+            .calls
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (sender, reply) = oneshot::channel();
         match self.shared.waiting().as_mut() {
             Some(waiting) => waiting.insert(id, sender),
@@ -206,23 +248,69 @@ impl Link {
     }
 }
 
-/// Connects to a shim's socket; `None` where nobody listens.
-pub(crate) async fn connect(socket: &std::path::Path) -> Result<Option<UnixStream>, Error> {
+/// What listens on a shim's socket.
+enum Listener {
+    /// Connected.
+    Shim(UnixStream),
+    /// Somebody does, but cannot take another connection at the moment.
+    Busy,
+    /// Nobody.
+    None,
+}
+
+/// Connects to a shim's socket; `None` where nobody listens. Waits for one that is busy, such as one that is verifying a
+/// large checkpoint.
+pub(crate) async fn connect(socket: &Path) -> Result<Option<UnixStream>, Error> {
+    loop {
+        match try_connect(socket).await? {
+            Listener::Shim(stream) => return Ok(Some(stream)),
+            Listener::None => return Ok(None),
+            Listener::Busy => tokio::time::sleep(BUSY_PAUSE).await,
+        }
+    }
+}
+
+/// Whether a shim listens. One that is just dying may still let itself be connected to, so it is asked; one that is still starting does not
+/// answer yet, but its connections do not break either.
+pub(crate) async fn is_alive(socket: &Path) -> Result<bool, Error> {
+    let mut stream = match try_connect(socket).await? {
+        Listener::Shim(stream) => stream,
+        Listener::Busy => return Ok(true),
+        Listener::None => return Ok(false),
+    };
+    if frames::write(&mut stream, &Frame::json(kind::OPEN, 0, &Open::Look))
+        .await
+        .is_err()
+    {
+        return Ok(false);
+    }
+    match tokio::time::timeout(LOOK_MAX, frames::read(&mut stream)).await {
+        Ok(Ok(Some(_))) | Err(_) => Ok(true),
+        Ok(Ok(None) | Err(_)) => Ok(false),
+    }
+}
+
+/// Connects to a shim's socket without waiting.
+async fn try_connect(socket: &Path) -> Result<Listener, Error> {
     let what = || format!("connect to {}", socket.display());
     let (Some(folder), Some(name)) = (socket.parent(), socket.file_name()) else {
-        return Err(Error::Invalid(format!("{} is no socket path", socket.display())));
+        return Err(Error::Invalid(format!(
+            "{} is no socket path",
+            socket.display()
+        )));
     };
     // The address of a unix socket holds 108 bytes; the way through the open folder is always short.
     let folder = match std::fs::File::open(folder) {
         Ok(folder) => folder,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Listener::None),
         Err(e) => return Err(Error::io(what())(e)),
     };
     let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
     match UnixStream::connect(path).await {
-        Ok(stream) => Ok(Some(stream)),
+        Ok(stream) => Ok(Listener::Shim(stream)),
         Err(e) => match e.kind() {
-            std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => Ok(None),
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(Listener::None),
+            io::ErrorKind::WouldBlock => Ok(Listener::Busy),
             _ => Err(Error::io(what())(e)),
         },
     }
@@ -237,7 +325,11 @@ async fn write_all(mut writer: OwnedWriteHalf, mut queue: mpsc::UnboundedReceive
     }
 }
 
-async fn read_all(mut reader: OwnedReadHalf, shared: Arc<Shared>, events: mpsc::UnboundedSender<LinkEvent>) {
+async fn read_all(
+    mut reader: OwnedReadHalf,
+    shared: Arc<Shared>,
+    events: mpsc::UnboundedSender<LinkEvent>,
+) {
     while let Ok(Some(frame)) = frames::read(&mut reader).await {
         if let Err(e) = dispatch(frame, &shared, &events) {
             tracing::warn!(socket = %shared.socket.display(), "the shim said something unknown: {e}");
@@ -248,12 +340,24 @@ async fn read_all(mut reader: OwnedReadHalf, shared: Arc<Shared>, events: mpsc::
     let _ = events.send(LinkEvent::Closed);
 }
 
-fn dispatch(frame: Frame, shared: &Shared, events: &mpsc::UnboundedSender<LinkEvent>) -> std::io::Result<()> {
+fn dispatch(
+    frame: Frame,
+    shared: &Shared,
+    events: &mpsc::UnboundedSender<LinkEvent>,
+) -> io::Result<()> {
     let event = match frame.kind {
         kind::EVENT => match frame.parse::<Event>()? {
-            Event::State { phase, shim_pid, sandbox_pid, job_pid } => {
-                LinkEvent::State { phase, shim_pid, sandbox_pid, job_pid }
-            }
+            Event::State {
+                phase,
+                shim_pid,
+                sandbox_pid,
+                job_pid,
+            } => LinkEvent::State {
+                phase,
+                shim_pid,
+                sandbox_pid,
+                job_pid,
+            },
         },
         kind::REQUEST => {
             let (id, request) = request_of(&frame)?;
@@ -261,13 +365,17 @@ fn dispatch(frame: Frame, shared: &Shared, events: &mpsc::UnboundedSender<LinkEv
         }
         kind::REPLY => {
             let reply = frame.parse()?;
-            if let Some(caller) = shared.waiting().as_mut().and_then(|waiting| waiting.remove(&frame.id)) {
+            if let Some(caller) = shared
+                .waiting()
+                .as_mut()
+                .and_then(|waiting| waiting.remove(&frame.id))
+            {
                 // A caller that gave up needs no reply.
                 let _ = caller.send(reply);
             }
             return Ok(());
         }
-        other => return Err(std::io::Error::other(format!("frame kind {other}"))),
+        other => return Err(io::Error::other(format!("frame kind {other}"))),
     };
     // Nobody listens to events any more: commands may still be in use.
     let _ = events.send(event);
@@ -275,7 +383,7 @@ fn dispatch(frame: Frame, shared: &Shared, events: &mpsc::UnboundedSender<LinkEv
 }
 
 /// The request in a [`kind::REQUEST`] frame.
-fn request_of(frame: &Frame) -> std::io::Result<(u64, ApiRequest)> {
+fn request_of(frame: &Frame) -> io::Result<(u64, ApiRequest)> {
     let (mut request, body) = dauer_wire::guest::unpack::<ApiRequest>(&frame.payload)?;
     request.body = body;
     Ok((frame.id, request))
@@ -283,14 +391,19 @@ fn request_of(frame: &Frame) -> std::io::Result<(u64, ApiRequest)> {
 
 /// A [`kind::REQUEST`] frame for the daemon.
 pub(crate) fn request_frame(id: u64, request: ApiRequest) -> Frame {
-    Frame { kind: kind::REQUEST, ..FromGuest::Request { id, request }.into_frame() }
+    Frame {
+        kind: kind::REQUEST,
+        ..FromGuest::Request { id, request }.into_frame()
+    }
 }
 
 fn refusal(code: &str, message: String, room: Option<crate::protocol::Room>) -> Error {
     match (code, room) {
-        ("no_space", Some(room)) => {
-            Error::NoSpace { path: room.path, needed_bytes: room.needed_bytes, free_bytes: room.free_bytes }
-        }
+        ("no_space", Some(room)) => Error::NoSpace {
+            path: room.path,
+            needed_bytes: room.needed_bytes,
+            free_bytes: room.free_bytes,
+        },
         ("invalid", _) => Error::Invalid(message),
         ("unsupported", _) => Error::Unsupported(message),
         ("bad_image", _) => Error::BadImage(message),
@@ -360,7 +473,9 @@ impl ExecInput {
     /// `Gone`.
     pub async fn send(&mut self, frame: Frame) -> Result<(), Error> {
         for frame in pieces(frame) {
-            frames::write(&mut self.writer, &frame).await.map_err(|_| Error::Gone)?;
+            frames::write(&mut self.writer, &frame)
+                .await
+                .map_err(|_| Error::Gone)?;
         }
         Ok(())
     }
@@ -384,7 +499,11 @@ fn pieces(frame: Frame) -> Vec<Frame> {
     if frame.kind != exec_kind::INPUT || frame.payload.len() <= WINDOW_BYTES / 4 {
         return vec![frame];
     }
-    frame.payload.chunks(WINDOW_BYTES / 4).map(|piece| Frame::new(frame.kind, frame.id, piece.to_vec())).collect()
+    frame
+        .payload
+        .chunks(WINDOW_BYTES / 4)
+        .map(|piece| Frame::new(frame.kind, frame.id, piece.to_vec()))
+        .collect()
 }
 
 /// The job's standard input, slowed down by the job.
@@ -416,7 +535,9 @@ impl StdinSink {
 
     async fn pass(&mut self, piece: &[u8]) -> Result<(), Error> {
         let frame = Frame::new(exec_kind::INPUT, 0, piece.to_vec());
-        frames::write(&mut self.writer, &frame).await.map_err(|_| Error::Gone)?;
+        frames::write(&mut self.writer, &frame)
+            .await
+            .map_err(|_| Error::Gone)?;
         match frames::read(&mut self.reader).await {
             Ok(Some(frame)) if frame.kind == kind::CONSUMED => Ok(()),
             Ok(_) | Err(_) => Err(Error::Gone),

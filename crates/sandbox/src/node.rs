@@ -1,7 +1,7 @@
 //! One machine's sandboxes as the daemon sees them: launch a shim, adopt one, find out how it ended, clean up after
 //! it. Everything works from names and from the kernel; scratch files are only hints.
 
-use crate::link::{Link, LinkEvents, connect};
+use crate::link::{Link, LinkEvents, connect, is_alive};
 use crate::protocol::ExitRecord;
 use crate::{Error, Layout, SandboxSpec, disk, driver, files, log, snapshot};
 use dauer_core::{Checkpoint, CheckpointId, SandboxId};
@@ -49,7 +49,13 @@ impl Node {
     /// Touches nothing yet.
     #[must_use]
     pub fn new(layout: Layout, shim_binary: PathBuf, guest_binary: PathBuf) -> Self {
-        Self { shared: Arc::new(Shared { layout, shim_binary, guest_binary }) }
+        Self {
+            shared: Arc::new(Shared {
+                layout,
+                shim_binary,
+                guest_binary,
+            }),
+        }
     }
 
     /// Where things lie.
@@ -84,8 +90,13 @@ impl Node {
             .create(true)
             .append(true)
             .open(folder.diagnostics())
-            .map_err(Error::io(format!("open {}", folder.diagnostics().display())))?;
-        let errors = diagnostics.try_clone().map_err(Error::io("duplicate a file descriptor"))?;
+            .map_err(Error::io(format!(
+                "open {}",
+                folder.diagnostics().display()
+            )))?;
+        let errors = diagnostics
+            .try_clone()
+            .map_err(Error::io("duplicate a file descriptor"))?;
         let mut shim = tokio::process::Command::new(&self.shared.shim_binary)
             .arg("shim")
             .arg(&spec_path)
@@ -95,7 +106,10 @@ impl Node {
             .stderr(Stdio::from(errors))
             .kill_on_drop(false)
             .spawn()
-            .map_err(Error::io(format!("start the shim {}", self.shared.shim_binary.display())))?;
+            .map_err(Error::io(format!(
+                "start the shim {}",
+                self.shared.shim_binary.display()
+            )))?;
         // Only so that no zombie stays: how it ended is read from its record.
         tokio::spawn(async move { shim.wait().await });
         let stream = connect(&socket).await?.ok_or(Error::Gone)?;
@@ -106,9 +120,15 @@ impl Node {
     ///
     /// # Errors
     /// `Io`.
-    pub async fn connect(&self, id: &SandboxId, generation: u32) -> Result<Option<(Link, LinkEvents)>, Error> {
+    pub async fn connect(
+        &self,
+        id: &SandboxId,
+        generation: u32,
+    ) -> Result<Option<(Link, LinkEvents)>, Error> {
         let socket = self.shared.layout.sandbox(id).socket(generation);
-        Ok(connect(&socket).await?.map(|stream| Link::open(socket, stream)))
+        Ok(connect(&socket)
+            .await?
+            .map(|stream| Link::open(socket, stream)))
     }
 
     /// What is really there of this incarnation.
@@ -122,7 +142,7 @@ impl Node {
         if let Some(record) = exit_record(&folder.exit(generation))? {
             return Ok(Observed::Ended(record));
         }
-        if connect(&folder.socket(generation)).await?.is_some() {
+        if is_alive(&folder.socket(generation)).await? {
             return Ok(Observed::Alive);
         }
         Ok(exit_record(&folder.exit(generation))?.map_or(Observed::Gone, Observed::Ended))
@@ -133,7 +153,12 @@ impl Node {
     ///
     /// # Errors
     /// `Tool`, `Io`: something could not be removed.
-    pub async fn destroy(&self, id: &SandboxId, generation: u32, driver: &str) -> Result<(), Error> {
+    pub async fn destroy(
+        &self,
+        id: &SandboxId,
+        generation: u32,
+        driver: &str,
+    ) -> Result<(), Error> {
         let folder = self.shared.layout.sandbox(id);
         let spec_path = folder.spec(generation);
         if let Some(pid) = blocking(move || files::lock_owner(&spec_path)).await? {
@@ -144,7 +169,11 @@ impl Node {
         if !socket.exists() && folder.path().exists() {
             return Ok(());
         }
-        let (driver, instance, scratch) = (driver.to_owned(), id.instance(generation), folder.incarnation(generation));
+        let (driver, instance, scratch) = (
+            driver.to_owned(),
+            id.instance(generation),
+            folder.incarnation(generation),
+        );
         blocking(move || {
             driver::by_name(&driver)?.destroy(&instance, &scratch)?;
             files::remove_file(&socket)
@@ -153,7 +182,9 @@ impl Node {
     }
 
     async fn end_shim(&self, id: &SandboxId, generation: u32, pid: i32) -> Result<(), Error> {
-        let Some(shim) = ShimProcess::open(pid)? else { return Ok(()) };
+        let Some(shim) = ShimProcess::open(pid)? else {
+            return Ok(());
+        };
         let asked = async {
             if let Some((link, _events)) = self.connect(id, generation).await? {
                 // `Gone` is what was wanted; any other refusal leaves work that the clean-up by name does again and reports.
@@ -206,8 +237,10 @@ impl Node {
     pub async fn incarnations(&self, id: &SandboxId) -> Result<Vec<u32>, Error> {
         let path = self.shared.layout.sandbox(id).path;
         let names = blocking(move || files::names(&path)).await?;
-        let mut generations: Vec<u32> =
-            names.iter().filter_map(|name| name.strip_prefix("spec.json.")?.parse().ok()).collect();
+        let mut generations: Vec<u32> = names
+            .iter()
+            .filter_map(|name| name.strip_prefix("spec.json.")?.parse().ok())
+            .collect();
         generations.sort_unstable();
         Ok(generations)
     }
@@ -216,7 +249,11 @@ impl Node {
     ///
     /// # Errors
     /// `Io`; `Invalid` where the file is damaged.
-    pub async fn spec(&self, id: &SandboxId, generation: u32) -> Result<Option<SandboxSpec>, Error> {
+    pub async fn spec(
+        &self,
+        id: &SandboxId,
+        generation: u32,
+    ) -> Result<Option<SandboxSpec>, Error> {
         let path = self.shared.layout.sandbox(id).spec(generation);
         blocking(move || files::read_json(&path)).await
     }
@@ -236,7 +273,8 @@ impl Node {
     /// `Io`; `BadImage` where its manifest is damaged.
     pub async fn published(&self, id: &CheckpointId) -> Result<Option<Checkpoint>, Error> {
         let (layout, id) = (self.shared.layout.clone(), id.clone());
-        blocking(move || Ok(snapshot::read(&layout, &id)?.map(|manifest| manifest.checkpoint()))).await
+        blocking(move || Ok(snapshot::read(&layout, &id)?.map(|manifest| manifest.checkpoint())))
+            .await
     }
 
     /// All published checkpoints.
@@ -261,7 +299,11 @@ impl Node {
     ///
     /// # Errors
     /// `Gone` where its scratch was discarded; `Io`.
-    pub async fn changes(&self, id: &SandboxId, generation: u32) -> Result<Vec<disk::Changed>, Error> {
+    pub async fn changes(
+        &self,
+        id: &SandboxId,
+        generation: u32,
+    ) -> Result<Vec<disk::Changed>, Error> {
         let spec = self.spec(id, generation).await?.ok_or(Error::Gone)?;
         let scratch = self.shared.layout.sandbox(id).incarnation(generation);
         blocking(move || {
@@ -270,9 +312,17 @@ impl Node {
             }
             let lower = crate::image::lower(&spec.layout, &spec.image)?;
             let driver = driver::by_name(&spec.driver)?;
-            let mount_points = spec.mounts.iter().map(|mount| mount.target.clone()).collect::<Vec<_>>();
+            let mount_points = spec
+                .mounts
+                .iter()
+                .map(|mount| mount.target.clone())
+                .collect::<Vec<_>>();
             let instance = spec.id.instance(spec.generation);
-            let uppers = driver.uppers(&driver::Incarnation { instance, spec, scratch });
+            let uppers = driver.uppers(&driver::Incarnation {
+                instance,
+                spec,
+                scratch,
+            });
             disk::changes(&uppers, &lower, &mount_points)
         })
         .await
@@ -287,7 +337,11 @@ impl Node {
         blocking(move || {
             let manifest = snapshot::read(&layout, &id)?.ok_or(Error::Gone)?;
             let lower = crate::image::lower(&layout, &manifest.image)?;
-            disk::changes(&manifest.saved_uppers(&layout.snapshot(&id)), &lower, &manifest.mount_points)
+            disk::changes(
+                &manifest.saved_uppers(&layout.snapshot(&id)),
+                &lower,
+                &manifest.mount_points,
+            )
         })
         .await
     }
@@ -303,9 +357,15 @@ impl Node {
 
 /// Folders, log, spec and a bound socket: what a shim finds when it starts. Bound here and not in the shim, so that whoever connects from now
 /// on reaches the shim as soon as it comes up, or learns at once that it did not.
-fn prepare(folder: &crate::layout::SandboxDir, spec: &SandboxSpec, socket: &Path) -> Result<UnixListener, Error> {
+fn prepare(
+    folder: &crate::layout::SandboxDir,
+    spec: &SandboxSpec,
+    socket: &Path,
+) -> Result<UnixListener, Error> {
     let log = folder.log();
-    let make = |path: &Path| fs::create_dir_all(path).map_err(Error::io(format!("create {}", path.display())));
+    let make = |path: &Path| {
+        fs::create_dir_all(path).map_err(Error::io(format!("create {}", path.display())))
+    };
     make(&folder.incarnation(spec.generation))?;
     make(log.parent().unwrap_or(folder.path()))?;
     make(&spec.layout.snapshots())?;
@@ -316,7 +376,8 @@ fn prepare(folder: &crate::layout::SandboxDir, spec: &SandboxSpec, socket: &Path
         .map_err(Error::io(format!("create {}", log.display())))?;
     files::write_json(&folder.spec(spec.generation), spec, files::Durable::Yes)?;
     files::remove_file(socket)?;
-    let directory = fs::File::open(folder.path()).map_err(Error::io(format!("open {}", folder.path().display())))?;
+    let directory = fs::File::open(folder.path())
+        .map_err(Error::io(format!("open {}", folder.path().display())))?;
     let name = socket.file_name().unwrap_or(OsStr::new("shim.sock"));
     let short = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name);
     UnixListener::bind(short).map_err(Error::io(format!("bind {}", socket.display())))
@@ -352,7 +413,11 @@ impl ShimProcess {
     }
 
     async fn ended(&self) -> Result<(), Error> {
-        self.pidfd.readable().await.map(drop).map_err(Error::io("wait for the shim"))
+        self.pidfd
+            .readable()
+            .await
+            .map(drop)
+            .map_err(Error::io("wait for the shim"))
     }
 
     fn kill(&self) -> Result<(), Error> {
@@ -365,7 +430,9 @@ impl ShimProcess {
 }
 
 /// Runs file work where it may block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),

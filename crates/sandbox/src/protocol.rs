@@ -25,6 +25,8 @@ pub enum Open {
     },
     /// Input of the job.
     Stdin,
+    /// Nothing but the question whether a shim lives: one [`Event::State`] and the end.
+    Look,
 }
 
 /// Where an incarnation is, as its shim sees it.

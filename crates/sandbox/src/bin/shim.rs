@@ -4,7 +4,10 @@ use std::path::Path;
 
 fn main() {
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
-    match (arguments.get(1).and_then(|word| word.to_str()), arguments.get(2)) {
+    match (
+        arguments.get(1).and_then(|word| word.to_str()),
+        arguments.get(2),
+    ) {
         (Some("shim"), Some(spec)) => std::process::exit(dauer_sandbox::shim::run(Path::new(spec))),
         _ => {
             eprintln!("usage: dauer-shim shim SPEC.JSON");

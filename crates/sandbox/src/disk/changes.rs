@@ -43,21 +43,28 @@ pub fn changes(
             one_upper(Path::new(point), upper, lower, &mut found)?;
         }
     }
-    let artefacts: Vec<&Path> =
-        ARTEFACTS.iter().map(Path::new).chain(mount_points.iter().map(Path::new)).collect();
+    let artefacts: Vec<&Path> = ARTEFACTS
+        .iter()
+        .map(Path::new)
+        .chain(mount_points.iter().map(Path::new))
+        .collect();
     found.retain(|(path, _, _)| !artefacts.iter().any(|artefact| path.starts_with(artefact)));
     // Deepest first, so that a folder that held nothing but artefacts goes after what was in it.
     found.sort_by(|a, b| b.0.cmp(&a.0));
     let mut kept: Vec<(PathBuf, ChangeKind)> = Vec::new();
     for (path, kind, is_folder) in found {
-        let made_for_artefact = is_folder && artefacts.iter().any(|artefact| artefact.starts_with(&path));
+        let made_for_artefact =
+            is_folder && artefacts.iter().any(|artefact| artefact.starts_with(&path));
         if !made_for_artefact || kept.iter().any(|(below, _)| below.starts_with(&path)) {
             kept.push((path, kind));
         }
     }
     let mut changed: Vec<Changed> = kept
         .into_iter()
-        .map(|(path, kind)| Changed { path: path.to_string_lossy().into_owned(), kind })
+        .map(|(path, kind)| Changed {
+            path: path.to_string_lossy().into_owned(),
+            kind,
+        })
         .collect();
     changed.sort();
     Ok(changed)
@@ -65,7 +72,12 @@ pub fn changes(
 
 type Found = (PathBuf, ChangeKind, bool);
 
-fn one_upper(point: &Path, upper: &Path, lower: &Path, found: &mut Vec<Found>) -> Result<(), Error> {
+fn one_upper(
+    point: &Path,
+    upper: &Path,
+    lower: &Path,
+    found: &mut Vec<Found>,
+) -> Result<(), Error> {
     let below = |path: &Path| lower.join(path.strip_prefix("/").unwrap_or(path));
     walk(upper, |path, meta| {
         let inside = point.join(path.strip_prefix(upper).unwrap_or(path));
@@ -89,7 +101,15 @@ fn one_upper(point: &Path, upper: &Path, lower: &Path, found: &mut Vec<Found>) -
         if is_opaque(path)? {
             hidden_by(&below(&inside), path, &inside, found)?;
         }
-        let look = |meta: &Metadata| (meta.mode(), meta.uid(), meta.gid(), meta.mtime(), meta.mtime_nsec());
+        let look = |meta: &Metadata| {
+            (
+                meta.mode(),
+                meta.uid(),
+                meta.gid(),
+                meta.mtime(),
+                meta.mtime_nsec(),
+            )
+        };
         // An ancestor of a change is copied up unchanged.
         if look(meta) != look(&old) {
             found.push((inside, ChangeKind::Modified, true));
@@ -101,7 +121,9 @@ fn one_upper(point: &Path, upper: &Path, lower: &Path, found: &mut Vec<Found>) -
 /// A folder that was deleted and made again hides all that was in the old one.
 fn hidden_by(old: &Path, new: &Path, inside: &Path, found: &mut Vec<Found>) -> Result<(), Error> {
     for entry in fs::read_dir(old).map_err(Error::io(format!("list {}", old.display())))? {
-        let name = entry.map_err(Error::io(format!("list {}", old.display())))?.file_name();
+        let name = entry
+            .map_err(Error::io(format!("list {}", old.display())))?
+            .file_name();
         if fs::symlink_metadata(new.join(&name)).is_err() {
             found.push((inside.join(name), ChangeKind::Deleted, false));
         }
@@ -118,10 +140,14 @@ fn is_whiteout(path: &Path, meta: &Metadata) -> Result<bool, Error> {
         return Ok(false);
     }
     let mark = xattr::overlay(path, c"trusted.overlay.whiteout", c"user.overlay.whiteout");
-    Ok(mark.map_err(Error::io(format!("look at {}", path.display())))?.is_some())
+    Ok(mark
+        .map_err(Error::io(format!("look at {}", path.display())))?
+        .is_some())
 }
 
 fn is_opaque(path: &Path) -> Result<bool, Error> {
     let mark = xattr::overlay(path, c"trusted.overlay.opaque", c"user.overlay.opaque");
-    Ok(mark.map_err(Error::io(format!("look at {}", path.display())))?.is_some_and(|value| value == b"y"))
+    Ok(mark
+        .map_err(Error::io(format!("look at {}", path.display())))?
+        .is_some_and(|value| value == b"y"))
 }

@@ -46,14 +46,20 @@ pub fn tree_bytes(path: &Path) -> Result<u64, Error> {
 
 /// Visits everything below `path` (not `path` itself), parents first. No recursion: a job may nest folders deeply, and threads here have
 /// small stacks.
-pub(crate) fn walk(path: &Path, mut visit: impl FnMut(&Path, &Metadata) -> Result<(), Error>) -> Result<(), Error> {
+pub(crate) fn walk(
+    path: &Path,
+    mut visit: impl FnMut(&Path, &Metadata) -> Result<(), Error>,
+) -> Result<(), Error> {
     let mut folders = vec![path.to_owned()];
     while let Some(folder) = folders.pop() {
-        let entries = fs::read_dir(&folder).map_err(Error::io(format!("list {}", folder.display())))?;
+        let entries =
+            fs::read_dir(&folder).map_err(Error::io(format!("list {}", folder.display())))?;
         for entry in entries {
             let entry = entry.map_err(Error::io(format!("list {}", folder.display())))?;
             let path = entry.path();
-            let meta = entry.metadata().map_err(Error::io(format!("look at {}", path.display())))?;
+            let meta = entry
+                .metadata()
+                .map_err(Error::io(format!("look at {}", path.display())))?;
             visit(&path, &meta)?;
             if meta.is_dir() {
                 folders.push(path);
@@ -65,9 +71,11 @@ pub(crate) fn walk(path: &Path, mut visit: impl FnMut(&Path, &Metadata) -> Resul
 
 fn take(from: &Path, to: &Path, how: How) -> Result<(), Error> {
     fs::create_dir_all(to).map_err(Error::io(format!("make {}", to.display())))?;
-    let root = fs::symlink_metadata(from).map_err(Error::io(format!("look at {}", from.display())))?;
+    let root =
+        fs::symlink_metadata(from).map_err(Error::io(format!("look at {}", from.display())))?;
     // Folders get their times and modes last: filling them changes the times, and a read-only one could not be filled by an ordinary user.
-    let mut folders: Vec<(PathBuf, PathBuf, Metadata)> = vec![(from.to_owned(), to.to_owned(), root)];
+    let mut folders: Vec<(PathBuf, PathBuf, Metadata)> =
+        vec![(from.to_owned(), to.to_owned(), root)];
     let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();
     walk(from, |source, meta| {
         let target = to.join(source.strip_prefix(from).unwrap_or(source));
@@ -90,19 +98,26 @@ fn take(from: &Path, to: &Path, how: How) -> Result<(), Error> {
 
 fn failure(source: &Path, target: &Path, meta: &Metadata, error: io::Error) -> Error {
     match error.raw_os_error() {
-        Some(libc::ENOSPC | libc::EDQUOT) => no_space(target.parent().unwrap_or(target), meta.blocks() * 512),
+        Some(libc::ENOSPC | libc::EDQUOT) => {
+            no_space(target.parent().unwrap_or(target), meta.blocks() * 512)
+        }
         _ => Error::io(format!("copy {} to {}", source.display(), target.display()))(error),
     }
 }
 
 /// The error for a full disk, with what is really free there.
 pub(crate) fn no_space(path: &Path, needed_bytes: u64) -> Error {
-    Error::NoSpace { path: path.to_owned(), needed_bytes, free_bytes: free_bytes(path).unwrap_or(0) }
+    Error::NoSpace {
+        path: path.to_owned(),
+        needed_bytes,
+        free_bytes: free_bytes(path).unwrap_or(0),
+    }
 }
 
 /// Room on the file system of this path for an ordinary user's files.
 pub(crate) fn free_bytes(path: &Path) -> Result<u64, Error> {
-    let room = nix::sys::statvfs::statvfs(path).map_err(Error::os(format!("measure the room on {}", path.display())))?;
+    let room = nix::sys::statvfs::statvfs(path)
+        .map_err(Error::os(format!("measure the room on {}", path.display())))?;
     Ok(room.blocks_available() * room.fragment_size())
 }
 
@@ -115,7 +130,11 @@ fn leaf(
 ) -> io::Result<()> {
     if how == How::Link {
         match fs::hard_link(source, target) {
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EXDEV | libc::EMLINK | libc::EPERM)) => {}
+            Err(e)
+                if matches!(
+                    e.raw_os_error(),
+                    Some(libc::EXDEV | libc::EMLINK | libc::EPERM)
+                ) => {}
             linked => return linked,
         }
     }
@@ -133,7 +152,11 @@ fn leaf(
     } else {
         // Sockets too: the name is what a program may look for, though nobody listens.
         let mode = Mode::from_bits_truncate(meta.mode());
-        let node = if kind.is_socket() { SFlag::S_IFSOCK } else { SFlag::from_bits_truncate(meta.mode() & libc::S_IFMT) };
+        let node = if kind.is_socket() {
+            SFlag::S_IFSOCK
+        } else {
+            SFlag::from_bits_truncate(meta.mode() & libc::S_IFMT)
+        };
         mknod(target, node, mode, meta.rdev())?;
     }
     keep(source, target, meta)
@@ -152,7 +175,13 @@ fn keep(source: &Path, target: &Path, meta: &Metadata) -> io::Result<()> {
     }
     let accessed = TimeSpec::new(meta.atime(), meta.atime_nsec());
     let modified = TimeSpec::new(meta.mtime(), meta.mtime_nsec());
-    utimensat(AT_FDCWD, target, &accessed, &modified, UtimensatFlags::NoFollowSymlink)?;
+    utimensat(
+        AT_FDCWD,
+        target,
+        &accessed,
+        &modified,
+        UtimensatFlags::NoFollowSymlink,
+    )?;
     Ok(())
 }
 
@@ -197,10 +226,19 @@ fn data_from(file: &File, at: u64, length: u64) -> io::Result<Option<(u64, u64)>
 fn copy_range(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
     let (mut read_at, mut write_at) = (start.cast_signed(), start.cast_signed());
     while read_at.cast_unsigned() < end {
-        let left = usize::try_from(end - read_at.cast_unsigned()).unwrap_or(usize::MAX).min(1 << 30);
+        let left = usize::try_from(end - read_at.cast_unsigned())
+            .unwrap_or(usize::MAX)
+            .min(1 << 30);
         // SAFETY: valid descriptors and offsets.
         let copied = unsafe {
-            libc::copy_file_range(from.as_raw_fd(), &mut read_at, to.as_raw_fd(), &mut write_at, left, 0)
+            libc::copy_file_range(
+                from.as_raw_fd(),
+                &mut read_at,
+                to.as_raw_fd(),
+                &mut write_at,
+                left,
+                0,
+            )
         };
         match copied {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -224,7 +262,9 @@ fn copy_through_memory(from: &File, to: &File, mut at: u64, end: u64) -> io::Res
     use std::os::unix::fs::FileExt;
     let mut buffer = vec![0; 128 << 10];
     while at < end {
-        let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+        let wanted = usize::try_from(end - at)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
         let length = from.read_at(&mut buffer[..wanted], at)?;
         if length == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());

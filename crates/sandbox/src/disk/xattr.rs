@@ -30,7 +30,9 @@ fn filled(mut fill: impl FnMut(*mut u8, usize) -> isize) -> io::Result<Vec<u8>> 
 pub(super) fn get(path: &Path, name: &CStr) -> io::Result<Option<Vec<u8>>> {
     let path = c_path(path)?;
     // SAFETY: terminated strings and a buffer of the given length.
-    match filled(|to, length| unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), to.cast(), length) }) {
+    match filled(|to, length| unsafe {
+        libc::lgetxattr(path.as_ptr(), name.as_ptr(), to.cast(), length)
+    }) {
         Ok(value) => Ok(Some(value)),
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENODATA | libc::EOPNOTSUPP)) => Ok(None),
         Err(e) => Err(e),
@@ -41,17 +43,30 @@ pub(super) fn get(path: &Path, name: &CStr) -> io::Result<Option<Vec<u8>>> {
 pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let (source, target) = (c_path(from)?, c_path(to)?);
     // SAFETY: a terminated string and a buffer of the given length.
-    let names = match filled(|to, length| unsafe { libc::llistxattr(source.as_ptr(), to.cast(), length) }) {
+    let names = match filled(|to, length| unsafe {
+        libc::llistxattr(source.as_ptr(), to.cast(), length)
+    }) {
         Ok(names) => names,
         Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(()),
         Err(e) => return Err(e),
     };
     for name in names.split_inclusive(|byte| *byte == 0) {
-        let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
-        let Some(value) = get(from, name)? else { continue };
+        let Ok(name) = CStr::from_bytes_with_nul(name) else {
+            continue;
+        };
+        let Some(value) = get(from, name)? else {
+            continue;
+        };
         // SAFETY: terminated strings and a buffer of the given length.
-        let result =
-            unsafe { libc::lsetxattr(target.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+        let result = unsafe {
+            libc::lsetxattr(
+                target.as_ptr(),
+                name.as_ptr(),
+                value.as_ptr().cast(),
+                value.len(),
+                0,
+            )
+        };
         if result != 0 {
             return Err(io::Error::last_os_error());
         }

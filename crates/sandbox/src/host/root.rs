@@ -163,6 +163,8 @@ impl Root {
             .collect();
         // The shim's own mounts are there: with them the plan would be another one after it was carried out than before.
         points.retain(|point| !private.iter().any(|folder| point.starts_with(folder)));
+        // The kernel copies no folder up whose owner this user cannot name, but the top of an overlay needs no copying up.
+        points.push(PathBuf::from("/var/tmp"));
         self.split(Path::new("/"), &points, &private, scratch)
     }
 

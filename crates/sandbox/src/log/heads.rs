@@ -36,8 +36,7 @@ pub(super) fn look(bytes: &[u8], start: u64) -> Found {
     let Some(head) = bytes.first_chunk::<HEAD_BYTES>() else {
         return Found::Unfinished;
     };
-    // A head is written over zeros: a reader may see the half of it that came first.
-    if head[4] == 0 || head[8..] == [0; 8] {
+    if head[4] == 0 {
         return Found::Unfinished;
     }
     match parse_head(head) {

@@ -16,6 +16,9 @@ use std::path::Path;
 /// Bytes read and written at once where the file system cannot take them straight from a pipe.
 const COPY_BYTES: usize = 64 << 10;
 
+/// Where the head of a frame has its kind; zero there means that the frame is not whole yet.
+const KIND_PLACE: usize = 4;
+
 /// Appends frames to a log.
 #[derive(Debug)]
 pub struct LogWriter {
@@ -142,12 +145,12 @@ impl LogWriter {
         }
         let start_bytes = HEAD_BYTES + PREFIX_BYTES;
         let taken = self.transfer(pipe, self.end + start_bytes as u64, waiting)?;
-        let start = prefixed(self.end, stream, taken, at);
-        // The head last: a reader at work meanwhile takes whatever a good head announces.
-        let (head, prefix) = start.split_at(HEAD_BYTES);
+        let mut start = prefixed(self.end, stream, taken, at);
+        let kind = std::mem::take(&mut start[KIND_PLACE]);
+        self.file.write_all_at(&start, self.end)?;
+        // The kind last, and alone: a reader at work meanwhile may see any half of a longer write.
         self.file
-            .write_all_at(prefix, self.end + HEAD_BYTES as u64)?;
-        self.file.write_all_at(head, self.end)?;
+            .write_all_at(&[kind], self.end + KIND_PLACE as u64)?;
         self.end += (start_bytes + taken) as u64;
         Ok(taken)
     }

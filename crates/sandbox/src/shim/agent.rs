@@ -12,7 +12,8 @@ pub(super) fn listen(shim: &Shim, mut channel: File) {
     loop {
         match Frame::read_from(&mut channel) {
             Ok(Some(frame)) => {
-                if let Err(error) = FromGuest::from_frame(frame).map(|message| hear(shim, message)) {
+                if let Err(error) = FromGuest::from_frame(frame).map(|message| hear(shim, message))
+                {
                     eprintln!("shim: the agent said something unknown: {error}");
                 }
             }
@@ -94,8 +95,10 @@ fn start(shim: &Shim) -> Start {
 /// The end of a session whose agent is gone.
 pub(super) fn hang_up(shim: &Shim) {
     for session in shim.sessions() {
-        let status = dauer_wire::guest::ExitStatus { code: None, signal: Some(libc::SIGKILL) };
+        let status = dauer_wire::guest::ExitStatus {
+            code: None,
+            signal: Some(libc::SIGKILL),
+        };
         session.finish(Frame::json(exec_kind::EXITED, 0, &status));
     }
 }
-

@@ -26,8 +26,16 @@ const MARGIN_BYTES: u64 = 16 << 20;
 const LEFT_BYTES_MIN: u64 = 4 << 20;
 
 /// Takes and publishes a checkpoint; with `freeze` the sandbox stays still afterwards.
-pub(super) fn take(shim: &Shim, id: &CheckpointId, freeze: bool, token: Option<String>) -> Result<Reply, Error> {
-    let _one_at_a_time = shim.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
+pub(super) fn take(
+    shim: &Shim,
+    id: &CheckpointId,
+    freeze: bool,
+    token: Option<String>,
+) -> Result<Reply, Error> {
+    let _one_at_a_time = shim
+        .checkpointing
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     if let Some(checkpoint) = taken_already(shim, id, freeze)? {
         return Ok(published(checkpoint));
     }
@@ -38,28 +46,43 @@ pub(super) fn take(shim: &Shim, id: &CheckpointId, freeze: bool, token: Option<S
 }
 
 fn published(checkpoint: Checkpoint) -> Reply {
-    Reply::Published { checkpoint: Box::new(checkpoint) }
+    Reply::Published {
+        checkpoint: Box::new(checkpoint),
+    }
 }
 
 /// The same call of an earlier daemon, or one that was repeated.
-fn taken_already(shim: &Shim, id: &CheckpointId, freeze: bool) -> Result<Option<Checkpoint>, Error> {
+fn taken_already(
+    shim: &Shim,
+    id: &CheckpointId,
+    freeze: bool,
+) -> Result<Option<Checkpoint>, Error> {
     match shim.phase() {
         Phase::Frozen { checkpoint } if checkpoint.id == *id => return Ok(Some(*checkpoint)),
         Phase::Frozen { .. } => return Err(Error::Invalid("the sandbox is frozen already".into())),
-        Phase::Starting => return Err(Error::Refused("the sandbox is still starting: try again".into())),
+        Phase::Starting => {
+            return Err(Error::Refused(
+                "the sandbox is still starting: try again".into(),
+            ));
+        }
         Phase::Ended { .. } => return Err(Error::Gone),
         Phase::Running => {}
     }
     match snapshot::read(&shim.incarnation.spec.layout, id)? {
         Some(manifest) if !freeze => Ok(Some(manifest.checkpoint())),
-        Some(_) => Err(Error::Invalid(format!("checkpoint {id} exists and the sandbox ran on: use a new id to freeze it"))),
+        Some(_) => Err(Error::Invalid(format!(
+            "checkpoint {id} exists and the sandbox ran on: use a new id to freeze it"
+        ))),
         None => Ok(None),
     }
 }
 
 /// A frozen sandbox goes on. Its checkpoint goes first: with hard links, the files in it are about to change.
 pub(super) fn unfreeze(shim: &Shim) -> Result<(), Error> {
-    let _one_at_a_time = shim.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
+    let _one_at_a_time = shim
+        .checkpointing
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     let Phase::Frozen { checkpoint } = shim.phase() else {
         return Err(Error::Invalid("the sandbox is not frozen".into()));
     };
@@ -132,7 +155,10 @@ impl<'a> Taking<'a> {
     fn begin(shim: &'a Shim, id: &'a CheckpointId, freeze: bool) -> Result<Self, Error> {
         let driver = shim.driver()?;
         let checkpointer = driver.checkpointer().ok_or_else(|| {
-            Error::Unsupported(format!("driver {} cannot freeze memory: use gvisor or runc", driver.name()))
+            Error::Unsupported(format!(
+                "driver {} cannot freeze memory: use gvisor or runc",
+                driver.name()
+            ))
         })?;
         driver.freezable(&shim.incarnation.spec)?;
         let partial = shim.incarnation.spec.layout.partial_snapshot(id);
@@ -142,7 +168,17 @@ impl<'a> Taking<'a> {
         files::remove_tree(&partial)?;
         let memory = partial.join("memory");
         fs::create_dir_all(&memory).map_err(Error::io(format!("make {}", memory.display())))?;
-        Ok(Self { shim, checkpointer, id, freeze, partial, uppers, paused: None, quiet: None, unpublished })
+        Ok(Self {
+            shim,
+            checkpointer,
+            id,
+            freeze,
+            partial,
+            uppers,
+            paused: None,
+            quiet: None,
+            unpublished,
+        })
     }
 
     fn run(mut self, token: Option<String>) -> Result<Checkpoint, Error> {
@@ -152,7 +188,8 @@ impl<'a> Taking<'a> {
         let since = Instant::now();
         self.pause()?;
         manifest.log_offset = self.shim.output.settle()?;
-        self.checkpointer.save(&self.shim.incarnation, &self.partial.join("memory"))?;
+        self.checkpointer
+            .save(&self.shim.incarnation, &self.partial.join("memory"))?;
         self.save_uppers()?;
         manifest.taken_at = clock::now();
         if !self.freeze {
@@ -168,9 +205,14 @@ impl<'a> Taking<'a> {
         Ok(self.finish(&manifest))
     }
 
-    fn blank(&self, identity: crate::driver::Identity, token: Option<String>) -> Result<Manifest, Error> {
+    fn blank(
+        &self,
+        identity: crate::driver::Identity,
+        token: Option<String>,
+    ) -> Result<Manifest, Error> {
         let spec = &self.shim.incarnation.spec;
-        let kernel = nix::sys::utsname::uname().map_err(Error::os("ask for the kernel's version"))?;
+        let kernel =
+            nix::sys::utsname::uname().map_err(Error::os("ask for the kernel's version"))?;
         Ok(Manifest {
             format_version: FORMAT_VERSION,
             id: self.id.clone(),
@@ -188,7 +230,11 @@ impl<'a> Taking<'a> {
             frozen_ms: 0,
             job_pid: self.shim.job_pid(),
             uppers: self.uppers.iter().map(|(point, _)| point.clone()).collect(),
-            mount_points: spec.mounts.iter().map(|mount| mount.target.clone()).collect(),
+            mount_points: spec
+                .mounts
+                .iter()
+                .map(|mount| mount.target.clone())
+                .collect(),
             memory_bytes: 0,
             disk_bytes: 0,
             files: Vec::new(),
@@ -217,7 +263,10 @@ impl<'a> Taking<'a> {
 
     fn pause(&mut self) -> Result<(), Error> {
         // A pause that failed half way is undone too.
-        self.paused = Some(Paused { shim: self.shim, checkpointer: self.checkpointer });
+        self.paused = Some(Paused {
+            shim: self.shim,
+            checkpointer: self.checkpointer,
+        });
         self.checkpointer.pause(&self.shim.incarnation)
     }
 
@@ -252,7 +301,9 @@ impl<'a> Taking<'a> {
         if self.freeze {
             // It stays as it is: not resumed by going out of scope.
             std::mem::forget((self.paused.take(), self.quiet.take()));
-            self.shim.enter(Phase::Frozen { checkpoint: Box::new(checkpoint.clone()) });
+            self.shim.enter(Phase::Frozen {
+                checkpoint: Box::new(checkpoint.clone()),
+            });
         }
         checkpoint
     }

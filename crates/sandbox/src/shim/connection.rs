@@ -10,7 +10,6 @@ use dauer_wire::guest::{ApiResponse, Scope, Signal, ToGuest, WindowSize, unpack}
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 /// After a failure to accept (too many descriptors), before the next try.
@@ -21,10 +20,12 @@ pub(super) fn accept(shim: &Arc<Shim>, listener: UnixListener) -> Result<(), Err
     let shim = Arc::clone(shim);
     process::spawn("accept", move || {
         for stream in listener.incoming() {
-            let served = stream.map_err(Error::io("accept a connection")).and_then(|stream| {
-                let shim = Arc::clone(&shim);
-                process::spawn("connection", move || serve(&shim, stream))
-            });
+            let served = stream
+                .map_err(Error::io("accept a connection"))
+                .and_then(|stream| {
+                    let shim = Arc::clone(&shim);
+                    process::spawn("connection", move || serve(&shim, stream))
+                });
             if let Err(error) = served {
                 eprintln!("shim: {error}");
                 std::thread::sleep(ACCEPT_PAUSE);
@@ -35,13 +36,20 @@ pub(super) fn accept(shim: &Arc<Shim>, listener: UnixListener) -> Result<(), Err
 
 fn serve(shim: &Arc<Shim>, stream: UnixStream) {
     let mut reader = &stream;
-    // Somebody who only wants to know whether a shim lives says nothing.
-    let Ok(Some(frame)) = Frame::read_from(&mut reader) else { return };
+    // Somebody who thought better of it says nothing.
+    let Ok(Some(frame)) = Frame::read_from(&mut reader) else {
+        return;
+    };
     let served = match frame.parse::<Open>() {
         Ok(Open::Control) => control(shim, stream),
         Ok(Open::Exec { command }) => session::exec(shim, stream, command),
         Ok(Open::Stdin) => {
             session::stdin(shim, &stream);
+            Ok(())
+        }
+        Ok(Open::Look) => {
+            // Who looked may not have waited.
+            let _ = Frame::json(kind::EVENT, 0, &shim.event()).write_to(&mut &stream);
             Ok(())
         }
         Err(error) => Err(Error::io("read the opening of a connection")(error)),
@@ -52,7 +60,11 @@ fn serve(shim: &Arc<Shim>, stream: UnixStream) {
 }
 
 fn control(shim: &Arc<Shim>, stream: UnixStream) -> Result<(), Error> {
-    let duplicate = || stream.try_clone().map_err(Error::io("duplicate a connection"));
+    let duplicate = || {
+        stream
+            .try_clone()
+            .map_err(Error::io("duplicate a connection"))
+    };
     let outbox = Arc::new(Outbox::default());
     let (writer, handle) = (duplicate()?, duplicate()?);
     let body = {
@@ -60,7 +72,10 @@ fn control(shim: &Arc<Shim>, stream: UnixStream) -> Result<(), Error> {
         move || outbox.run(writer, |_| {})
     };
     process::spawn("control out", body)?;
-    shim.adopt(Control { outbox: Arc::clone(&outbox), stream: handle });
+    shim.adopt(Control {
+        outbox: Arc::clone(&outbox),
+        stream: handle,
+    });
     let mut reader = &stream;
     while let Ok(Some(frame)) = Frame::read_from(&mut reader) {
         if let Err(error) = hear(shim, frame, &outbox) {
@@ -94,30 +109,38 @@ fn answer_call(shim: &Arc<Shim>, id: u64, call: Call, outbox: &Arc<Outbox>) {
     let reply = {
         let outbox = Arc::clone(outbox);
         move |result: Result<Reply, Error>| {
-            outbox.push(Frame::json(kind::REPLY, id, &result.unwrap_or_else(|error| refused(&error))));
+            outbox.push(Frame::json(
+                kind::REPLY,
+                id,
+                &result.unwrap_or_else(|error| refused(&error)),
+            ));
         }
     };
     match call {
-        Call::Signal { signal, all } => once_up(shim, move |shim| reply(deliver(shim, signal, all))),
-        Call::Resize { rows, columns } => once_up(shim, move |shim| reply(resize(shim, rows, columns))),
-        Call::Checkpoint { checkpoint, freeze, token } => {
+        Call::Signal { signal, all } => {
+            once_up(shim, move |shim| reply(deliver(shim, signal, all)))
+        }
+        Call::Resize { rows, columns } => {
+            once_up(shim, move |shim| reply(resize(shim, rows, columns)))
+        }
+        Call::Checkpoint {
+            checkpoint,
+            freeze,
+            token,
+        } => {
             let shim = Arc::clone(shim);
             let take = move || reply(checkpoint::take(&shim, &checkpoint, freeze, token));
             start_or_say("checkpoint", take);
         }
         Call::Unfreeze => {
             let shim = Arc::clone(shim);
-            start_or_say("unfreeze", move || reply(checkpoint::unfreeze(&shim).map(|()| Reply::Done)));
+            start_or_say("unfreeze", move || {
+                reply(checkpoint::unfreeze(&shim).map(|()| Reply::Done))
+            });
         }
         Call::Destroy => {
-            let (told, destroyed) = channel();
-            shim.tell(Occurrence::DestroyAsked(told));
-            // The owner gone means that the shim is ending: so does the connection.
-            start_or_say("destroy", move || {
-                if let Ok(result) = destroyed.recv() {
-                    reply(result.map(|()| Reply::Done));
-                }
-            });
+            let told = move |result: Result<(), Error>| reply(result.map(|()| Reply::Done));
+            shim.tell(Occurrence::DestroyAsked(Box::new(told)));
         }
     }
 }
@@ -143,20 +166,36 @@ fn start_or_say(name: &str, body: impl FnOnce() + Send + 'static) {
 
 fn deliver(shim: &Shim, signal: i32, all: bool) -> Result<Reply, Error> {
     if !(1..=64).contains(&signal) {
-        return Err(Error::Invalid(format!("{signal} is no signal: use 1 to 64")));
+        return Err(Error::Invalid(format!(
+            "{signal} is no signal: use 1 to 64"
+        )));
     }
     must_live(shim)?;
     let scope = if all { Scope::All } else { Scope::Main };
-    shim.agent.push(ToGuest::Signal { session: 0, signal: Signal { signal, scope } }.into_frame());
+    shim.agent.push(
+        ToGuest::Signal {
+            session: 0,
+            signal: Signal { signal, scope },
+        }
+        .into_frame(),
+    );
     Ok(Reply::Done)
 }
 
 fn resize(shim: &Shim, rows: u16, columns: u16) -> Result<Reply, Error> {
     if !shim.incarnation.spec.tty {
-        return Err(Error::Invalid("the job has no terminal: it was started without -t".into()));
+        return Err(Error::Invalid(
+            "the job has no terminal: it was started without -t".into(),
+        ));
     }
     must_live(shim)?;
-    shim.agent.push(ToGuest::Resize { session: 0, size: WindowSize { rows, columns } }.into_frame());
+    shim.agent.push(
+        ToGuest::Resize {
+            session: 0,
+            size: WindowSize { rows, columns },
+        }
+        .into_frame(),
+    );
     Ok(Reply::Done)
 }
 
@@ -172,13 +211,27 @@ fn refused(error: &Error) -> Reply {
     let (code, room) = match error {
         Error::Invalid(_) => ("invalid", None),
         Error::Unsupported(_) => ("unsupported", None),
-        Error::NoSpace { path, needed_bytes, free_bytes } => (
+        Error::NoSpace {
+            path,
+            needed_bytes,
+            free_bytes,
+        } => (
             "no_space",
-            Some(Room { path: path.clone(), needed_bytes: *needed_bytes, free_bytes: *free_bytes }),
+            Some(Room {
+                path: path.clone(),
+                needed_bytes: *needed_bytes,
+                free_bytes: *free_bytes,
+            }),
         ),
         Error::BadImage(_) => ("bad_image", None),
         Error::Gone => ("gone", None),
-        Error::Refused(_) | Error::StartFailed { .. } | Error::Tool { .. } | Error::Io { .. } => ("failed", None),
+        Error::Refused(_) | Error::StartFailed { .. } | Error::Tool { .. } | Error::Io { .. } => {
+            ("failed", None)
+        }
     };
-    Reply::Refused { code: code.to_owned(), message: error.to_string(), room }
+    Reply::Refused {
+        code: code.to_owned(),
+        message: error.to_string(),
+        room,
+    }
 }

@@ -8,12 +8,12 @@
 
 use super::start::{self, Ready};
 use super::state::Shim;
-use super::{Occurrence, agent, clock, failure};
+use super::{Asker, Occurrence, agent, clock, failure};
 use crate::protocol::{ExitRecord, Phase};
 use crate::{Error, files};
 use dauer_wire::guest::{ExitStatus, StartFailure};
 use std::fs::File;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,12 +37,19 @@ pub(super) fn own(shim: &Arc<Shim>, ready: Ready, occurrences: &Receiver<Occurre
         eprintln!("shim: {error}");
     }
     // A checkpoint that was being taken fails now; nothing of it may stay behind.
-    drop(shim.checkpointing.lock().unwrap_or_else(PoisonError::into_inner));
+    drop(
+        shim.checkpointing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner),
+    );
     askers.extend(occurrences.try_iter().filter_map(asker));
     for asker in askers {
-        let result = destroyed.as_ref().map(|()| ()).map_err(|error| Error::Refused(error.to_string()));
-        // Who asked may be gone.
-        let _ = asker.send(result);
+        asker(
+            destroyed
+                .as_ref()
+                .map(|()| ())
+                .map_err(|error| Error::Refused(error.to_string())),
+        );
     }
     if destroyed.is_ok() {
         if let Err(error) = files::remove_file(&shim.folder.socket(shim.generation())) {
@@ -52,8 +59,6 @@ pub(super) fn own(shim: &Arc<Shim>, ready: Ready, occurrences: &Receiver<Occurre
     shim.flush(FLUSH_MAX);
     i32::from(destroyed.is_err())
 }
-
-type Asker = Sender<Result<(), Error>>;
 
 fn asker(occurrence: Occurrence) -> Option<Asker> {
     match occurrence {
@@ -78,7 +83,10 @@ fn wait(shim: &Shim, occurrences: &Receiver<Occurrence>, askers: &mut Vec<Asker>
             }
             Some(Occurrence::Exited(status)) => return exited(shim, status),
             Some(Occurrence::StartFailed(failure)) => {
-                return ExitRecord::StartFailed { failure, at: clock::now().0 };
+                return ExitRecord::StartFailed {
+                    failure,
+                    at: clock::now().0,
+                };
             }
             // The agent's last frames may still be in the channel.
             Some(Occurrence::SandboxEnded) => {
@@ -92,13 +100,16 @@ fn wait(shim: &Shim, occurrences: &Receiver<Occurrence>, askers: &mut Vec<Asker>
                     return destroyed(shim, occurrences);
                 }
                 // It lives on; who asked may try again.
-                Err(error) => drop(asker.send(Err(error))),
+                Err(error) => asker(Err(error)),
             },
             None if dying => return vanished(shim),
             None => {
                 let seconds = START_MAX.as_secs();
                 let message = format!("the sandbox did not come up within {seconds} s");
-                return ExitRecord::StartFailed { failure: StartFailure { code: 125, message }, at: clock::now().0 };
+                return ExitRecord::StartFailed {
+                    failure: StartFailure { code: 125, message },
+                    at: clock::now().0,
+                };
             }
         }
     }
@@ -108,19 +119,27 @@ fn wait(shim: &Shim, occurrences: &Receiver<Occurrence>, askers: &mut Vec<Asker>
 fn next(occurrences: &Receiver<Occurrence>, deadline: Option<Instant>) -> Option<Occurrence> {
     match deadline {
         None => occurrences.recv().ok(),
-        Some(deadline) => match occurrences.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(occurrence) => Some(occurrence),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        },
+        Some(deadline) => {
+            match occurrences.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(occurrence) => Some(occurrence),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+            }
+        }
     }
 }
 
 fn out_of_memory(shim: &Shim) -> bool {
-    shim.driver.as_ref().is_some_and(|driver| driver.was_out_of_memory(&shim.incarnation))
+    shim.driver
+        .as_ref()
+        .is_some_and(|driver| driver.was_out_of_memory(&shim.incarnation))
 }
 
 fn exited(shim: &Shim, status: ExitStatus) -> ExitRecord {
-    ExitRecord::Exited { status, out_of_memory: out_of_memory(shim), at: clock::now().0 }
+    ExitRecord::Exited {
+        status,
+        out_of_memory: out_of_memory(shim),
+        at: clock::now().0,
+    }
 }
 
 fn vanished(shim: &Shim) -> ExitRecord {
@@ -128,13 +147,21 @@ fn vanished(shim: &Shim) -> ExitRecord {
     match shim.phase() {
         Phase::Starting => {
             let said = shim.output.complaint();
-            let why = if said.is_empty() { "its agent said nothing" } else { said.as_str() };
+            let why = if said.is_empty() {
+                "its agent said nothing"
+            } else {
+                said.as_str()
+            };
             let message = format!("the sandbox ended before the program was started: {why}");
-            ExitRecord::StartFailed { failure: StartFailure { code: 125, message }, at }
+            ExitRecord::StartFailed {
+                failure: StartFailure { code: 125, message },
+                at,
+            }
         }
-        Phase::Running | Phase::Frozen { .. } | Phase::Ended { .. } => {
-            ExitRecord::Lost { at, out_of_memory: out_of_memory(shim) }
-        }
+        Phase::Running | Phase::Frozen { .. } | Phase::Ended { .. } => ExitRecord::Lost {
+            at,
+            out_of_memory: out_of_memory(shim),
+        },
     }
 }
 
@@ -142,17 +169,29 @@ fn vanished(shim: &Shim) -> ExitRecord {
 fn destroyed(shim: &Shim, occurrences: &Receiver<Occurrence>) -> ExitRecord {
     let at = clock::now().0;
     if let Phase::Frozen { checkpoint } = shim.phase() {
-        return ExitRecord::Suspended { checkpoint: checkpoint.id, at };
+        return ExitRecord::Suspended {
+            checkpoint: checkpoint.id,
+            at,
+        };
     }
     let deadline = Some(Instant::now() + LAST_WORDS_MAX);
     loop {
         match next(occurrences, deadline) {
             Some(Occurrence::Exited(status)) => return exited(shim, status),
-            Some(Occurrence::StartFailed(failure)) => return ExitRecord::StartFailed { failure, at },
+            Some(Occurrence::StartFailed(failure)) => {
+                return ExitRecord::StartFailed { failure, at };
+            }
             Some(Occurrence::Started | Occurrence::SandboxEnded | Occurrence::DestroyAsked(_)) => {}
             Some(Occurrence::ChannelClosed) | None => {
-                let status = ExitStatus { code: None, signal: Some(libc::SIGKILL) };
-                return ExitRecord::Exited { status, out_of_memory: false, at };
+                let status = ExitStatus {
+                    code: None,
+                    signal: Some(libc::SIGKILL),
+                };
+                return ExitRecord::Exited {
+                    status,
+                    out_of_memory: false,
+                    at,
+                };
             }
         }
     }
@@ -168,7 +207,9 @@ fn conclude(shim: &Shim, record: &ExitRecord) {
         eprintln!("shim: {error}");
         std::thread::sleep(Duration::from_millis(500));
     }
-    shim.enter(Phase::Ended { exit: record.clone() });
+    shim.enter(Phase::Ended {
+        exit: record.clone(),
+    });
     shim.output.sync();
     let synced = File::open(&path)
         .and_then(|file| file.sync_data())

@@ -20,7 +20,6 @@ mod end;
 mod outbox;
 mod output;
 mod process;
-mod publish;
 mod reaper;
 mod restore;
 mod session;
@@ -55,9 +54,12 @@ pub(super) enum Occurrence {
     ChannelClosed,
     /// The sandbox's process ended.
     SandboxEnded,
-    /// Somebody wants it ended; told when that is done.
-    DestroyAsked(Sender<Result<(), Error>>),
+    /// Somebody wants it ended; told by the owner itself, so that the answer is on its way before the shim ends.
+    DestroyAsked(Asker),
 }
+
+/// Hears what became of a wish to destroy.
+pub(super) type Asker = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
 /// Runs the incarnation that this `spec.json` describes to its end; returns the exit code of the process. How the sandbox ended is in
 /// `exit.json`. Called by `main` before anything else: it expects one thread.
@@ -78,7 +80,10 @@ fn begin(spec_path: &Path) -> Result<i32, Error> {
         .ok_or_else(|| Error::Invalid(format!("{} does not exist", spec_path.display())))?;
     // Held until the process ends; says who it is. Never opened again here: closing any descriptor of it would give the lock away.
     let Some(_lock) = files::lock(spec_path)? else {
-        return Err(Error::Invalid(format!("another shim runs {}", spec_path.display())));
+        return Err(Error::Invalid(format!(
+            "another shim runs {}",
+            spec_path.display()
+        )));
     };
     let folder = spec.layout.sandbox(&spec.id);
     process::print_into(&folder)?;
@@ -93,7 +98,11 @@ fn begin(spec_path: &Path) -> Result<i32, Error> {
         Ok(opened) => opened,
         Err(error) => {
             // Nobody can be told over the socket yet; its end makes the daemon look for this file.
-            files::write_json(&folder.exit(spec.generation), &failure(&spec, &error), files::Durable::Yes)?;
+            files::write_json(
+                &folder.exit(spec.generation),
+                &failure(&spec, &error),
+                files::Durable::Yes,
+            )?;
             return Err(error);
         }
     };
@@ -139,11 +148,20 @@ impl Plan {
             // Reported with the driver.
             Err(_) => Err(Error::Gone),
         };
-        Self { incarnation, folder, driver, origin }
+        Self {
+            incarnation,
+            folder,
+            driver,
+            origin,
+        }
     }
 
     /// Log, pipes and the state that all threads share.
-    fn open(self, occurrences: Sender<Occurrence>, reaper: Arc<reaper::Shared>) -> Result<(Arc<Shim>, start::Ready), Error> {
+    fn open(
+        self,
+        occurrences: Sender<Occurrence>,
+        reaper: Arc<reaper::Shared>,
+    ) -> Result<(Arc<Shim>, start::Ready), Error> {
         let boundary = match &self.origin {
             Ok(start::From::Checkpoint(manifest)) => manifest.log_offset,
             Ok(start::From::Fresh) | Err(_) => 0,
@@ -157,7 +175,14 @@ impl Plan {
             (Ok(driver), Err(error)) => (Some(driver), Err(error)),
             (Err(error), _) => (None, Err(error)),
         };
-        let shim = Shim::new(self.incarnation, self.folder, driver, output, occurrences, reaper);
+        let shim = Shim::new(
+            self.incarnation,
+            self.folder,
+            driver,
+            output,
+            occurrences,
+            reaper,
+        );
         Ok((Arc::new(shim), start::Ready { from, raw_writer }))
     }
 }
@@ -171,11 +196,19 @@ fn failure(spec: &SandboxSpec, error: &Error) -> ExitRecord {
             bad_image: matches!(error, Error::BadImage(_)),
             at,
         },
-        (Origin::Fresh, Error::StartFailed { code, message }) => {
-            ExitRecord::StartFailed { failure: StartFailure { code: *code, message: message.clone() }, at }
-        }
-        (Origin::Fresh, error) => {
-            ExitRecord::StartFailed { failure: StartFailure { code: 125, message: error.to_string() }, at }
-        }
+        (Origin::Fresh, Error::StartFailed { code, message }) => ExitRecord::StartFailed {
+            failure: StartFailure {
+                code: *code,
+                message: message.clone(),
+            },
+            at,
+        },
+        (Origin::Fresh, error) => ExitRecord::StartFailed {
+            failure: StartFailure {
+                code: 125,
+                message: error.to_string(),
+            },
+            at,
+        },
     }
 }

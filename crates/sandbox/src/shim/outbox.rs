@@ -60,7 +60,10 @@ impl Outbox {
     pub(super) fn push_and_hold(&self, frame: Frame) {
         let mut queue = self.queue();
         if !queue.closed {
-            queue.entries.push_back(Entry { frame, written: None });
+            queue.entries.push_back(Entry {
+                frame,
+                written: None,
+            });
             queue.hold_after = Some(queue.entries.len());
             self.changed.notify_all();
         }
@@ -72,7 +75,13 @@ impl Outbox {
         // What was to go out before the hold and has not yet stays in front.
         let place = queue.hold_after.take().unwrap_or(queue.entries.len());
         if !queue.closed {
-            queue.entries.insert(place, Entry { frame, written: None });
+            queue.entries.insert(
+                place,
+                Entry {
+                    frame,
+                    written: None,
+                },
+            );
             self.changed.notify_all();
         }
     }
@@ -94,7 +103,11 @@ impl Outbox {
             if left.is_zero() {
                 return false;
             }
-            queue = self.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+            queue = self
+                .changed
+                .wait_timeout(queue, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         true
     }
@@ -131,7 +144,10 @@ impl Outbox {
                 queue.writing = true;
                 return Some(entry);
             }
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self
+                .changed
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -146,7 +162,9 @@ mod tests {
     }
 
     fn ids(mut bytes: &[u8]) -> Vec<u64> {
-        std::iter::from_fn(|| Frame::read_from(&mut bytes).unwrap()).map(|frame| frame.id).collect()
+        std::iter::from_fn(|| Frame::read_from(&mut bytes).unwrap())
+            .map(|frame| frame.id)
+            .collect()
     }
 
     #[test]
@@ -164,7 +182,10 @@ mod tests {
         for id in [1, 2] {
             assert_eq!(Frame::read_from(&mut reader).unwrap().unwrap().id, id);
         }
-        assert!(!outbox.flush(Duration::from_millis(20)), "the held frame is still there");
+        assert!(
+            !outbox.flush(Duration::from_millis(20)),
+            "the held frame is still there"
+        );
         assert!(held.try_recv().is_err());
         outbox.release(frame(9));
         for id in [9, 3] {

@@ -31,7 +31,15 @@ struct Log {
 
 impl Output {
     pub(super) fn new(writer: LogWriter, raw: OwnedFd, tty: bool) -> Self {
-        Self { log: Mutex::new(Log { writer, complete: false }), raw, tty, completed: Condvar::new() }
+        Self {
+            log: Mutex::new(Log {
+                writer,
+                complete: false,
+            }),
+            raw,
+            tty,
+            completed: Condvar::new(),
+        }
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
@@ -47,7 +55,13 @@ impl Output {
                 continue;
             }
             match self.take() {
-                Ok(0) if fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)) => return,
+                Ok(0)
+                    if fds[0]
+                        .revents()
+                        .is_some_and(|events| events.contains(PollFlags::POLLHUP)) =>
+                {
+                    return;
+                }
                 // Another thread has drained the pipe in between.
                 Ok(_) => {}
                 Err(error) => {
@@ -64,18 +78,27 @@ impl Output {
         if log.complete {
             return discard(&self.raw);
         }
-        let stream = if self.tty { Stream::Tty } else { Stream::Stdout };
-        log.writer.take_from_pipe(self.raw.as_fd(), stream, clock::now())
+        let stream = if self.tty {
+            Stream::Tty
+        } else {
+            Stream::Stdout
+        };
+        log.writer
+            .take_from_pipe(self.raw.as_fd(), stream, clock::now())
     }
 
     /// False where there is nothing to wait for.
     fn wait_for_room(&self, error: &io::Error) -> bool {
-        if error.kind() != io::ErrorKind::StorageFull && error.kind() != io::ErrorKind::QuotaExceeded {
+        if error.kind() != io::ErrorKind::StorageFull
+            && error.kind() != io::ErrorKind::QuotaExceeded
+        {
             eprintln!("shim: the log cannot be written: {error}");
         }
         let log = self.log();
-        let (log, _) =
-            self.completed.wait_timeout(log, FULL_DISK_PAUSE).unwrap_or_else(PoisonError::into_inner);
+        let (log, _) = self
+            .completed
+            .wait_timeout(log, FULL_DISK_PAUSE)
+            .unwrap_or_else(PoisonError::into_inner);
         !log.complete
     }
 
@@ -86,7 +109,9 @@ impl Output {
             if log.complete {
                 return;
             }
-            let Err(error) = log.writer.output(stream, bytes, clock::now()) else { return };
+            let Err(error) = log.writer.output(stream, bytes, clock::now()) else {
+                return;
+            };
             drop(log);
             if !self.wait_for_room(&error) {
                 return;
@@ -95,7 +120,10 @@ impl Output {
     }
 
     pub(super) fn mark(&self, marker: &Marker) -> Result<(), Error> {
-        self.log().writer.marker(marker).map_err(Error::io("write a marker into the log"))
+        self.log()
+            .writer
+            .marker(marker)
+            .map_err(Error::io("write a marker into the log"))
     }
 
     /// Moves what is in the raw pipe now into the log and makes all of it durable; returns the end of the log. Once the sandbox stands still

@@ -28,7 +28,13 @@ pub(super) fn settle() -> Result<Option<UnixListener>, Error> {
     let _ = nix::unistd::setsid();
     nix::unistd::chdir("/").map_err(Error::os("change to /"))?;
     nix::sys::prctl::set_child_subreaper(true).map_err(Error::os("become a subreaper"))?;
-    for name in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGPIPE] {
+    for name in [
+        Signal::SIGHUP,
+        Signal::SIGINT,
+        Signal::SIGTERM,
+        Signal::SIGQUIT,
+        Signal::SIGPIPE,
+    ] {
         // SAFETY: ignoring needs no handler.
         unsafe { signal(name, SigHandler::SigIgn) }.map_err(Error::os("ignore a signal"))?;
     }
@@ -40,7 +46,13 @@ fn take_listener() -> Result<Option<UnixListener>, Error> {
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: an integer and its size.
     let result = unsafe {
-        libc::getsockopt(0, libc::SOL_SOCKET, libc::SO_ACCEPTCONN, (&raw mut listens).cast(), &mut length)
+        libc::getsockopt(
+            0,
+            libc::SOL_SOCKET,
+            libc::SO_ACCEPTCONN,
+            (&raw mut listens).cast(),
+            &mut length,
+        )
     };
     let listener = if result == 0 && listens == 1 {
         // SAFETY: a fresh copy of descriptor 0, ours alone.
@@ -70,7 +82,9 @@ pub(super) fn print_into(folder: &SandboxDir) -> Result<(), Error> {
 fn replace(number: i32, file: &File) -> Result<(), Error> {
     // SAFETY: descriptors 0 to 2 belong to no Rust object.
     match unsafe { libc::dup2(file.as_raw_fd(), number) } {
-        -1 => Err(Error::io("replace a standard descriptor")(io::Error::last_os_error())),
+        -1 => Err(Error::io("replace a standard descriptor")(
+            io::Error::last_os_error(),
+        )),
         _ => Ok(()),
     }
 }
@@ -85,9 +99,18 @@ pub(super) fn spawn_large(name: &str, body: impl FnOnce() + Send + 'static) -> R
     spawn_sized(name, LARGE_STACK_BYTES, body)
 }
 
-fn spawn_sized(name: &str, stack_bytes: usize, body: impl FnOnce() + Send + 'static) -> Result<(), Error> {
-    let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(stack_bytes);
-    thread.spawn(body).map(drop).map_err(Error::io(format!("start the thread {name}")))
+fn spawn_sized(
+    name: &str,
+    stack_bytes: usize,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<(), Error> {
+    let thread = std::thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(stack_bytes);
+    thread
+        .spawn(body)
+        .map(drop)
+        .map_err(Error::io(format!("start the thread {name}")))
 }
 
 /// A pipe that no program started here inherits: (reading end, writing end).

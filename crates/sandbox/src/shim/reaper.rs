@@ -34,7 +34,8 @@ struct Orders {
 impl Shared {
     /// Watch this process: its end is the sandbox's.
     pub(super) fn watch(&self, pid: i32) -> Result<(), Error> {
-        let pidfd = files::pidfd(pid).map_err(Error::io(format!("watch the sandbox's process {pid}")))?;
+        let pidfd =
+            files::pidfd(pid).map_err(Error::io(format!("watch the sandbox's process {pid}")))?;
         self.order(|orders| orders.sandbox = Some((pid, pidfd)));
         Ok(())
     }
@@ -58,10 +59,17 @@ impl Reaper {
         signals.add(Signal::SIGCHLD);
         signals.thread_block().map_err(Error::os("block SIGCHLD"))?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let children = SignalFd::with_flags(&signals, flags).map_err(Error::os("make a signal descriptor"))?;
+        let children =
+            SignalFd::with_flags(&signals, flags).map_err(Error::os("make a signal descriptor"))?;
         let waker = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
         let waker = waker.map_err(Error::os("make an event descriptor"))?;
-        Ok(Self { children, shared: Arc::new(Shared { waker, orders: Mutex::default() }) })
+        Ok(Self {
+            children,
+            shared: Arc::new(Shared {
+                waker,
+                orders: Mutex::default(),
+            }),
+        })
     }
 
     pub(super) fn shared(&self) -> Arc<Shared> {
@@ -76,7 +84,11 @@ impl Reaper {
                 PollFd::new(self.children.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.shared.waker.as_fd(), PollFlags::POLLIN),
             ];
-            fds.extend(sandbox.iter().map(|(_, pidfd)| PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)));
+            fds.extend(
+                sandbox
+                    .iter()
+                    .map(|(_, pidfd)| PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)),
+            );
             // Nothing but an interruption can go wrong with valid descriptors, and then everything is looked at once more.
             let _ = poll(&mut fds, PollTimeout::NONE);
             let sandbox_ended = fds.get(2).is_some_and(|fd| fd.any().unwrap_or(false));
@@ -89,7 +101,11 @@ impl Reaper {
                 let _ = occurrences.send(Occurrence::SandboxEnded);
             }
             reap_orphans();
-            let mut orders = self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut orders = self
+                .shared
+                .orders
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             if let Some(watched) = orders.sandbox.take() {
                 sandbox = Some(watched);
             }

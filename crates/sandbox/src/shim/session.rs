@@ -4,16 +4,16 @@ use super::outbox::Outbox;
 use super::process;
 use super::state::Shim;
 use super::window::Window;
-use crate::protocol::{Phase, kind};
 use crate::Error;
+use crate::protocol::{Phase, kind};
 use dauer_wire::frame::Frame;
 use dauer_wire::guest::{Command, Scope, Signal, StartFailure, ToGuest, WindowSize};
 use dauer_wire::http::{ResizeCall, exec_kind};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One program beside the job.
 #[derive(Default)]
@@ -41,9 +41,14 @@ impl Session {
 
 /// Serves an `Exec` connection to its end. The body of a thread.
 pub(super) fn exec(shim: &Arc<Shim>, stream: UnixStream, command: Command) -> Result<(), Error> {
-    let mut writer = stream.try_clone().map_err(Error::io("duplicate a connection"))?;
+    let mut writer = stream
+        .try_clone()
+        .map_err(Error::io("duplicate a connection"))?;
     if let Some(why) = refusal(shim) {
-        let failure = StartFailure { code: 125, message: why.to_owned() };
+        let failure = StartFailure {
+            code: 125,
+            message: why.to_owned(),
+        };
         // Gone already: then nobody wants to know.
         let _ = Frame::json(exec_kind::FAILED, 0, &failure).write_to(&mut writer);
         return Ok(());
@@ -54,19 +59,28 @@ pub(super) fn exec(shim: &Arc<Shim>, stream: UnixStream, command: Command) -> Re
         let (shim, session) = (Arc::clone(shim), Arc::clone(&session));
         move || {
             let socket = writer.try_clone();
-            session.outbox.run(writer, |frame| sent(&shim, &session, number, frame));
+            session
+                .outbox
+                .run(writer, |frame| sent(&shim, &session, number, frame));
             // Ends the reading side too, which then cleans up.
             let _ = socket.map(|socket| socket.shutdown(std::net::Shutdown::Both));
         }
     };
     process::spawn("exec out", body)?;
-    shim.agent.push(ToGuest::Exec { session: number, command }.into_frame());
+    shim.agent.push(
+        ToGuest::Exec {
+            session: number,
+            command,
+        }
+        .into_frame(),
+    );
     forward(shim, &session, number, &stream);
     shim.remove_session(number);
     session.outbox.close();
     session.input.close();
     if !session.is_finished() {
-        shim.agent.push(ToGuest::Close { session: number }.into_frame());
+        shim.agent
+            .push(ToGuest::Close { session: number }.into_frame());
     }
     Ok(())
 }
@@ -85,7 +99,13 @@ fn sent(shim: &Shim, session: &Session, number: u64, frame: &Frame) {
     match frame.kind {
         exec_kind::OUTPUT => {
             let bytes = u32::try_from(frame.payload.len()).unwrap_or(u32::MAX);
-            shim.agent.push(ToGuest::Consumed { session: number, bytes }.into_frame());
+            shim.agent.push(
+                ToGuest::Consumed {
+                    session: number,
+                    bytes,
+                }
+                .into_frame(),
+            );
         }
         exec_kind::EXITED | exec_kind::FAILED => session.outbox.close(),
         _ => {}
@@ -101,15 +121,24 @@ fn forward(shim: &Shim, session: &Session, number: u64, stream: &UnixStream) {
                 if !session.input.take(frame.payload.len()) {
                     continue;
                 }
-                Ok(ToGuest::Input { session: number, bytes: frame.payload })
+                Ok(ToGuest::Input {
+                    session: number,
+                    bytes: frame.payload,
+                })
             }
             exec_kind::RESIZE => frame.parse::<ResizeCall>().map(|size| ToGuest::Resize {
                 session: number,
-                size: WindowSize { rows: size.rows, columns: size.columns },
+                size: WindowSize {
+                    rows: size.rows,
+                    columns: size.columns,
+                },
             }),
             exec_kind::SIGNAL => frame.parse().map(|signal| ToGuest::Signal {
                 session: number,
-                signal: Signal { signal, scope: Scope::Group },
+                signal: Signal {
+                    signal,
+                    scope: Scope::Group,
+                },
             }),
             other => Err(std::io::Error::other(format!("unknown frame kind {other}"))),
         };
@@ -120,7 +149,13 @@ fn forward(shim: &Shim, session: &Session, number: u64, stream: &UnixStream) {
     }
     if !session.is_finished() {
         // Only half of the connection may be closed: the client still reads.
-        shim.agent.push(ToGuest::Input { session: number, bytes: Vec::new() }.into_frame());
+        shim.agent.push(
+            ToGuest::Input {
+                session: number,
+                bytes: Vec::new(),
+            }
+            .into_frame(),
+        );
         wait_for_hang_up(stream);
     }
 }
@@ -149,10 +184,19 @@ pub(super) fn stdin(shim: &Shim, stream: &UnixStream) {
         if !shim.stdin.take(frame.payload.len()) {
             return;
         }
-        let told = shim.agent.push_told(ToGuest::Input { session: 0, bytes: frame.payload }.into_frame());
-        if told.recv().is_err() || Frame::new(kind::CONSUMED, 0, Vec::new()).write_to(&mut writer).is_err() {
+        let told = shim.agent.push_told(
+            ToGuest::Input {
+                session: 0,
+                bytes: frame.payload,
+            }
+            .into_frame(),
+        );
+        if told.recv().is_err()
+            || Frame::new(kind::CONSUMED, 0, Vec::new())
+                .write_to(&mut writer)
+                .is_err()
+        {
             return;
         }
     }
 }
-

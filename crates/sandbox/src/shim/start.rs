@@ -1,7 +1,7 @@
 //! From pipes to a sandbox whose agent answers.
 
 use super::state::Shim;
-use super::{agent, clock, process, publish};
+use super::{agent, clock, process};
 use crate::driver::AgentStdio;
 use crate::protocol::Phase;
 use crate::snapshot::Manifest;
@@ -32,13 +32,26 @@ pub(super) fn start(shim: &Arc<Shim>, ready: Ready) -> Result<(), Error> {
     let driver = shim.driver()?;
     let (agent_input, to_agent) = process::pipe()?;
     let (from_agent, agent_output) = process::pipe()?;
-    let stdio = AgentStdio { input: agent_input, output: agent_output, raw: ready.raw_writer };
+    let stdio = AgentStdio {
+        input: agent_input,
+        output: agent_output,
+        raw: ready.raw_writer,
+    };
     let running = match &from {
-        From::Fresh => driver.start(&shim.incarnation, stdio).map_err(|error| with_complaint(shim, error))?,
+        From::Fresh => driver
+            .start(&shim.incarnation, stdio)
+            .map_err(|error| with_complaint(shim, error))?,
         From::Checkpoint(manifest) => {
-            let folder = shim.incarnation.spec.layout.snapshot(&manifest.id).join("memory");
+            let folder = shim
+                .incarnation
+                .spec
+                .layout
+                .snapshot(&manifest.id)
+                .join("memory");
             let checkpointer = driver.checkpointer().ok_or(Error::Gone)?;
-            checkpointer.restore(&shim.incarnation, &folder, stdio).map_err(|error| with_complaint(shim, error))?
+            checkpointer
+                .restore(&shim.incarnation, &folder, stdio)
+                .map_err(|error| with_complaint(shim, error))?
         }
     };
     shim.set_sandbox_pid(running.pid);
@@ -47,11 +60,14 @@ pub(super) fn start(shim: &Arc<Shim>, ready: Ready) -> Result<(), Error> {
         shim.output.mark(&marker(shim, manifest))?;
     }
     let (listener, talker, output) = (Arc::clone(shim), Arc::clone(shim), Arc::clone(shim));
-    process::spawn("from agent", move || agent::listen(&listener, File::from(from_agent)))?;
-    process::spawn("to agent", move || agent::talk(&talker, File::from(to_agent)))?;
+    process::spawn("from agent", move || {
+        agent::listen(&listener, File::from(from_agent))
+    })?;
+    process::spawn("to agent", move || {
+        agent::talk(&talker, File::from(to_agent))
+    })?;
     process::spawn("raw", move || output.output.run())?;
     shim.reaper.watch(running.pid)?;
-    publish::publish(&shim.incarnation)?;
     if let From::Checkpoint(manifest) = from {
         shim.agent.push(resume(shim.generation())?);
         if let Some(pid) = manifest.job_pid {
@@ -64,28 +80,52 @@ pub(super) fn start(shim: &Arc<Shim>, ready: Ready) -> Result<(), Error> {
 
 /// Lets the agent go on after a freeze, as this incarnation.
 pub(super) fn resume(generation: u32) -> Result<dauer_wire::frame::Frame, Error> {
-    let resume = Resume { generation, wall_clock_ms: clock::now().0, entropy: process::entropy(32)? };
+    let resume = Resume {
+        generation,
+        wall_clock_ms: clock::now().0,
+        entropy: process::entropy(32)?,
+    };
     Ok(ToGuest::Resume(resume).into_frame())
 }
 
 fn marker(shim: &Shim, manifest: &Manifest) -> Marker {
     match &shim.incarnation.spec.origin {
-        Origin::Checkpoint { after_loss: true, checkpoint } => Marker::Restored {
+        Origin::Checkpoint {
+            after_loss: true,
+            checkpoint,
+        } => Marker::Restored {
             checkpoint: checkpoint.to_string(),
             generation: shim.generation(),
             log_offset: manifest.log_offset,
         },
-        Origin::Checkpoint { after_loss: false, .. } | Origin::Fresh => Marker::Woken { generation: shim.generation() },
+        Origin::Checkpoint {
+            after_loss: false, ..
+        }
+        | Origin::Fresh => Marker::Woken {
+            generation: shim.generation(),
+        },
     }
 }
 
 /// Runtimes print their own errors where the job's output was to go.
 fn with_complaint(shim: &Shim, error: Error) -> Error {
     match error {
-        Error::Tool { tool, status, output } => {
+        Error::Tool {
+            tool,
+            status,
+            output,
+        } => {
             let parts = [output, shim.output.complaint()];
-            let output = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
-            Error::Tool { tool, status, output }
+            let output = parts
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join("; ");
+            Error::Tool {
+                tool,
+                status,
+                output,
+            }
         }
         other => other,
     }

@@ -119,6 +119,10 @@ impl Shim {
         self.state().job_pid
     }
 
+    pub(super) fn event(&self) -> Event {
+        self.state().event()
+    }
+
     /// Goes into another phase and tells everybody.
     pub(super) fn enter(&self, phase: Phase) {
         self.change(|state| state.phase = phase);
@@ -142,7 +146,11 @@ impl Shim {
         }
         self.changed.notify_all();
         // Under the lock, so that an older state cannot overwrite a newer one. Only a hint, so a full disk does no harm.
-        if let Err(error) = files::write_json(&self.folder.handles(self.generation()), &event, files::Durable::No) {
+        if let Err(error) = files::write_json(
+            &self.folder.handles(self.generation()),
+            &event,
+            files::Durable::No,
+        ) {
             eprintln!("shim: {error}");
         }
     }
@@ -151,7 +159,10 @@ impl Shim {
     pub(super) fn wait_until_started(&self) -> Phase {
         let mut state = self.state();
         while state.phase == Phase::Starting {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         state.phase.clone()
     }
@@ -159,7 +170,9 @@ impl Shim {
     /// A new control connection: it hears the state and every request without an answer; the one before it ends.
     pub(super) fn adopt(&self, control: Control) {
         let mut state = self.state();
-        control.outbox.push(Frame::json(kind::EVENT, 0, &state.event()));
+        control
+            .outbox
+            .push(Frame::json(kind::EVENT, 0, &state.event()));
         for (id, request) in &state.requests {
             control.outbox.push(request_frame(*id, request.clone()));
         }
@@ -171,7 +184,11 @@ impl Shim {
     /// A control connection ended; a newer one stays.
     pub(super) fn forget_control(&self, outbox: &Arc<Outbox>) {
         let mut state = self.state();
-        if state.control.as_ref().is_some_and(|control| Arc::ptr_eq(&control.outbox, outbox)) {
+        if state
+            .control
+            .as_ref()
+            .is_some_and(|control| Arc::ptr_eq(&control.outbox, outbox))
+        {
             state.control = None;
         }
     }
@@ -180,8 +197,14 @@ impl Shim {
     pub(super) fn flush(&self, at_most: Duration) {
         let (control, sessions) = {
             let state = self.state();
-            let control = state.control.as_ref().map(|control| Arc::clone(&control.outbox));
-            (control, state.sessions.values().cloned().collect::<Vec<_>>())
+            let control = state
+                .control
+                .as_ref()
+                .map(|control| Arc::clone(&control.outbox));
+            (
+                control,
+                state.sessions.values().cloned().collect::<Vec<_>>(),
+            )
         };
         let deadline = Instant::now() + at_most;
         let left = || deadline.saturating_duration_since(Instant::now());
@@ -205,7 +228,8 @@ impl Shim {
     /// The daemon answers. A second answer, of an older daemon, goes nowhere.
     pub(super) fn answer(&self, id: u64, response: dauer_wire::guest::ApiResponse) {
         if self.state().requests.remove(&id).is_some() {
-            self.agent.push(ToGuest::Response { id, response }.into_frame());
+            self.agent
+                .push(ToGuest::Response { id, response }.into_frame());
         }
     }
 
@@ -249,9 +273,15 @@ impl Shim {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let seconds = at_most.as_secs();
-                return Err(Error::Refused(format!("the sandbox did not hold still within {seconds} s: try again")));
+                return Err(Error::Refused(format!(
+                    "the sandbox did not hold still within {seconds} s: try again"
+                )));
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 

@@ -26,7 +26,10 @@ impl Window {
     pub(super) fn take(&self, bytes: usize) -> bool {
         let mut state = self.state();
         while !state.closed && state.under_way > 0 && state.under_way + bytes > WINDOW_BYTES {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         state.under_way += bytes;
         !state.closed

@@ -37,7 +37,8 @@ impl Contents {
             }
             if within.starts_with("disk") {
                 let target = if meta.is_symlink() {
-                    let read = std::fs::read_link(path).map_err(Error::io(format!("read {}", path.display())))?;
+                    let read = std::fs::read_link(path)
+                        .map_err(Error::io(format!("read {}", path.display())))?;
                     escaped(read.as_os_str().as_bytes())
                 } else {
                     String::new()
@@ -51,7 +52,10 @@ impl Contents {
         for (name, entry) in &tree {
             digest.update(format!("{name}\n{entry}\n").as_bytes());
         }
-        Ok(Self { files, tree: hex(digest.digest128()) })
+        Ok(Self {
+            files,
+            tree: hex(digest.digest128()),
+        })
     }
 
     pub(super) fn length(&self, path: &str) -> Option<u64> {
@@ -63,32 +67,51 @@ impl Contents {
     }
 
     pub(super) fn bytes_below(&self, folder: &str) -> u64 {
-        let below = |path: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
-        self.files.iter().filter(|(path, _)| below(path)).map(|(_, (_, bytes))| bytes).sum()
+        let below = |path: &str| {
+            path.strip_prefix(folder)
+                .is_some_and(|rest| rest.starts_with('/'))
+        };
+        self.files
+            .iter()
+            .filter(|(path, _)| below(path))
+            .map(|(_, (_, bytes))| bytes)
+            .sum()
     }
 
     /// Digests of all files, in the order of their paths.
     pub(super) fn digested(&self, folder: &Path) -> Result<Vec<FileRecord>, Error> {
-        let files: Vec<(&String, &PathBuf, u64)> =
-            self.files.iter().map(|(name, (path, bytes))| (name, path, *bytes)).collect();
+        let files: Vec<(&String, &PathBuf, u64)> = self
+            .files
+            .iter()
+            .map(|(name, (path, bytes))| (name, path, *bytes))
+            .collect();
         let mut pieces = Vec::new();
         for (file, (_, _, bytes)) in files.iter().enumerate() {
-            pieces.extend((0..bytes.div_ceil(PIECE_BYTES).max(1)).map(|piece| (file, piece * PIECE_BYTES)));
+            pieces.extend(
+                (0..bytes.div_ceil(PIECE_BYTES).max(1)).map(|piece| (file, piece * PIECE_BYTES)),
+            );
         }
         let digest_of = |&(file, offset): &(usize, u64)| {
             let (_, path, bytes) = files[file];
-            piece(path, offset, PIECE_BYTES.min(bytes - offset)).map_err(Error::io(format!("read {}", path.display())))
+            piece(path, offset, PIECE_BYTES.min(bytes - offset))
+                .map_err(Error::io(format!("read {}", path.display())))
         };
-        let digests = in_parallel(&pieces, files.iter().map(|file| file.2).sum(), digest_of, folder)?;
+        let digests = in_parallel(
+            &pieces,
+            files.iter().map(|file| file.2).sum(),
+            digest_of,
+            folder,
+        )?;
         let mut by_file: Vec<Vec<u128>> = vec![Vec::new(); files.len()];
         for ((file, _), digest) in pieces.iter().zip(digests) {
             by_file[*file].push(digest);
         }
-        let record = |((name, _, bytes), digests): (&(&String, &PathBuf, u64), Vec<u128>)| FileRecord {
-            path: (*name).clone(),
-            bytes: *bytes,
-            xxh3_128: hex(whole(&digests)),
-        };
+        let record =
+            |((name, _, bytes), digests): (&(&String, &PathBuf, u64), Vec<u128>)| FileRecord {
+                path: (*name).clone(),
+                bytes: *bytes,
+                xxh3_128: hex(whole(&digests)),
+            };
         Ok(files.iter().zip(by_file).map(record).collect())
     }
 }
@@ -117,12 +140,25 @@ fn in_parallel<I: Sync>(
     };
     let mut digests = vec![0; items.len()];
     std::thread::scope(|scope| {
-        let spawn = || std::thread::Builder::new().stack_size(64 << 10).spawn_scoped(scope, worker);
-        let helpers = (1..cores.min(4)).map(|_| spawn()).collect::<std::io::Result<Vec<_>>>();
-        let helpers = helpers.map_err(Error::io(format!("start a thread to check {}", folder.display())))?;
+        let spawn = || {
+            std::thread::Builder::new()
+                .stack_size(64 << 10)
+                .spawn_scoped(scope, worker)
+        };
+        let helpers = (1..cores.min(4))
+            .map(|_| spawn())
+            .collect::<std::io::Result<Vec<_>>>();
+        let helpers = helpers.map_err(Error::io(format!(
+            "start a thread to check {}",
+            folder.display()
+        )))?;
         let mut results = vec![worker()];
         for helper in helpers {
-            results.push(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            results.push(
+                helper
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            );
         }
         for result in results {
             for (number, digest) in result? {
@@ -139,7 +175,9 @@ fn piece(path: &Path, offset: u64, bytes: u64) -> std::io::Result<u128> {
     let mut buffer = vec![0; READ_BYTES.min(usize::try_from(bytes).unwrap_or(READ_BYTES))];
     let (mut at, end) = (offset, offset + bytes);
     while at < end {
-        let wanted = buffer.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
+        let wanted = buffer
+            .len()
+            .min(usize::try_from(end - at).unwrap_or(usize::MAX));
         match file.read_at(&mut buffer[..wanted], at)? {
             0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
             length => {
@@ -155,7 +193,12 @@ fn piece(path: &Path, offset: u64, bytes: u64) -> std::io::Result<u128> {
 fn whole(pieces: &[u128]) -> u128 {
     match pieces {
         [one] => *one,
-        several => xxh3_128(&several.iter().flat_map(|digest| digest.to_be_bytes()).collect::<Vec<u8>>()),
+        several => xxh3_128(
+            &several
+                .iter()
+                .flat_map(|digest| digest.to_be_bytes())
+                .collect::<Vec<u8>>(),
+        ),
     }
 }
 

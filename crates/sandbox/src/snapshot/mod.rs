@@ -113,7 +113,8 @@ impl Manifest {
     /// Mount points inside with their saved uppers in `folder`.
     #[must_use]
     pub fn saved_uppers(&self, folder: &Path) -> Vec<(String, PathBuf)> {
-        let saved = |(number, point): (usize, &String)| (point.clone(), saved_upper(folder, number));
+        let saved =
+            |(number, point): (usize, &String)| (point.clone(), saved_upper(folder, number));
         self.uppers.iter().enumerate().map(saved).collect()
     }
 
@@ -131,8 +132,13 @@ impl Manifest {
     pub(crate) fn write(&self, folder: &Path) -> Result<(), Error> {
         let path = folder.join("manifest.json");
         let what = || format!("write {}", path.display());
-        let body = serde_json::to_vec_pretty(self).map_err(|e| Error::io(what())(std::io::Error::other(e)))?;
-        let mut bytes = format!("{HEAD}{}{MIDDLE}", digest::hex(xxhash_rust::xxh3::xxh3_128(&body))).into_bytes();
+        let body = serde_json::to_vec_pretty(self)
+            .map_err(|e| Error::io(what())(std::io::Error::other(e)))?;
+        let mut bytes = format!(
+            "{HEAD}{}{MIDDLE}",
+            digest::hex(xxhash_rust::xxh3::xxh3_128(&body))
+        )
+        .into_bytes();
         bytes.extend_from_slice(&body);
         bytes.push(b'}');
         fs::write(&path, bytes).map_err(Error::io(what()))
@@ -175,8 +181,11 @@ impl Manifest {
     /// Compares everything in `folder` with what was written at the taking. Errors: `BadImage` naming the file.
     pub fn verify(&self, folder: &Path) -> Result<(), Error> {
         let contents = digest::Contents::of(folder)?;
-        let recorded: std::collections::HashMap<&str, &FileRecord> =
-            self.files.iter().map(|file| (file.path.as_str(), file)).collect();
+        let recorded: std::collections::HashMap<&str, &FileRecord> = self
+            .files
+            .iter()
+            .map(|file| (file.path.as_str(), file))
+            .collect();
         for file in &self.files {
             match contents.length(&file.path) {
                 None => return Err(damaged(folder, &file.path, "the file is missing")),
@@ -188,13 +197,20 @@ impl Manifest {
             }
         }
         if let Some(extra) = contents.paths().find(|path| !recorded.contains_key(path)) {
-            return Err(damaged(folder, extra, "the file was not there at the taking"));
+            return Err(damaged(
+                folder,
+                extra,
+                "the file was not there at the taking",
+            ));
         }
         if contents.tree != self.tree_xxh3_128 {
             return Err(damaged(folder, "disk", "names, owners or modes differ"));
         }
         for found in contents.digested(folder)? {
-            if recorded.get(found.path.as_str()).is_none_or(|file| file.xxh3_128 != found.xxh3_128) {
+            if recorded
+                .get(found.path.as_str())
+                .is_none_or(|file| file.xxh3_128 != found.xxh3_128)
+            {
                 return Err(damaged(folder, &found.path, "the digest differs"));
             }
         }
@@ -204,7 +220,9 @@ impl Manifest {
 
 fn damaged(folder: &Path, file: &str, why: &str) -> Error {
     let id = folder.file_name().unwrap_or_default().to_string_lossy();
-    Error::BadImage(format!("snapshots/{id}/{file}: {why}: the image is damaged and cannot be restored"))
+    Error::BadImage(format!(
+        "snapshots/{id}/{file}: {why}: the image is damaged and cannot be restored"
+    ))
 }
 
 /// Where the n-th upper is saved in a checkpoint's folder.
@@ -232,14 +250,20 @@ pub fn read(layout: &Layout, id: &CheckpointId) -> Result<Option<Manifest>, Erro
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io(format!("read {}", path.display()))(e)),
     };
-    parse(&bytes).map(Some).map_err(|why| damaged(&folder, "manifest.json", &why))
+    parse(&bytes)
+        .map(Some)
+        .map_err(|why| damaged(&folder, "manifest.json", &why))
 }
 
 fn parse(bytes: &[u8]) -> Result<Manifest, String> {
     let torn = || "it is torn or changed".to_owned();
     let rest = bytes.strip_prefix(HEAD.as_bytes()).ok_or_else(torn)?;
     let (digest, rest) = rest.split_at_checked(32).ok_or_else(torn)?;
-    let body = rest.strip_prefix(MIDDLE.as_bytes()).ok_or_else(torn)?.strip_suffix(b"}").ok_or_else(torn)?;
+    let body = rest
+        .strip_prefix(MIDDLE.as_bytes())
+        .ok_or_else(torn)?
+        .strip_suffix(b"}")
+        .ok_or_else(torn)?;
     if digest != digest::hex(xxhash_rust::xxh3::xxh3_128(body)).as_bytes() {
         return Err(torn());
     }
@@ -250,7 +274,10 @@ fn parse(bytes: &[u8]) -> Result<Manifest, String> {
     }
     let version: Version = serde_json::from_slice(body).map_err(|e| e.to_string())?;
     if version.format_version != FORMAT_VERSION {
-        return Err(format!("it has format {}, this program reads format {FORMAT_VERSION}", version.format_version));
+        return Err(format!(
+            "it has format {}, this program reads format {FORMAT_VERSION}",
+            version.format_version
+        ));
     }
     serde_json::from_slice(body).map_err(|e| e.to_string())
 }
@@ -301,14 +328,18 @@ fn sync_tree(folder: &Path) -> Result<(), Error> {
         };
     }
     for path in leaves.iter().chain(folders.iter().rev()) {
-        File::open(path).and_then(|file| file.sync_all()).map_err(|error| unwritten(path, error))?;
+        File::open(path)
+            .and_then(|file| file.sync_all())
+            .map_err(|error| unwritten(path, error))?;
     }
     Ok(())
 }
 
 fn unwritten(path: &Path, error: std::io::Error) -> Error {
     match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => disk::no_space(path, 0),
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            disk::no_space(path, 0)
+        }
         _ => Error::io(format!("write out {}", path.display()))(error),
     }
 }
@@ -324,13 +355,19 @@ pub fn remove(layout: &Layout, id: &CheckpointId) -> Result<(), Error> {
 /// The published checkpoints.
 pub fn list(layout: &Layout) -> Result<Vec<CheckpointId>, Error> {
     let names = files::names(&layout.snapshots())?;
-    Ok(names.into_iter().filter(|name| !name.starts_with('.')).map(CheckpointId).collect())
+    Ok(names
+        .into_iter()
+        .filter(|name| !name.starts_with('.'))
+        .map(CheckpointId)
+        .collect())
 }
 
 /// Deletes what was being written when a shim died, but those in `keep`.
 pub fn discard_partials(layout: &Layout, keep: &[CheckpointId]) -> Result<(), Error> {
     for name in files::names(&layout.snapshots())? {
-        let Some(id) = name.strip_prefix(".partial-") else { continue };
+        let Some(id) = name.strip_prefix(".partial-") else {
+            continue;
+        };
         if !keep.iter().any(|kept| kept.as_str() == id) {
             files::remove_tree(&layout.snapshots().join(&name))?;
         }

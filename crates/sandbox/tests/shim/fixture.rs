@@ -23,9 +23,16 @@ pub(crate) struct Fixture {
 
 /// Runs a test with every driver that works here; with `checkpoints`, only with those that freeze memory.
 pub(crate) fn with_each_driver(checkpoints: bool, test: impl AsyncFn(&Fixture)) {
-    let probe = tempfile::Builder::new().prefix("dauer-probe-").tempdir_in("/var/tmp").unwrap();
+    let probe = tempfile::Builder::new()
+        .prefix("dauer-probe-")
+        .tempdir_in("/var/tmp")
+        .unwrap();
     let views = driver::probe::all(&layout(probe.path()));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     for view in views {
         if !view.usable || (checkpoints && !view.checkpoints) {
             println!("skipped: driver {}: {}", view.name, view.missing.join("; "));
@@ -41,25 +48,44 @@ pub(crate) fn with_each_driver(checkpoints: bool, test: impl AsyncFn(&Fixture)) 
 }
 
 fn layout(folder: &std::path::Path) -> Layout {
-    Layout { data: folder.join("data"), run: folder.join("run") }
+    Layout {
+        data: folder.join("data"),
+        run: folder.join("run"),
+    }
 }
 
 fn guest() -> PathBuf {
     let beside = PathBuf::from(env!("CARGO_BIN_EXE_dauer-shim")).with_file_name("dauer-guest");
     let guest = std::env::var_os("DAUER_GUEST").map_or(beside, PathBuf::from);
-    assert!(guest.exists(), "{} is missing: run scripts/build", guest.display());
+    assert!(
+        guest.exists(),
+        "{} is missing: run scripts/build",
+        guest.display()
+    );
     guest
 }
 
 impl Fixture {
     fn new(driver: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("dauer-test-").tempdir_in("/var/tmp").unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("dauer-test-")
+            .tempdir_in("/var/tmp")
+            .unwrap();
         let layout = layout(folder.path());
         for path in [&layout.data, &layout.run] {
             std::fs::create_dir_all(path).unwrap();
         }
-        let node = Node::new(layout, PathBuf::from(env!("CARGO_BIN_EXE_dauer-shim")), guest());
-        Self { node, driver: driver.to_owned(), folder: Some(folder), launched: std::cell::RefCell::default() }
+        let node = Node::new(
+            layout,
+            PathBuf::from(env!("CARGO_BIN_EXE_dauer-shim")),
+            guest(),
+        );
+        Self {
+            node,
+            driver: driver.to_owned(),
+            folder: Some(folder),
+            launched: std::cell::RefCell::default(),
+        }
     }
 
     pub(crate) fn spec(&self, argv: &[&str]) -> SandboxSpec {
@@ -95,9 +121,15 @@ impl Fixture {
     }
 
     pub(crate) async fn launch(&self, spec: &SandboxSpec) -> Running {
-        self.launched.borrow_mut().push((spec.id.clone(), spec.generation));
+        self.launched
+            .borrow_mut()
+            .push((spec.id.clone(), spec.generation));
         let (link, events) = patient(self.node.launch(spec.clone())).await.unwrap();
-        Running { link, events, requests: Vec::new() }
+        Running {
+            link,
+            events,
+            requests: Vec::new(),
+        }
     }
 
     /// Everything the job wrote, by stream, without markers.
@@ -117,7 +149,11 @@ impl Fixture {
 
     pub(crate) async fn markers(&self, spec: &SandboxSpec) -> Vec<Marker> {
         let frames = self.frames(spec).await;
-        frames.iter().filter(|frame| frame.kind == stream_kind::MARKER).map(|frame| frame.parse().unwrap()).collect()
+        frames
+            .iter()
+            .filter(|frame| frame.kind == stream_kind::MARKER)
+            .map(|frame| frame.parse().unwrap())
+            .collect()
     }
 
     pub(crate) async fn frames(&self, spec: &SandboxSpec) -> Vec<Frame> {
@@ -158,22 +194,34 @@ impl Fixture {
     }
 
     /// The incarnation after this one, out of a checkpoint.
-    pub(crate) fn next(&self, spec: &SandboxSpec, checkpoint: &CheckpointId, after_loss: bool) -> SandboxSpec {
+    pub(crate) fn next(
+        &self,
+        spec: &SandboxSpec,
+        checkpoint: &CheckpointId,
+        after_loss: bool,
+    ) -> SandboxSpec {
         SandboxSpec {
             generation: spec.generation + 1,
-            origin: Origin::Checkpoint { checkpoint: checkpoint.clone(), after_loss },
+            origin: Origin::Checkpoint {
+                checkpoint: checkpoint.clone(),
+                after_loss,
+            },
             ..spec.clone()
         }
     }
 
     pub(crate) async fn destroy(&self, spec: &SandboxSpec) {
-        patient(self.node.destroy(&spec.id, spec.generation, &self.driver)).await.unwrap();
+        patient(self.node.destroy(&spec.id, spec.generation, &self.driver))
+            .await
+            .unwrap();
     }
 
     async fn clean_up(&self) {
         let launched = self.launched.take();
         for (id, generation) in &launched {
-            patient(self.node.destroy(id, *generation, &self.driver)).await.unwrap();
+            patient(self.node.destroy(id, *generation, &self.driver))
+                .await
+                .unwrap();
         }
         for (id, generation) in &launched {
             let left = left_of(&id.instance(*generation));
@@ -185,7 +233,9 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        if std::thread::panicking() && let Some(folder) = self.folder.take() {
+        if std::thread::panicking()
+            && let Some(folder) = self.folder.take()
+        {
             eprintln!("kept: {}", folder.keep().display());
         }
     }
@@ -195,18 +245,38 @@ impl Drop for Fixture {
 pub(crate) fn left_of(instance: &str) -> Vec<String> {
     let mut left = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let own = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
-        let Some(pid) = own.filter(|pid| *pid != std::process::id()) else { continue };
+        let own = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok());
+        let Some(pid) = own.filter(|pid| *pid != std::process::id()) else {
+            continue;
+        };
         for file in ["cmdline", "environ"] {
             let bytes = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-            if bytes.windows(instance.len()).any(|part| part == instance.as_bytes()) {
-                left.push(format!("process {pid}: {}", String::from_utf8_lossy(&bytes).replace('\0', " ")));
+            if bytes
+                .windows(instance.len())
+                .any(|part| part == instance.as_bytes())
+            {
+                left.push(format!(
+                    "process {pid}: {}",
+                    String::from_utf8_lossy(&bytes).replace('\0', " ")
+                ));
             }
         }
     }
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    left.extend(mounts.lines().filter(|line| line.contains(instance)).map(str::to_owned));
-    for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+    left.extend(
+        mounts
+            .lines()
+            .filter(|line| line.contains(instance))
+            .map(str::to_owned),
+    );
+    for hierarchy in std::fs::read_dir("/sys/fs/cgroup")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         find(&hierarchy.path(), instance, 3, &mut left);
     }
     left
@@ -223,7 +293,9 @@ fn find(folder: &std::path::Path, name: &str, depth: u32, found: &mut Vec<String
 }
 
 pub(crate) async fn patient<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.expect("it takes too long")
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .expect("it takes too long")
 }
 
 /// A connection to a shim.
@@ -240,7 +312,10 @@ impl Running {
             loop {
                 match self.events.recv().await {
                     LinkEvent::State { phase, .. } if wanted(&phase) => return phase,
-                    LinkEvent::State { phase: phase @ Phase::Ended { .. }, .. } => panic!("{phase:?}"),
+                    LinkEvent::State {
+                        phase: phase @ Phase::Ended { .. },
+                        ..
+                    } => panic!("{phase:?}"),
                     LinkEvent::State { .. } => {}
                     LinkEvent::Request { id, request } => self.requests.push((id, request)),
                     LinkEvent::Closed => panic!("the shim is gone"),
@@ -256,7 +331,9 @@ impl Running {
 
     /// How it ended, once the shim is gone too.
     pub(crate) async fn ended(&mut self) -> ExitRecord {
-        let phase = self.until(|phase| matches!(phase, Phase::Ended { .. })).await;
+        let phase = self
+            .until(|phase| matches!(phase, Phase::Ended { .. }))
+            .await;
         self.closed().await;
         match phase {
             Phase::Ended { exit } => exit,
@@ -272,7 +349,13 @@ impl Running {
     pub(crate) async fn pids(&mut self) -> (i32, i32) {
         patient(async {
             loop {
-                if let LinkEvent::State { phase: Phase::Running, shim_pid, sandbox_pid, .. } = self.events.recv().await {
+                if let LinkEvent::State {
+                    phase: Phase::Running,
+                    shim_pid,
+                    sandbox_pid,
+                    ..
+                } = self.events.recv().await
+                {
                     return (shim_pid, sandbox_pid.unwrap());
                 }
             }
@@ -303,5 +386,8 @@ pub(crate) fn code(record: &ExitRecord) -> Option<i32> {
 
 pub(crate) fn checkpoint_id() -> CheckpointId {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    CheckpointId(format!("{:016x}", COUNT.fetch_add(1, Ordering::Relaxed) + 1))
+    CheckpointId(format!(
+        "{:016x}",
+        COUNT.fetch_add(1, Ordering::Relaxed) + 1
+    ))
 }

@@ -7,13 +7,27 @@ use dauer_sandbox::{LinkEvent, Observed};
 #[test]
 fn the_exit_status_is_the_programs_own() {
     with_each_driver(false, async |fixture| {
-        for (script, wanted) in [("exit 0", (Some(0), None)), ("exit 7", (Some(7), None)), ("kill -9 $$", (None, Some(9)))] {
+        for (script, wanted) in [
+            ("exit 0", (Some(0), None)),
+            ("exit 7", (Some(7), None)),
+            ("kill -9 $$", (None, Some(9))),
+        ] {
             let spec = fixture.shell(script);
             let mut job = fixture.launch(&spec).await;
             let record = job.ended().await;
-            let ExitRecord::Exited { status, out_of_memory: false, .. } = &record else { panic!("{record:?}") };
+            let ExitRecord::Exited {
+                status,
+                out_of_memory: false,
+                ..
+            } = &record
+            else {
+                panic!("{record:?}")
+            };
             assert_eq!((status.code, status.signal), wanted, "{script}");
-            assert_eq!(fixture.node.observe(&spec.id, 1).await.unwrap(), Observed::Ended(record));
+            assert_eq!(
+                fixture.node.observe(&spec.id, 1).await.unwrap(),
+                Observed::Ended(record)
+            );
         }
     });
 }
@@ -24,7 +38,9 @@ fn a_program_that_is_not_there_is_told_as_shells_tell_it() {
         for (program, wanted) in [("/no/such/program", 127), ("/etc/passwd", 126)] {
             let mut job = fixture.launch(&fixture.spec(&[program])).await;
             let record = job.ended().await;
-            let ExitRecord::StartFailed { failure, .. } = record else { panic!("{record:?}") };
+            let ExitRecord::StartFailed { failure, .. } = record else {
+                panic!("{record:?}")
+            };
             assert_eq!(failure.code, wanted, "{}", failure.message);
             assert!(failure.message.contains(program), "{}", failure.message);
         }
@@ -37,8 +53,14 @@ fn an_image_that_is_not_there_fails_the_start_with_its_name() {
         let mut spec = fixture.spec(&["/bin/true"]);
         spec.image = dauer_core::Image::Directory("/no/such/image".into());
         let record = fixture.launch(&spec).await.ended().await;
-        let ExitRecord::StartFailed { failure, .. } = record else { panic!("{record:?}") };
-        assert!(failure.message.contains("/no/such/image"), "{}", failure.message);
+        let ExitRecord::StartFailed { failure, .. } = record else {
+            panic!("{record:?}")
+        };
+        assert!(
+            failure.message.contains("/no/such/image"),
+            "{}",
+            failure.message
+        );
         assert_eq!(failure.code, 125);
     });
 }
@@ -51,7 +73,10 @@ fn a_shim_that_is_killed_takes_everything_with_it() {
         let (shim, sandbox) = job.pids().await;
         kill(shim);
         job.closed().await;
-        assert_eq!(fixture.node.observe(&spec.id, 1).await.unwrap(), Observed::Gone);
+        assert_eq!(
+            fixture.node.observe(&spec.id, 1).await.unwrap(),
+            Observed::Gone
+        );
         fixture.destroy(&spec).await;
         assert!(!alive(sandbox), "{}", fixture.driver);
         assert_eq!(left_of(&spec.id.instance(1)), Vec::<String>::new());
@@ -69,7 +94,16 @@ fn a_sandbox_that_is_killed_is_lost_and_its_output_is_kept() {
         fixture.wait_for_text(&spec, "more").await;
         kill(sandbox);
         let record = job.ended().await;
-        assert!(matches!(record, ExitRecord::Lost { out_of_memory: false, .. }), "{record:?}");
+        assert!(
+            matches!(
+                record,
+                ExitRecord::Lost {
+                    out_of_memory: false,
+                    ..
+                }
+            ),
+            "{record:?}"
+        );
         assert_eq!(fixture.text(&spec).await, "before\nmore\n");
     });
 }
@@ -82,9 +116,14 @@ fn destroying_kills_at_once_and_records_it() {
         job.running().await;
         patient(job.link.destroy()).await.unwrap();
         let record = job.ended().await;
-        let ExitRecord::Exited { status, .. } = &record else { panic!("{record:?}") };
+        let ExitRecord::Exited { status, .. } = &record else {
+            panic!("{record:?}")
+        };
         assert_eq!(status.signal, Some(9));
-        assert!(job.link.signal(15, false).await.is_err(), "the shim is gone");
+        assert!(
+            job.link.signal(15, false).await.is_err(),
+            "the shim is gone"
+        );
         assert_eq!(left_of(&spec.id.instance(1)), Vec::<String>::new());
     });
 }
@@ -92,13 +131,17 @@ fn destroying_kills_at_once_and_records_it() {
 #[test]
 fn signals_reach_the_job() {
     with_each_driver(false, async |fixture| {
-        let spec = fixture.shell("trap 'echo got it; exit 3' TERM; echo ready; while :; do sleep 0.05; done");
+        let spec = fixture
+            .shell("trap 'echo got it; exit 3' TERM; echo ready; while :; do sleep 0.05; done");
         let mut job = fixture.launch(&spec).await;
         fixture.wait_for_text(&spec, "ready").await;
         patient(job.link.signal(15, false)).await.unwrap();
         assert_eq!(code(&job.ended().await), Some(3));
         assert_eq!(fixture.text(&spec).await, "ready\ngot it\n");
-        assert!(matches!(job.link.signal(999, false).await, Err(dauer_sandbox::Error::Gone)));
+        assert!(matches!(
+            job.link.signal(999, false).await,
+            Err(dauer_sandbox::Error::Gone)
+        ));
     });
 }
 
@@ -107,20 +150,50 @@ fn the_next_daemon_finds_everything_as_it_is() {
     with_each_driver(false, async |fixture| {
         let spec = fixture.shell("echo one; read line < /tmp/fifo; echo two; exit 5");
         let spec = dauer_sandbox::SandboxSpec {
-            argv: vec!["/bin/sh".into(), "-c".into(), format!("mkfifo /tmp/fifo-{0}; {1}", spec.id, spec.argv[2].replace("/tmp/fifo", &format!("/tmp/fifo-{}", spec.id)))],
+            argv: vec![
+                "/bin/sh".into(),
+                "-c".into(),
+                format!(
+                    "mkfifo /tmp/fifo-{0}; {1}",
+                    spec.id,
+                    spec.argv[2].replace("/tmp/fifo", &format!("/tmp/fifo-{}", spec.id))
+                ),
+            ],
             ..spec
         };
         let mut first = fixture.launch(&spec).await;
         first.running().await;
         fixture.wait_for_text(&spec, "one").await;
-        let (link, events) = fixture.node.connect(&spec.id, 1).await.unwrap().expect("a shim listens");
-        let mut second = Running { link, events, requests: Vec::new() };
+        let (link, events) = fixture
+            .node
+            .connect(&spec.id, 1)
+            .await
+            .unwrap()
+            .expect("a shim listens");
+        let mut second = Running {
+            link,
+            events,
+            requests: Vec::new(),
+        };
         // The newer connection takes over.
         first.closed().await;
-        assert!(matches!(patient(second.events.recv()).await, LinkEvent::State { phase: Phase::Running, .. }));
-        assert_eq!(fixture.node.observe(&spec.id, 1).await.unwrap(), Observed::Alive);
+        assert!(matches!(
+            patient(second.events.recv()).await,
+            LinkEvent::State {
+                phase: Phase::Running,
+                ..
+            }
+        ));
+        assert_eq!(
+            fixture.node.observe(&spec.id, 1).await.unwrap(),
+            Observed::Alive
+        );
         let command = dauer_wire::guest::Command {
-            argv: vec!["/bin/sh".into(), "-c".into(), format!("echo > /tmp/fifo-{}", spec.id)],
+            argv: vec![
+                "/bin/sh".into(),
+                "-c".into(),
+                format!("echo > /tmp/fifo-{}", spec.id),
+            ],
             ..Default::default()
         };
         let _session = patient(second.link.exec(command)).await.unwrap();
@@ -133,17 +206,21 @@ fn the_next_daemon_finds_everything_as_it_is() {
 fn a_job_that_ends_while_no_daemon_is_there_has_its_record() {
     with_each_driver(false, async |fixture| {
         let spec = fixture.shell("echo out; echo err >&2; exit 9");
-        let job = fixture.launch(&spec).await;
-        drop(job);
-        let record = patient(async {
-            loop {
-                if let Observed::Ended(record) = fixture.node.observe(&spec.id, 1).await.unwrap() {
-                    return record;
-                }
-                tokio::task::yield_now().await;
+        drop(fixture.launch(&spec).await);
+        // Connected again as long as a shim is there, only to know when it is not.
+        while let Some((link, events)) = fixture.node.connect(&spec.id, 1).await.unwrap() {
+            Running {
+                link,
+                events,
+                requests: Vec::new(),
             }
-        })
-        .await;
+            .closed()
+            .await;
+        }
+        let observed = fixture.node.observe(&spec.id, 1).await.unwrap();
+        let Observed::Ended(record) = observed else {
+            panic!("{observed:?}")
+        };
         assert_eq!(code(&record), Some(9));
         assert_eq!(fixture.text(&spec).await, "out\n");
         assert_eq!(fixture.output(&spec, 2).await, b"err\n");

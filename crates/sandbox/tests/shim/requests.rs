@@ -6,7 +6,11 @@ use dauer_wire::guest::ApiResponse;
 const ASK: &str = "import os, urllib.request as u\nprint(u.urlopen(os.environ['DAUER_API'] + '/v1/self', data=b'body').read().decode())";
 
 fn reply(text: &str) -> ApiResponse {
-    ApiResponse { status: 200, headers: std::collections::BTreeMap::new(), body: text.as_bytes().to_vec() }
+    ApiResponse {
+        status: 200,
+        headers: std::collections::BTreeMap::new(),
+        body: text.as_bytes().to_vec(),
+    }
 }
 
 #[test]
@@ -15,11 +19,22 @@ fn a_request_waits_while_no_daemon_is_there() {
         let spec = fixture.spec(&["/usr/bin/python3", "-c", ASK]);
         let mut job = fixture.launch(&spec).await;
         let (id, request) = job.request().await;
-        assert_eq!((request.method.as_str(), request.path.as_str(), request.body.as_slice()), ("POST", "/v1/self", b"body".as_slice()));
+        assert_eq!(
+            (
+                request.method.as_str(),
+                request.path.as_str(),
+                request.body.as_slice()
+            ),
+            ("POST", "/v1/self", b"body".as_slice())
+        );
         // This daemon dies without an answer; the next one hears it again, and once it has answered, the one after that does not.
         drop(job);
         let (link, events) = fixture.node.connect(&spec.id, 1).await.unwrap().unwrap();
-        let mut job = Running { link, events, requests: Vec::new() };
+        let mut job = Running {
+            link,
+            events,
+            requests: Vec::new(),
+        };
         assert_eq!(job.request().await, (id, request));
         job.link.respond(id, reply("hello from the daemon"));
         job.link.respond(id, reply("twice"));

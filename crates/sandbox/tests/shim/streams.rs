@@ -14,20 +14,32 @@ fn ten_megabytes_of_input_arrive_and_end() {
         spec.stdin = true;
         let mut job = fixture.launch(&spec).await;
         let mut stdin = patient(job.link.stdin()).await.unwrap();
-        let bytes: Vec<u8> = (0..10_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let bytes: Vec<u8> = (0..10_000_000u32)
+            .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
         let (first, second) = bytes.split_at(4_000_001);
-        patient(stdin.write(Bytes::copy_from_slice(first))).await.unwrap();
+        patient(stdin.write(Bytes::copy_from_slice(first)))
+            .await
+            .unwrap();
         // A connection that ends without saying so is no end of the input: the next one goes on.
         drop(stdin);
         let mut stdin = patient(job.link.stdin()).await.unwrap();
-        patient(stdin.write(Bytes::copy_from_slice(second))).await.unwrap();
+        patient(stdin.write(Bytes::copy_from_slice(second)))
+            .await
+            .unwrap();
         patient(stdin.close()).await.unwrap();
         assert_eq!(code(&job.ended().await), Some(0));
-        let wanted = std::process::Command::new("md5sum").stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn();
+        let wanted = std::process::Command::new("md5sum")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn();
         let mut wanted = wanted.unwrap();
         std::io::Write::write_all(&mut wanted.stdin.take().unwrap(), &bytes).unwrap();
         let wanted = wanted.wait_with_output().unwrap();
-        assert_eq!(fixture.text(&spec).await.trim(), std::str::from_utf8(&wanted.stdout[..32]).unwrap());
+        assert_eq!(
+            fixture.text(&spec).await.trim(),
+            std::str::from_utf8(&wanted.stdout[..32]).unwrap()
+        );
     });
 }
 
@@ -41,15 +53,25 @@ fn a_job_that_does_not_read_holds_the_writer_back() {
         let mut stdin = patient(job.link.stdin()).await.unwrap();
         let piece = Bytes::from(vec![b'x'; 64 << 10]);
         let mut taken = 0;
-        while tokio::time::timeout(std::time::Duration::from_millis(500), stdin.write(piece.clone())).await.is_ok() {
+        while tokio::time::timeout(
+            std::time::Duration::from_millis(500),
+            stdin.write(piece.clone()),
+        )
+        .await
+        .is_ok()
+        {
             taken += piece.len();
             assert!(taken < 4 << 20, "nobody holds it back");
         }
         // The channel is not blocked by it.
-        let (status, output, _) = run(patient(job.link.exec(command("echo fine"))).await.unwrap()).await;
+        let (status, output, _) =
+            run(patient(job.link.exec(command("echo fine"))).await.unwrap()).await;
         assert_eq!((status, output.as_slice()), (Ok(0), b"fine\n".as_slice()));
         patient(job.link.destroy()).await.unwrap();
-        assert!(matches!(patient(stdin.write(piece)).await, Err(Error::Gone)));
+        assert!(matches!(
+            patient(stdin.write(piece)).await,
+            Err(Error::Gone)
+        ));
     });
 }
 
@@ -58,25 +80,44 @@ fn programs_beside_the_job_have_their_own_streams_and_status() {
     with_each_driver(false, async |fixture| {
         let spec = fixture.shell("sleep 1000");
         let job = fixture.launch(&spec).await;
-        let session = patient(job.link.exec(command("echo out; echo err >&2; exit 4"))).await.unwrap();
-        assert_eq!(run(session).await, (Ok(4), b"out\n".to_vec(), b"err\n".to_vec()));
+        let session = patient(job.link.exec(command("echo out; echo err >&2; exit 4")))
+            .await
+            .unwrap();
+        assert_eq!(
+            run(session).await,
+            (Ok(4), b"out\n".to_vec(), b"err\n".to_vec())
+        );
         let mut cat = command("cat; exit 6");
         cat.stdin = true;
         let mut session = patient(job.link.exec(cat)).await.unwrap();
         let bytes = vec![b'y'; 3_000_000];
         let (mut input, output) = {
-            session.send(Frame::new(exec_kind::INPUT, 0, b"first ".to_vec())).await.unwrap();
+            session
+                .send(Frame::new(exec_kind::INPUT, 0, b"first ".to_vec()))
+                .await
+                .unwrap();
             session.split()
         };
         let sent = tokio::spawn(async move {
-            input.send(Frame::new(exec_kind::INPUT, 0, bytes)).await.unwrap();
-            input.send(Frame::new(exec_kind::INPUT, 0, Vec::new())).await.unwrap();
+            input
+                .send(Frame::new(exec_kind::INPUT, 0, bytes))
+                .await
+                .unwrap();
+            input
+                .send(Frame::new(exec_kind::INPUT, 0, Vec::new()))
+                .await
+                .unwrap();
             input
         });
         let (status, output, _) = collect(output).await;
         assert_eq!((status, output.len()), (Ok(6), 3_000_006));
         drop(sent.await.unwrap());
-        let session = patient(job.link.exec(Command { argv: vec!["/no/such".into()], ..Default::default() })).await.unwrap();
+        let session = patient(job.link.exec(Command {
+            argv: vec!["/no/such".into()],
+            ..Default::default()
+        }))
+        .await
+        .unwrap();
         assert_eq!(run(session).await.0, Err(127));
     });
 }
@@ -88,9 +129,15 @@ fn a_session_whose_client_only_stops_sending_still_ends_well() {
         let mut count = command("cat | wc -c");
         count.stdin = true;
         let (mut input, output) = patient(job.link.exec(count)).await.unwrap().split();
-        input.send(Frame::new(exec_kind::INPUT, 0, vec![0; 1000])).await.unwrap();
+        input
+            .send(Frame::new(exec_kind::INPUT, 0, vec![0; 1000]))
+            .await
+            .unwrap();
         drop(input);
-        assert_eq!(collect(output).await, (Ok(0), b"1000\n".to_vec(), Vec::new()));
+        assert_eq!(
+            collect(output).await,
+            (Ok(0), b"1000\n".to_vec(), Vec::new())
+        );
     });
 }
 
@@ -99,14 +146,16 @@ fn a_client_that_is_gone_takes_its_program_with_it_and_a_slow_one_holds_up_nobod
     with_each_driver(false, async |fixture| {
         let job = fixture.launch(&fixture.shell("sleep 1000")).await;
         let mark = format!("9{:06}", std::process::id());
-        let gone = patient(job.link.exec(command(&format!("sleep {mark}")))).await.unwrap();
+        let gone = patient(job.link.exec(command(&format!("sleep {mark}"))))
+            .await
+            .unwrap();
         let mut slow = patient(job.link.exec(command("yes"))).await.unwrap();
         assert_eq!(patient(slow.recv()).await.unwrap().kind, exec_kind::OUTPUT);
-        let count = command(&format!("cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c '^sleep {mark}\\|sleep {mark} $' || :"));
-        let _ = run(patient(job.link.exec(count)).await.unwrap()).await;
         drop(gone);
         // It is gone once nothing of that name is left; the check itself is another program.
-        let look = format!("while ls -d /proc/[0-9]* | while read p; do tr '\\0' '+' < $p/cmdline; echo; done 2>/dev/null | grep -q '^sleep+{mark}+'; do sleep 0.02; done; echo gone");
+        let look = format!(
+            "while ls -d /proc/[0-9]* | while read p; do tr '\\0' '+' < $p/cmdline; echo; done 2>/dev/null | grep -q '^sleep+{mark}+'; do sleep 0.02; done; echo gone"
+        );
         let (status, output, _) = run(patient(job.link.exec(command(&look))).await.unwrap()).await;
         assert_eq!((status, output.as_slice()), (Ok(0), b"gone\n".as_slice()));
     });
@@ -116,23 +165,54 @@ fn a_client_that_is_gone_takes_its_program_with_it_and_a_slow_one_holds_up_nobod
 fn a_terminal_session_follows_its_size_and_takes_signals() {
     with_each_driver(false, async |fixture| {
         let job = fixture.launch(&fixture.shell("sleep 1000")).await;
-        let mut shell = command("trap 'stty size; exit 8' WINCH; echo ready; while :; do sleep 0.05; done");
-        shell.tty = Some(dauer_wire::guest::WindowSize { rows: 10, columns: 20 });
+        // Without a trap for WINCH: gVisor changes the size but sends no signal by itself.
+        let script = "trap 'echo usr1; exit 8' USR1; echo ready; until [ \"$(stty size)\" = '33 44' ]; do sleep 0.05; done; echo resized; while :; do sleep 0.05; done";
+        let mut shell = command(script);
+        shell.tty = Some(dauer_wire::guest::WindowSize {
+            rows: 10,
+            columns: 20,
+        });
         let mut session = patient(job.link.exec(shell)).await.unwrap();
-        let first = patient(session.recv()).await.unwrap();
-        assert_eq!((first.kind, first.id, first.payload.as_slice()), (exec_kind::OUTPUT, 3, b"ready\r\n".as_slice()));
-        session.send(Frame::json(exec_kind::RESIZE, 0, &ResizeCall { rows: 33, columns: 44 })).await.unwrap();
-        let mut text = Vec::new();
-        let last = loop {
-            let frame = patient(session.recv()).await.unwrap();
-            if frame.kind != exec_kind::OUTPUT {
-                break frame;
-            }
-            text.extend(frame.payload);
-        };
-        assert_eq!(String::from_utf8_lossy(&text), "33 44\r\n");
-        assert_eq!(last.parse::<ExitStatus>().unwrap().code, Some(8));
+        assert_eq!(line(&mut session).await, "ready");
+        session
+            .send(Frame::json(
+                exec_kind::RESIZE,
+                0,
+                &ResizeCall {
+                    rows: 33,
+                    columns: 44,
+                },
+            ))
+            .await
+            .unwrap();
+        assert_eq!(line(&mut session).await, "resized");
+        session
+            .send(Frame::json(exec_kind::SIGNAL, 0, &libc::SIGUSR1))
+            .await
+            .unwrap();
+        // The shell may first say what became of the `sleep` that was hit as well: the signal goes to the group.
+        while line(&mut session).await != "usr1" {}
+        let last = patient(session.recv()).await.unwrap();
+        assert_eq!(
+            (last.kind, last.parse::<ExitStatus>().unwrap().code),
+            (exec_kind::EXITED, Some(8))
+        );
     });
+}
+
+/// The next line on the terminal.
+async fn line(session: &mut ExecSession) -> String {
+    let mut text = Vec::new();
+    while !text.ends_with(b"\r\n") {
+        let frame = patient(session.recv()).await.unwrap();
+        assert_eq!(
+            (frame.kind, frame.id),
+            (exec_kind::OUTPUT, 3),
+            "after {text:?}"
+        );
+        text.extend(frame.payload);
+    }
+    String::from_utf8(text).unwrap().trim_end().to_owned()
 }
 
 fn command(script: &str) -> Command {
@@ -158,8 +238,16 @@ async fn collect(mut output: dauer_sandbox::ExecOutput) -> Ended {
         match (frame.kind, frame.id) {
             (exec_kind::OUTPUT, 1) => out.extend(frame.payload),
             (exec_kind::OUTPUT, 2) => err.extend(frame.payload),
-            (exec_kind::EXITED, _) => return (Ok(frame.parse::<ExitStatus>().unwrap().code.unwrap_or(-1)), out, err),
-            (exec_kind::FAILED, _) => return (Err(frame.parse::<StartFailure>().unwrap().code), out, err),
+            (exec_kind::EXITED, _) => {
+                return (
+                    Ok(frame.parse::<ExitStatus>().unwrap().code.unwrap_or(-1)),
+                    out,
+                    err,
+                );
+            }
+            (exec_kind::FAILED, _) => {
+                return (Err(frame.parse::<StartFailure>().unwrap().code), out, err);
+            }
             other => panic!("{other:?}"),
         }
     }

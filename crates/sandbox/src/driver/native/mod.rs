@@ -111,7 +111,7 @@ impl Driver for Native {
                 || plan.run(),
             )
         }
-        .map_err(|errno| refused(errno))?;
+        .map_err(refused)?;
         drop((go_read, fault_write));
         let introduced = introduce(&child, incarnation, &cgroup);
         if let Err(error) = introduced {
