@@ -212,7 +212,7 @@ mod tests {
         let outbox = Outbox::default();
         (0..5).for_each(|id| outbox.push(frame(id)));
         let bytes = Mutex::new(Vec::new());
-        struct Sink<'a>(&'a Mutex<Vec<u8>>, &'a Outbox);
+        struct Sink<'a>(&'a Mutex<Vec<u8>>);
         impl Write for Sink<'_> {
             fn write(&mut self, part: &[u8]) -> std::io::Result<usize> {
                 self.0.lock().unwrap().extend_from_slice(part);
@@ -222,7 +222,7 @@ mod tests {
                 Ok(())
             }
         }
-        outbox.run(Sink(&bytes, &outbox), |frame| {
+        outbox.run(Sink(&bytes), |frame| {
             if frame.id == 4 {
                 outbox.close();
             }

@@ -12,6 +12,8 @@
 
 mod cpu;
 mod digest;
+#[cfg(test)]
+mod tests;
 
 pub use cpu::Cpu;
 
