@@ -1,8 +1,9 @@
 //! A request for a checkpoint, on its way to the runner. Requests that come while an operation is in flight wait their turn:
 //! the state frozen by the one in flight may be older than the request. Those that wait collapse into one where they can.
 
+use crate::runner::{InFlight, Message, Runner};
 use crate::{Engine, Error};
-use dauer_core::{Checkpoint, JobId, Then};
+use dauer_core::{Checkpoint, CheckpointId, EventKind, JobId, Operation, State, Then};
 use tokio::sync::oneshot;
 
 /// The end of a request that waits.
@@ -81,7 +82,104 @@ impl Ask {
 impl Engine {
     /// Hands a request to the job's runner.
     pub(crate) fn ask_checkpoint(&self, job: &JobId, ask: Ask) -> Result<(), Error> {
-        self.send(job, crate::runner::Message::Ask(ask));
+        self.send(job, Message::Ask(ask));
         Ok(())
+    }
+}
+
+impl Runner {
+    /// Starts the checkpoint that waits longest, if one may start now.
+    pub(crate) async fn serve_asks(&mut self) {
+        while !self.asks.is_empty() {
+            match (self.job.state, self.job.operation) {
+                (State::Running, None) => {}
+                (State::Running, Some(Operation::Terminating | Operation::Exiting)) => {
+                    return self.refuse_asks("the job is ending");
+                }
+                (State::Pending | State::Running, _)
+                | (State::Suspended, Some(Operation::Waking)) => return,
+                (state, _) => return self.refuse_asks(&format!("the job is {state}, not running")),
+            }
+            let Some(mut ask) = self.asks.pop_front() else {
+                return;
+            };
+            if ask
+                .generation
+                .is_some_and(|generation| generation != self.job.generation)
+            {
+                // Asked by an incarnation that is gone; the code asks again.
+                ask.refuse(&Error::Conflict("asked by an earlier incarnation".into()));
+                continue;
+            }
+            let mut done: Vec<_> = ask.done.take().into_iter().collect();
+            let (joining, waiting): (Vec<_>, Vec<_>) =
+                self.asks.drain(..).partition(|other| ask.joins(other));
+            done.extend(joining.into_iter().filter_map(|other| other.done));
+            self.asks = waiting.into();
+            self.begin_checkpoint(ask, done).await;
+        }
+    }
+
+    async fn begin_checkpoint(&mut self, ask: Ask, done: Vec<Answer<Checkpoint>>) {
+        let checkpoint = CheckpointId(crate::submit::random_id());
+        self.in_flight = Some(InFlight { done, error: None });
+        let event = EventKind::CheckpointAsked {
+            checkpoint,
+            token: ask.token,
+            then: ask.then,
+        };
+        let (answer, accepted) = tokio::sync::oneshot::channel();
+        self.apply_answering(None, event, Some(answer)).await;
+        let result = accepted
+            .await
+            .unwrap_or_else(|_| Err(Error::Failed("the engine is shutting down".into())));
+        if let Err(error) = &result {
+            self.settle_in_flight(Err(error.clone()));
+        }
+        if let Some(accepted) = ask.accepted {
+            let _gone = accepted.send(result.map(|_| ()));
+        }
+    }
+
+    fn refuse_asks(&mut self, why: &str) {
+        for ask in self.asks.drain(..) {
+            ask.refuse(&Error::Conflict(why.to_owned()));
+        }
+    }
+
+    pub(crate) async fn checkpoint_taken(
+        &mut self,
+        generation: u32,
+        checkpoint: CheckpointId,
+        result: Result<Checkpoint, Error>,
+    ) {
+        let event = match result {
+            Ok(checkpoint) => EventKind::CheckpointPublished(checkpoint),
+            Err(error) => {
+                if generation == self.job.generation && self.link.is_none() {
+                    // The shim went away meanwhile: what became of the image is for reconcile to find out.
+                    return;
+                }
+                let message = error.to_string();
+                if let Some(in_flight) = &mut self.in_flight {
+                    in_flight.error = Some(error);
+                }
+                EventKind::CheckpointFailed {
+                    checkpoint,
+                    message,
+                }
+            }
+        };
+        self.apply(Some(generation), event).await;
+    }
+
+    pub(crate) fn settle_in_flight(&mut self, result: Result<Checkpoint, Error>) {
+        let Some(in_flight) = self.in_flight.take() else {
+            return;
+        };
+        for done in in_flight.done {
+            // A caller that went away needs no answer.
+            let _gone = done.send(result.clone());
+        }
     }
 }

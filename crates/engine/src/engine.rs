@@ -378,7 +378,7 @@ impl Engine {
         let mut live = self.lock_live();
         if let Some(runner) = live.get(id) {
             match runner.mailbox.send(message) {
-                Ok(()) => return,
+                Ok(()) => {}
                 // That runner stopped without leaving (the version race); a new one takes its place.
                 Err(returned) => self.spawn_runner(&mut live, id, returned.0),
             }

@@ -1,12 +1,13 @@
 //! The engine: one runner task for each live job, recovery, the resume poller, housekeeping. Knows no HTTP and no
 //! names of back ends.
 //!
-//! Reading order: [`Engine`] (what callers ask), `runner` (the actor: decide, commit, then act), `perform`
+//! Reading order: [`Engine`] (what callers ask), `runner` (the actor), `commit` (decide, commit, then act), `perform`
 //! (effects), `recover` (start-up and drift), `poller` (waking what is due).
 
 mod ask;
 mod at_rest;
 mod clock;
+mod commit;
 mod engine;
 mod error;
 mod files;

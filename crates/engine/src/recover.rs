@@ -4,7 +4,7 @@
 use crate::runner::{LOOK_AGAIN, Message, Runner};
 use crate::{Engine, Error};
 use dauer_core::plan::recovery::{self, Step};
-use dauer_core::{Effect, Ended, EventKind, Intent, Job, Operation, SandboxId};
+use dauer_core::{Effect, Ended, EventKind, SandboxId};
 use dauer_sandbox::Observed;
 use dauer_sandbox::protocol::ExitRecord;
 use futures_util::StreamExt;
@@ -209,55 +209,8 @@ impl Runner {
     }
 
     async fn repeat_operation(&mut self) {
-        for effect in pending_effects(&self.job, self.engine.now()) {
+        for effect in recovery::pending_effects(&self.job, self.engine.now()) {
             self.act(effect).await;
         }
-    }
-}
-
-/// The effects that the record's operation stands for: what the commit that set it ordered.
-fn pending_effects(job: &Job, now: dauer_core::Timestamp) -> Vec<Effect> {
-    let restore = |after_loss| match &job.checkpoint {
-        Some(checkpoint) => vec![Effect::Restore {
-            checkpoint: checkpoint.clone(),
-            after_loss,
-        }],
-        None => Vec::new(),
-    };
-    let take = |freeze| match &job.intent {
-        Some(Intent::Checkpoint {
-            checkpoint, token, ..
-        }) => {
-            vec![Effect::TakeCheckpoint {
-                checkpoint: checkpoint.clone(),
-                token: token.clone(),
-                freeze,
-            }]
-        }
-        Some(Intent::Wake { .. } | Intent::End { .. }) | None => Vec::new(),
-    };
-    match job.operation {
-        Some(Operation::Starting) => vec![Effect::Start],
-        Some(Operation::Waking) => restore(false),
-        Some(Operation::Restarting) => {
-            let earlier = job.generation.saturating_sub(1);
-            let mut effects = vec![Effect::Destroy {
-                generation: earlier,
-            }];
-            effects.extend(restore(true));
-            effects
-        }
-        Some(Operation::Checkpointing) => take(false),
-        Some(Operation::Suspending) => take(true),
-        Some(Operation::Terminating) => match &job.intent {
-            Some(Intent::End { kill_at, .. }) if *kill_at <= now => vec![Effect::Destroy {
-                generation: job.generation,
-            }],
-            _ => vec![Effect::Terminate],
-        },
-        Some(Operation::Exiting) => vec![Effect::Destroy {
-            generation: job.generation,
-        }],
-        None => Vec::new(),
     }
 }

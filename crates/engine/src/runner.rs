@@ -11,12 +11,10 @@ use crate::ask::{Answer, Ask};
 use crate::engine::Live;
 use crate::{Caller, Engine, Error};
 use dauer_core::{
-    Checkpoint, CheckpointId, Ended, Event, EventKind, Intent, Job, JobId, Move, Operation, State,
-    Verdict, Why, decide,
+    Checkpoint, CheckpointId, Ended, EventKind, Intent, Job, JobId, Operation, State,
 };
 use dauer_sandbox::protocol::Phase;
 use dauer_sandbox::{Link, LinkEvent, LinkEvents};
-use dauer_store::{Change, NewEntry};
 use dauer_wire::http::Handles;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -46,10 +44,10 @@ pub(crate) enum Message {
 }
 
 /// The checkpoint in flight and who waits for it.
-struct InFlight {
-    done: Vec<Answer<Checkpoint>>,
+pub(crate) struct InFlight {
+    pub(crate) done: Vec<Answer<Checkpoint>>,
     /// Why it failed, in more detail than the journal's line.
-    error: Option<Error>,
+    pub(crate) error: Option<Error>,
 }
 
 /// The actor.
@@ -59,14 +57,14 @@ pub(crate) struct Runner {
     pub(crate) job: Job,
     pub(crate) link: Option<Link>,
     pub(crate) events: Option<LinkEvents>,
-    asks: VecDeque<Ask>,
-    in_flight: Option<InFlight>,
+    pub(crate) asks: VecDeque<Ask>,
+    pub(crate) in_flight: Option<InFlight>,
     /// An effect failed for a passing reason: look again then.
     pub(crate) look_again_at: Option<Instant>,
     pub(crate) look_again_after: Duration,
     /// Since when the incarnation is on its way up.
     rising_since: Option<(u32, Instant)>,
-    gone: bool,
+    pub(crate) gone: bool,
 }
 
 /// A sandbox that is not up after so long is given up.
@@ -296,246 +294,6 @@ impl Runner {
             }
             _ => self.apply(None, EventKind::DeadlineReached).await,
         }
-    }
-
-    /// Starts the checkpoint that waits longest, if one may start now.
-    async fn serve_asks(&mut self) {
-        while !self.asks.is_empty() {
-            match (self.job.state, self.job.operation) {
-                (State::Running, None) => {}
-                (State::Running, Some(Operation::Terminating | Operation::Exiting)) => {
-                    return self.refuse_asks("the job is ending");
-                }
-                (State::Pending | State::Running, _)
-                | (State::Suspended, Some(Operation::Waking)) => return,
-                (state, _) => return self.refuse_asks(&format!("the job is {state}, not running")),
-            }
-            let Some(mut ask) = self.asks.pop_front() else {
-                return;
-            };
-            if ask
-                .generation
-                .is_some_and(|generation| generation != self.job.generation)
-            {
-                // Asked by an incarnation that is gone; the code asks again.
-                ask.refuse(&Error::Conflict("asked by an earlier incarnation".into()));
-                continue;
-            }
-            let mut done: Vec<_> = ask.done.take().into_iter().collect();
-            let (joining, waiting): (Vec<_>, Vec<_>) =
-                self.asks.drain(..).partition(|other| ask.joins(other));
-            done.extend(joining.into_iter().filter_map(|other| other.done));
-            self.asks = waiting.into();
-            self.begin_checkpoint(ask, done).await;
-        }
-    }
-
-    async fn begin_checkpoint(&mut self, ask: Ask, done: Vec<Answer<Checkpoint>>) {
-        let checkpoint = CheckpointId(crate::submit::random_id());
-        self.in_flight = Some(InFlight { done, error: None });
-        let event = EventKind::CheckpointAsked {
-            checkpoint,
-            token: ask.token,
-            then: ask.then,
-        };
-        let (answer, accepted) = tokio::sync::oneshot::channel();
-        self.apply_answering(None, event, Some(answer)).await;
-        let result = accepted
-            .await
-            .unwrap_or_else(|_| Err(Error::Failed("the engine is shutting down".into())));
-        if let Err(error) = &result {
-            self.settle_in_flight(Err(error.clone()));
-        }
-        if let Some(accepted) = ask.accepted {
-            let _gone = accepted.send(result.map(|_| ()));
-        }
-    }
-
-    fn refuse_asks(&mut self, why: &str) {
-        for ask in self.asks.drain(..) {
-            ask.refuse(&Error::Conflict(why.to_owned()));
-        }
-    }
-
-    async fn checkpoint_taken(
-        &mut self,
-        generation: u32,
-        checkpoint: CheckpointId,
-        result: Result<Checkpoint, Error>,
-    ) {
-        let event = match result {
-            Ok(checkpoint) => EventKind::CheckpointPublished(checkpoint),
-            Err(error) => {
-                if generation == self.job.generation && self.link.is_none() {
-                    // The shim went away meanwhile: what became of the image is for reconcile to find out.
-                    return;
-                }
-                let message = error.to_string();
-                if let Some(in_flight) = &mut self.in_flight {
-                    in_flight.error = Some(error);
-                }
-                EventKind::CheckpointFailed {
-                    checkpoint,
-                    message,
-                }
-            }
-        };
-        self.apply(Some(generation), event).await;
-    }
-
-    fn settle_in_flight(&mut self, result: Result<Checkpoint, Error>) {
-        let Some(in_flight) = self.in_flight.take() else {
-            return;
-        };
-        for done in in_flight.done {
-            // A caller that went away needs no answer.
-            let _gone = done.send(result.clone());
-        }
-    }
-
-    /// Decides, commits, acts; follows up on what the effects report at once.
-    pub(crate) async fn apply(&mut self, generation: Option<u32>, kind: EventKind) {
-        self.apply_answering(generation, kind, None).await;
-    }
-
-    async fn apply_answering(
-        &mut self,
-        generation: Option<u32>,
-        kind: EventKind,
-        mut answer: Option<Answer<Job>>,
-    ) {
-        let mut queue = VecDeque::from([(generation, kind)]);
-        while let Some((generation, kind)) = queue.pop_front() {
-            let event = Event {
-                at: self.engine.now(),
-                generation,
-                kind,
-            };
-            let result = match decide(&self.job, &event) {
-                Verdict::Move(movement) => self.carry_out(*movement, &mut answer, &mut queue).await,
-                Verdict::Ignore(why) => {
-                    self.ignored(&event.kind, why).await;
-                    Ok(())
-                }
-                Verdict::Refuse(refusal) => Err(refusal.into()),
-            };
-            if let Some(answer) = answer.take() {
-                let _gone = answer.send(result.map(|()| self.job.clone()));
-            }
-        }
-    }
-
-    /// An image that nobody wants any more must not stay.
-    async fn ignored(&self, kind: &EventKind, why: Why) {
-        if let EventKind::CheckpointPublished(checkpoint) = kind
-            && why != Why::AlreadyDone
-            && let Err(error) = self.engine.node().remove_snapshot(&checkpoint.id).await
-        {
-            tracing::warn!(job = %self.job.id, %error, "an unwanted image stays until the next start");
-        }
-    }
-
-    async fn carry_out(
-        &mut self,
-        movement: Move,
-        answer: &mut Option<Answer<Job>>,
-        queue: &mut VecDeque<(Option<u32>, EventKind)>,
-    ) -> Result<(), Error> {
-        if movement.event == "released"
-            && self.job.spec.remove_on_exit
-            && self.job.state.is_terminal()
-        {
-            // Stays unsettled until it is removed, so that a daemon that dies before removes it at its next start.
-            self.remove_when_read();
-            return Ok(());
-        }
-        let failed = movement.event == "checkpoint_failed";
-        let (event, detail, token) = (movement.event, movement.detail, movement.token);
-        let committed = movement.checkpoint.clone();
-        let change = Change {
-            entry: NewEntry {
-                at: self.engine.now(),
-                event: event.to_owned(),
-                from: Some(self.job.state),
-                detail,
-            },
-            job: movement.job,
-            checkpoint: movement.checkpoint,
-            token,
-            forget_requested_tokens: movement.forget_requested_tokens,
-        };
-        self.commit(change).await?;
-        tracing::debug!(job = %self.job.id, event, state = %self.job.state, "committed");
-        if let Some(answer) = answer.take() {
-            let _gone = answer.send(Ok(self.job.clone()));
-        }
-        match committed {
-            Some(checkpoint) => self.settle_in_flight(Ok(checkpoint)),
-            None if failed => {
-                let error = self
-                    .in_flight
-                    .as_mut()
-                    .and_then(|in_flight| in_flight.error.take());
-                let error = error.unwrap_or_else(|| {
-                    Error::Failed(self.job.last_error.clone().unwrap_or_default())
-                });
-                self.settle_in_flight(Err(error));
-            }
-            None if !matches!(self.job.intent, Some(Intent::Checkpoint { .. })) => {
-                self.settle_in_flight(Err(Error::Conflict(
-                    "the job ended or was lost before its checkpoint was taken".into(),
-                )));
-            }
-            None => {}
-        }
-        for effect in movement.effects {
-            if let Some(follow_up) = self.perform(effect).await {
-                queue.push_back(follow_up);
-            }
-        }
-        Ok(())
-    }
-
-    /// Commits, trying for as long as it takes: what happened has happened, and only a record makes it count.
-    async fn commit(&mut self, change: Change) -> Result<(), Error> {
-        let mut pause = Duration::from_millis(50);
-        loop {
-            match self.engine.store().commit(change.clone()).await {
-                Ok(()) => break,
-                Err(dauer_store::Error::Conflict { found, .. }) if found == change.job.version => {
-                    // A commit whose answer was lost: look it up, never guess.
-                    let stored = self.engine.job(&self.job.id).await?;
-                    if stored == change.job {
-                        break;
-                    }
-                    return Err(self.lost_the_race(stored));
-                }
-                Err(dauer_store::Error::Conflict { .. }) => {
-                    let stored = self.engine.job(&self.job.id).await?;
-                    return Err(self.lost_the_race(stored));
-                }
-                Err(error @ (dauer_store::Error::NoSpace(_) | dauer_store::Error::Backend(_))) => {
-                    tracing::warn!(job = %self.job.id, %error, "commit failed; trying again");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(5));
-                }
-                Err(error) => {
-                    self.gone = true;
-                    return Err(error.into());
-                }
-            }
-        }
-        self.job = change.job;
-        self.engine.committed(&self.job);
-        Ok(())
-    }
-
-    /// Somebody else wrote this job: their record stands, and this runner begins again from it.
-    fn lost_the_race(&mut self, stored: Job) -> Error {
-        tracing::error!(job = %self.job.id, ours = self.job.version, theirs = stored.version, "lost the version race");
-        self.job = stored;
-        self.look_again_at = Some(Instant::now());
-        Error::Conflict("the job was changed by somebody else: look at it again".into())
     }
 
     async fn remove(&mut self) -> Result<(), Error> {

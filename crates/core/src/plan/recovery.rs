@@ -2,7 +2,7 @@
 //!
 //! Used at start-up, in the periodic reconcile, and wherever a record may have drifted. Nothing else guesses.
 
-use crate::{Ended, Intent, Job, Operation, State};
+use crate::{Effect, Ended, Intent, Job, Operation, State, Timestamp};
 
 /// What was found of the incarnation that a record names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,5 +153,53 @@ fn apply(observed: &Observed) -> Step {
             rebooted: *rebooted,
         }),
         Observed::Alive => panic!("invariant: what lives has not ended"),
+    }
+}
+
+/// The effects that the record's operation stands for: what the commit that set it ordered.
+#[must_use]
+pub fn pending_effects(job: &Job, now: Timestamp) -> Vec<Effect> {
+    let restore = |after_loss| match &job.checkpoint {
+        Some(checkpoint) => vec![Effect::Restore {
+            checkpoint: checkpoint.clone(),
+            after_loss,
+        }],
+        None => Vec::new(),
+    };
+    let take = |freeze| match &job.intent {
+        Some(Intent::Checkpoint {
+            checkpoint, token, ..
+        }) => {
+            vec![Effect::TakeCheckpoint {
+                checkpoint: checkpoint.clone(),
+                token: token.clone(),
+                freeze,
+            }]
+        }
+        Some(Intent::Wake { .. } | Intent::End { .. }) | None => Vec::new(),
+    };
+    match job.operation {
+        Some(Operation::Starting) => vec![Effect::Start],
+        Some(Operation::Waking) => restore(false),
+        Some(Operation::Restarting) => {
+            let earlier = job.generation.saturating_sub(1);
+            let mut effects = vec![Effect::Destroy {
+                generation: earlier,
+            }];
+            effects.extend(restore(true));
+            effects
+        }
+        Some(Operation::Checkpointing) => take(false),
+        Some(Operation::Suspending) => take(true),
+        Some(Operation::Terminating) => match &job.intent {
+            Some(Intent::End { kill_at, .. }) if *kill_at <= now => vec![Effect::Destroy {
+                generation: job.generation,
+            }],
+            _ => vec![Effect::Terminate],
+        },
+        Some(Operation::Exiting) => vec![Effect::Destroy {
+            generation: job.generation,
+        }],
+        None => Vec::new(),
     }
 }

@@ -1,12 +1,7 @@
-//! A daemon that dies between any two lines, against a world that is simpler than the code.
-//!
-//! The world knows nothing of states: it has sandboxes that count, images that hold a count, and a disk that may lie
-//! half-written. A seed drives callers, shims, losses and crashes of the daemon. Whatever happens, after the next
-//! start record and world agree, nothing lives twice, and no committed progress is lost.
+//! The world, the store, and a daemon that carries effects out until its fuse has burnt.
 
-use dauer_core::plan::recovery::{Observed, Step, recovery};
+use dauer_core::plan::recovery::{Observed, Step, pending_effects, recovery};
 use dauer_core::*;
-use proptest::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -34,13 +29,13 @@ struct Store {
     committed: BTreeMap<String, u64>,
 }
 
-struct Simulation {
+pub(super) struct Simulation {
     world: World,
     store: Store,
     /// The daemon's memory: events that effects reported. Lost with it.
     queue: VecDeque<(Option<u32>, EventKind)>,
     /// The daemon dies after so many more small steps.
-    fuse: Option<u32>,
+    pub(super) fuse: Option<u32>,
     at: i64,
     ids: u32,
     /// The most progress ever committed with a checkpoint.
@@ -49,10 +44,10 @@ struct Simulation {
     losses: u32,
 }
 
-struct Died;
+pub(super) struct Died;
 
 impl Simulation {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let spec = serde_json::from_value(serde_json::json!({
             "name": null, "argv": ["count"], "env": {}, "workdir": null, "driver": "runc", "image": {"kind": "host"},
             "mounts": [], "inject": null, "cpu_millis": null, "memory_bytes": null, "timeout_ms": null, "network": "none",
@@ -246,7 +241,7 @@ impl Simulation {
     }
 
     /// A new daemon: nothing is known but the record and what is there.
-    fn restart(&mut self) -> Result<(), Died> {
+    pub(super) fn restart(&mut self) -> Result<(), Died> {
         self.queue.clear();
         // Twice: the second finds nothing more to do, or finishes what a first one left to events.
         for _ in 0..3 {
@@ -297,7 +292,7 @@ impl Simulation {
                     }
                 }
                 Step::RepeatOperation => {
-                    for effect in self.pending(&job) {
+                    for effect in pending_effects(&job, Timestamp(self.at)) {
                         self.perform(effect);
                     }
                     if let Some((generation, kind)) = self.queue.pop_front() {
@@ -321,33 +316,8 @@ impl Simulation {
         Ok(())
     }
 
-    fn pending(&self, job: &Job) -> Vec<Effect> {
-        let restore = |after_loss| Effect::Restore {
-            checkpoint: job.checkpoint.clone().unwrap(),
-            after_loss,
-        };
-        let destroy = |generation| Effect::Destroy { generation };
-        match (job.operation, &job.intent) {
-            (Some(Operation::Starting), _) => vec![Effect::Start],
-            (Some(Operation::Waking), _) => vec![restore(false)],
-            (Some(Operation::Restarting), _) => vec![destroy(job.generation - 1), restore(true)],
-            (
-                Some(Operation::Checkpointing | Operation::Suspending),
-                Some(Intent::Checkpoint { checkpoint, .. }),
-            ) => {
-                vec![Effect::TakeCheckpoint {
-                    checkpoint: checkpoint.clone(),
-                    token: None,
-                    freeze: job.operation == Some(Operation::Suspending),
-                }]
-            }
-            (Some(Operation::Terminating | Operation::Exiting), _) => vec![destroy(job.generation)],
-            (operation, intent) => panic!("nothing to repeat for {operation:?} {intent:?}"),
-        }
-    }
-
     /// Something happens; the daemon may die in the middle of it.
-    fn happen(&mut self, what: u8) -> Result<(), Died> {
+    pub(super) fn happen(&mut self, what: u8) -> Result<(), Died> {
         let generation = self.store.job.generation;
         let alive = self.world.sandboxes.get(&generation).copied();
         self.ids += 1;
@@ -420,7 +390,7 @@ impl Simulation {
     }
 
     /// While no daemon runs, a sandbox may go on, end (its shim writes it down) or vanish with its shim.
-    fn happen_without_a_daemon(&mut self, what: u8) {
+    pub(super) fn happen_without_a_daemon(&mut self, what: u8) {
         let generation = self.store.job.generation;
         let Some((body, count)) = self.world.sandboxes.get(&generation).copied() else {
             return;
@@ -449,7 +419,7 @@ impl Simulation {
     }
 
     /// Record and world agree.
-    fn check(&self) {
+    pub(super) fn check(&self) {
         let job = &self.store.job;
         let alive: Vec<_> = self.world.sandboxes.iter().collect();
         match job.state {
@@ -492,40 +462,5 @@ impl Simulation {
             "the program was started from its beginning {} times",
             self.world.starts
         );
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
-
-    #[test]
-    fn record_and_world_agree_after_every_crash(
-        first in (proptest::option::weighted(0.5, 0u32..6), any::<u8>()),
-        happenings in proptest::collection::vec((any::<u8>(), proptest::option::weighted(0.5, 0u32..6), any::<u8>()), 1..25)
-    ) {
-        let mut simulation = Simulation::new();
-        simulation.fuse = first.0;
-        if simulation.restart().is_err() {
-            simulation.happen_without_a_daemon(first.1);
-        }
-        simulation.fuse = None;
-        assert!(simulation.restart().is_ok());
-        simulation.check();
-        for (what, fuse, meanwhile) in happenings {
-            simulation.fuse = fuse;
-            let mut died = simulation.happen(what).is_err();
-            // A daemon that dies may die again while it recovers.
-            simulation.fuse = fuse.map(|fuse| fuse / 2);
-            if died {
-                simulation.happen_without_a_daemon(meanwhile);
-            }
-            while died {
-                died = simulation.restart().is_err();
-                simulation.fuse = None;
-            }
-            simulation.fuse = None;
-            prop_assert!(simulation.restart().is_ok());
-            simulation.check();
-        }
     }
 }

@@ -1,0 +1,138 @@
+//! Being ended: somebody, or the clock, wants a job to end.
+
+use super::ended::{ended_by, terminal};
+use super::verdict::{Effect, Refusal, Verdict, Why};
+use super::{KILL_RETRY_MS, movement, next};
+use crate::job::{End, Intent, Job};
+use crate::{Operation, State, Timestamp};
+
+pub(super) fn end_asked(job: &Job, end: End, grace_ms: Option<u64>, at: Timestamp) -> Verdict {
+    if job.state.is_terminal() {
+        return Verdict::Refuse(Refusal::HasEnded(job.state));
+    }
+    let grace_ms = if end == End::Kill {
+        0
+    } else {
+        grace_ms.unwrap_or(job.spec.stop_grace_ms)
+    };
+    match (job.state, job.operation) {
+        // Nothing lives: it ends here. A frozen sandbox that is being destroyed goes on being destroyed.
+        (State::Pending | State::PendingRetry, _)
+        | (State::Suspended, None | Some(Operation::Suspending)) => {
+            let signal = if grace_ms == 0 { 9 } else { 15 };
+            Verdict::Move(terminal(job, ended_by(end, None, Some(signal)), at))
+        }
+        (State::Running | State::Suspended, operation) => ending(job, operation, end, grace_ms, at),
+        (State::Stopped | State::Error, _) => Verdict::Refuse(Refusal::WrongState {
+            asked: "end",
+            state: job.state,
+        }),
+        (State::Completed | State::Failed | State::Cancelled, _) => {
+            Verdict::Refuse(Refusal::HasEnded(job.state))
+        }
+    }
+}
+
+/// A live job is asked to end, or asked again.
+fn ending(
+    job: &Job,
+    operation: Option<Operation>,
+    end: End,
+    grace_ms: u64,
+    at: Timestamp,
+) -> Verdict {
+    let kill_at = at.plus_ms(grace_ms);
+    let (end, kill_at) = match &job.intent {
+        // The first reason stands, except that KILL beats everything; the earlier KILL counts.
+        Some(Intent::End {
+            end: first,
+            kill_at: first_kill_at,
+        }) => {
+            if end != End::Kill && kill_at >= *first_kill_at {
+                return Verdict::Ignore(Why::AlreadyDone);
+            }
+            (
+                if end == End::Kill { end } else { *first },
+                kill_at.min(*first_kill_at),
+            )
+        }
+        Some(Intent::Checkpoint { .. } | Intent::Wake { .. }) | None => (end, kill_at),
+    };
+    let mut next = next(job);
+    next.intent = Some(Intent::End { end, kill_at });
+    next.operation = Some(Operation::Terminating);
+    // A sandbox that is not yet up, or stands frozen, hears no signal.
+    let deaf = match operation {
+        Some(
+            Operation::Starting | Operation::Waking | Operation::Restarting | Operation::Suspending,
+        ) => true,
+        Some(Operation::Checkpointing | Operation::Terminating | Operation::Exiting) | None => {
+            false
+        }
+    };
+    let effect = if grace_ms == 0 || deaf {
+        Effect::Destroy {
+            generation: job.generation,
+        }
+    } else {
+        Effect::Terminate
+    };
+    Verdict::Move(movement(next, "end_asked", vec![effect]))
+}
+
+pub(super) fn grace_over(job: &Job, at: Timestamp) -> Verdict {
+    let (Some(Operation::Terminating), Some(Intent::End { end, .. })) =
+        (job.operation, &job.intent)
+    else {
+        return Verdict::Ignore(Why::NoLongerMatters);
+    };
+    let mut next = next(job);
+    // Should even KILL not work at once, it is tried again then.
+    next.intent = Some(Intent::End {
+        end: *end,
+        kill_at: at.plus_ms(KILL_RETRY_MS),
+    });
+    Verdict::Move(movement(
+        next,
+        "killing",
+        vec![Effect::Destroy {
+            generation: job.generation,
+        }],
+    ))
+}
+
+pub(super) fn deadline_reached(job: &Job, at: Timestamp) -> Verdict {
+    match job.deadline_at {
+        Some(deadline) if deadline <= at && job.state == State::Running => {
+            if matches!(job.intent, Some(Intent::End { .. })) {
+                return Verdict::Ignore(Why::NoLongerMatters);
+            }
+            end_asked(job, End::Timeout, None, at)
+        }
+        Some(_) | None => Verdict::Ignore(Why::NoLongerMatters),
+    }
+}
+
+pub(super) fn released(job: &Job) -> Verdict {
+    match job.operation {
+        Some(Operation::Exiting) => {
+            let mut next = next(job);
+            next.operation = None;
+            Verdict::Move(movement(next, "released", Vec::new()))
+        }
+        Some(Operation::Suspending) if job.state == State::Suspended => {
+            let mut next = next(job);
+            next.operation = None;
+            Verdict::Move(movement(next, "released", Vec::new()))
+        }
+        Some(
+            Operation::Starting
+            | Operation::Checkpointing
+            | Operation::Suspending
+            | Operation::Waking
+            | Operation::Terminating
+            | Operation::Restarting,
+        )
+        | None => Verdict::Ignore(Why::NoLongerMatters),
+    }
+}

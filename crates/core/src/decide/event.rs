@@ -1,0 +1,116 @@
+//! What can happen to a job.
+
+use crate::job::{Checkpoint, End};
+use crate::{CheckpointId, SandboxId, Timestamp};
+
+/// Something that happened to a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// The incarnation it is about; absent where a caller or the clock speaks.
+    pub generation: Option<u32>,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EventKind {
+    /// The scheduler has room for it.
+    Admitted {
+        /// For the sandbox to be made.
+        sandbox: SandboxId,
+        /// This boot of the machine.
+        boot_id: String,
+    },
+    /// The sandbox runs the program (again).
+    Started,
+    /// The incarnation ended.
+    Ended(Ended),
+    /// Somebody wants a checkpoint.
+    CheckpointAsked {
+        /// The id it is to have.
+        checkpoint: CheckpointId,
+        /// The job's own key, where the job asked.
+        token: Option<String>,
+        /// What comes after it.
+        then: Then,
+    },
+    /// A checkpoint is complete on disk.
+    CheckpointPublished(Checkpoint),
+    /// A checkpoint could not be taken; the sandbox goes on.
+    CheckpointFailed {
+        /// Which.
+        checkpoint: CheckpointId,
+        /// Why.
+        message: String,
+    },
+    /// Wake it up.
+    Wake {
+        /// A person asks; otherwise it is due.
+        asked: bool,
+        /// This boot of the machine.
+        boot_id: String,
+    },
+    /// Somebody wants it to end.
+    EndAsked {
+        /// Why.
+        end: End,
+        /// From TERM to KILL; the job's own where absent. Zero: KILL at once.
+        grace_ms: Option<u64>,
+    },
+    /// The grace of an ending job is over.
+    GraceOver,
+    /// The attempt's time is over.
+    DeadlineReached,
+    /// Every process and kernel object of the incarnation is gone.
+    Released,
+}
+
+/// How an incarnation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The program ended.
+    Exited {
+        /// What it returned …
+        code: Option<i32>,
+        /// … or what killed it.
+        signal: Option<i32>,
+        /// The kernel killed something of it at the memory limit.
+        out_of_memory: bool,
+    },
+    /// The sandbox or the program could not be started.
+    StartFailed {
+        /// As shells do: 127, 126; 125 where it is Dauer's failure.
+        code: i32,
+        /// One line.
+        message: String,
+    },
+    /// The checkpoint could not be restored.
+    RestoreFailed {
+        /// One line.
+        message: String,
+        /// The image itself is bad: trying again is useless.
+        bad_image: bool,
+    },
+    /// The sandbox vanished.
+    Lost {
+        /// The kernel killed it at the memory limit.
+        out_of_memory: bool,
+        /// Because the machine itself went down: not the job's fault.
+        rebooted: bool,
+    },
+}
+
+/// What comes after a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// The job goes on.
+    Continue,
+    /// The sandbox goes; the job sleeps until then, or until somebody wakes it.
+    Suspend {
+        /// Until then.
+        wake_at: Option<Timestamp>,
+    },
+}

@@ -1,0 +1,117 @@
+//! What an event does to a job. Pure: the time, new ids and everything else arrive in the event.
+//!
+//! A verdict of [`Verdict::Move`] is committed whole (record, journal entry, checkpoint, token) before any of its
+//! effects is tried; results of effects come back as events. An event of an earlier incarnation changes nothing.
+//!
+//! `event` and `verdict` are the words; `freeze` decides about checkpoints and waking, `ending` about being ended, `ended` about
+//! incarnations that are over.
+
+mod ended;
+mod ending;
+mod event;
+mod freeze;
+mod verdict;
+
+pub use event::{Ended, Event, EventKind, Then};
+pub use verdict::{Effect, Move, Refusal, Verdict, Why};
+
+use crate::job::Job;
+use crate::{Operation, SandboxId, State, Timestamp};
+use ended::incarnation_ended;
+use ending::{deadline_reached, end_asked, grace_over, released};
+use freeze::{checkpoint_asked, checkpoint_failed, published, wake};
+
+/// A job that killed its sandbox so often without reaching another checkpoint is not tried again.
+pub const RESTORES_IN_A_ROW_MAX: u32 = 5;
+
+/// A wake that could not be carried out for a passing reason is tried again after so long.
+pub const WAKE_RETRY_MS: u64 = 30_000;
+
+/// A KILL that did not end the sandbox is tried again after so long.
+pub const KILL_RETRY_MS: u64 = 10_000;
+
+/// What this event does to this job.
+#[must_use]
+pub fn decide(job: &Job, event: &Event) -> Verdict {
+    if event
+        .generation
+        .is_some_and(|generation| generation != job.generation)
+    {
+        return Verdict::Ignore(Why::StaleGeneration);
+    }
+    let at = event.at;
+    match &event.kind {
+        EventKind::Admitted { sandbox, boot_id } => admitted(job, sandbox, boot_id),
+        EventKind::Started => started(job, at),
+        EventKind::Ended(ended) => incarnation_ended(job, ended, at),
+        EventKind::CheckpointAsked {
+            checkpoint,
+            token,
+            then,
+        } => checkpoint_asked(job, checkpoint, token.as_deref(), *then),
+        EventKind::CheckpointPublished(checkpoint) => published(job, checkpoint, at),
+        EventKind::CheckpointFailed {
+            checkpoint,
+            message,
+        } => checkpoint_failed(job, checkpoint, message),
+        EventKind::Wake { asked, boot_id } => wake(job, *asked, boot_id),
+        EventKind::EndAsked { end, grace_ms } => end_asked(job, *end, *grace_ms, at),
+        EventKind::GraceOver => grace_over(job, at),
+        EventKind::DeadlineReached => deadline_reached(job, at),
+        EventKind::Released => released(job),
+    }
+}
+
+fn next(job: &Job) -> Job {
+    let mut next = job.clone();
+    next.version += 1;
+    next
+}
+
+fn movement(job: Job, event: &'static str, effects: Vec<Effect>) -> Box<Move> {
+    Box::new(Move {
+        job,
+        event,
+        detail: None,
+        checkpoint: None,
+        token: None,
+        forget_requested_tokens: false,
+        effects,
+    })
+}
+
+fn admitted(job: &Job, sandbox: &SandboxId, boot_id: &str) -> Verdict {
+    if job.state != State::Pending {
+        return Verdict::Ignore(Why::NoLongerMatters);
+    }
+    let mut next = next(job);
+    next.state = State::Running;
+    next.operation = Some(Operation::Starting);
+    next.attempt += 1;
+    next.generation += 1;
+    next.sandbox = Some(sandbox.clone());
+    next.boot_id = Some(boot_id.to_owned());
+    Verdict::Move(movement(next, "admitted", vec![Effect::Start]))
+}
+
+fn started(job: &Job, at: Timestamp) -> Verdict {
+    let event = match job.operation {
+        Some(Operation::Starting) => "started",
+        Some(Operation::Waking) => "woken",
+        Some(Operation::Restarting) => "restored",
+        Some(Operation::Checkpointing | Operation::Suspending) | None => {
+            return Verdict::Ignore(Why::AlreadyDone);
+        }
+        Some(Operation::Terminating | Operation::Exiting) => {
+            return Verdict::Ignore(Why::NoLongerMatters);
+        }
+    };
+    let mut next = next(job);
+    next.state = State::Running;
+    next.operation = None;
+    next.intent = None;
+    next.wake_at = None;
+    next.started_at = job.started_at.or(Some(at));
+    next.deadline_at = job.timeout_left_ms.map(|left| at.plus_ms(left));
+    Verdict::Move(movement(next, event, Vec::new()))
+}

@@ -1,0 +1,157 @@
+//! A runner's one way to change its job: decide, commit, answer, then act.
+
+use crate::Error;
+use crate::ask::Answer;
+use crate::runner::Runner;
+use dauer_core::{Event, EventKind, Intent, Job, Move, Verdict, Why, decide};
+use dauer_store::{Change, NewEntry};
+use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::time::Instant;
+
+impl Runner {
+    /// Decides, commits, acts; follows up on what the effects report at once.
+    pub(crate) async fn apply(&mut self, generation: Option<u32>, kind: EventKind) {
+        self.apply_answering(generation, kind, None).await;
+    }
+
+    pub(crate) async fn apply_answering(
+        &mut self,
+        generation: Option<u32>,
+        kind: EventKind,
+        mut answer: Option<Answer<Job>>,
+    ) {
+        let mut queue = VecDeque::from([(generation, kind)]);
+        while let Some((generation, kind)) = queue.pop_front() {
+            let event = Event {
+                at: self.engine.now(),
+                generation,
+                kind,
+            };
+            let result = match decide(&self.job, &event) {
+                Verdict::Move(movement) => self.carry_out(*movement, &mut answer, &mut queue).await,
+                Verdict::Ignore(why) => {
+                    self.ignored(&event.kind, why).await;
+                    Ok(())
+                }
+                Verdict::Refuse(refusal) => Err(refusal.into()),
+            };
+            if let Some(answer) = answer.take() {
+                let _gone = answer.send(result.map(|()| self.job.clone()));
+            }
+        }
+    }
+
+    /// An image that nobody wants any more must not stay.
+    async fn ignored(&self, kind: &EventKind, why: Why) {
+        if let EventKind::CheckpointPublished(checkpoint) = kind
+            && why != Why::AlreadyDone
+            && let Err(error) = self.engine.node().remove_snapshot(&checkpoint.id).await
+        {
+            tracing::warn!(job = %self.job.id, %error, "an unwanted image stays until the next start");
+        }
+    }
+
+    async fn carry_out(
+        &mut self,
+        movement: Move,
+        answer: &mut Option<Answer<Job>>,
+        queue: &mut VecDeque<(Option<u32>, EventKind)>,
+    ) -> Result<(), Error> {
+        if movement.event == "released"
+            && self.job.spec.remove_on_exit
+            && self.job.state.is_terminal()
+        {
+            // Stays unsettled until it is removed, so that a daemon that dies before removes it at its next start.
+            self.remove_when_read();
+            return Ok(());
+        }
+        let failed = movement.event == "checkpoint_failed";
+        let (event, detail, token) = (movement.event, movement.detail, movement.token);
+        let committed = movement.checkpoint.clone();
+        let change = Change {
+            entry: NewEntry {
+                at: self.engine.now(),
+                event: event.to_owned(),
+                from: Some(self.job.state),
+                detail,
+            },
+            job: movement.job,
+            checkpoint: movement.checkpoint,
+            token,
+            forget_requested_tokens: movement.forget_requested_tokens,
+        };
+        self.commit(change).await?;
+        tracing::debug!(job = %self.job.id, event, state = %self.job.state, "committed");
+        if let Some(answer) = answer.take() {
+            let _gone = answer.send(Ok(self.job.clone()));
+        }
+        match committed {
+            Some(checkpoint) => self.settle_in_flight(Ok(checkpoint)),
+            None if failed => {
+                let error = self
+                    .in_flight
+                    .as_mut()
+                    .and_then(|in_flight| in_flight.error.take());
+                let error = error.unwrap_or_else(|| {
+                    Error::Failed(self.job.last_error.clone().unwrap_or_default())
+                });
+                self.settle_in_flight(Err(error));
+            }
+            None if !matches!(self.job.intent, Some(Intent::Checkpoint { .. })) => {
+                self.settle_in_flight(Err(Error::Conflict(
+                    "the job ended or was lost before its checkpoint was taken".into(),
+                )));
+            }
+            None => {}
+        }
+        for effect in movement.effects {
+            if let Some(follow_up) = self.perform(effect).await {
+                queue.push_back(follow_up);
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits, trying for as long as it takes: what happened has happened, and only a record makes it count.
+    async fn commit(&mut self, change: Change) -> Result<(), Error> {
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match self.engine.store().commit(change.clone()).await {
+                Ok(()) => break,
+                Err(dauer_store::Error::Conflict { found, .. }) if found == change.job.version => {
+                    // A commit whose answer was lost: look it up, never guess.
+                    let stored = self.engine.job(&self.job.id).await?;
+                    if stored == change.job {
+                        break;
+                    }
+                    return Err(self.lost_the_race(stored));
+                }
+                Err(dauer_store::Error::Conflict { .. }) => {
+                    let stored = self.engine.job(&self.job.id).await?;
+                    return Err(self.lost_the_race(stored));
+                }
+                Err(error @ (dauer_store::Error::NoSpace(_) | dauer_store::Error::Backend(_))) => {
+                    tracing::warn!(job = %self.job.id, %error, "commit failed; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(5));
+                }
+                Err(error) => {
+                    self.gone = true;
+                    return Err(error.into());
+                }
+            }
+        }
+        self.job = change.job;
+        self.engine.committed(&self.job);
+        Ok(())
+    }
+
+    /// Somebody else wrote this job: their record stands, and this runner begins again from it.
+    fn lost_the_race(&mut self, stored: Job) -> Error {
+        tracing::error!(job = %self.job.id, ours = self.job.version, theirs = stored.version, "lost the version race");
+        self.job = stored;
+        self.look_again_at = Some(Instant::now());
+        Error::Conflict("the job was changed by somebody else: look at it again".into())
+    }
+}
