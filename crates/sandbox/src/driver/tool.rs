@@ -1,7 +1,7 @@
 //! External tools: where they are, their version and digest.
 
 use crate::Error;
-use crate::host::process;
+use crate::host::run;
 use nix::unistd::{AccessFlags, access};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
@@ -137,7 +137,7 @@ pub(crate) fn output(binary: &Path, arguments: &[&str]) -> Result<String, Error>
         .into_iter()
         .chain(arguments.iter().map(OsStr::new))
         .collect();
-    let tool = process::Tool {
+    let tool = run::Tool {
         name: binary.display().to_string(),
         program: binary,
         argv,
@@ -146,7 +146,7 @@ pub(crate) fn output(binary: &Path, arguments: &[&str]) -> Result<String, Error>
         stdio: None,
         cgroup: None,
         join: Vec::new(),
-        view: process::View::Unchanged,
+        view: run::View::Unchanged,
     };
     tool.run()?;
     std::fs::read_to_string(log.path()).map_err(Error::io(what()))

@@ -2,9 +2,8 @@
 
 use super::sandbox::{Failure, expect};
 use super::{Bench, Case, Needs};
-use crate::host::{cgroup, userns};
-use dauer_core::{Image, Mount, Network, Publish};
-use std::os::unix::fs::PermissionsExt;
+use crate::host::userns;
+use dauer_core::{Network, Publish};
 use std::path::Path;
 
 pub(super) const ALL: &[Case] = &[
@@ -33,44 +32,7 @@ pub(super) const ALL: &[Case] = &[
         Needs::Nothing,
         is_isolated,
     ),
-    case(
-        "mounts_are_where_they_belong_and_read_only_where_asked",
-        Needs::Nothing,
-        mounts,
-    ),
-    case(
-        "what_is_injected_lies_in_the_working_directory",
-        Needs::Nothing,
-        injects,
-    ),
-    case("a_folder_is_an_image", Needs::Nothing, folder_image),
-    case(
-        "a_link_in_an_image_leads_no_mount_out_of_it",
-        Needs::Nothing,
-        hostile_image,
-    ),
-    case(
-        "a_bad_mount_is_refused_before_anything_is_made",
-        Needs::Nothing,
-        bad_mounts,
-    ),
     case("a_job_may_be_another_user", Needs::Root, other_user),
-    case(
-        "all_of_its_processes_are_in_its_cgroup",
-        Needs::Root,
-        is_in_cgroup,
-    ),
-    case(
-        "a_memory_limit_kills_and_is_told_apart",
-        Needs::Root,
-        memory_limit,
-    ),
-    case(
-        "below_its_memory_limit_nothing_is_killed",
-        Needs::Root,
-        memory_below_limit,
-    ),
-    case("a_cpu_limit_slows_down", Needs::Root, cpu_limit),
     case(
         "a_sandbox_whose_shim_was_killed_is_destroyed_by_name_alone",
         Needs::Nothing,
@@ -91,7 +53,7 @@ pub(super) const fn case(
     Case { name, needs, run }
 }
 
-fn shell(script: &str) -> Vec<String> {
+pub(super) fn shell(script: &str) -> Vec<String> {
     ["/bin/sh", "-c", script].map(str::to_owned).to_vec()
 }
 
@@ -205,182 +167,6 @@ fn is_isolated(bench: &Bench) -> Result<(), Failure> {
     sandbox.destroy()
 }
 
-fn mounts(bench: &Bench) -> Result<(), Failure> {
-    let folder = bench.elsewhere.join("mounts");
-    std::fs::create_dir_all(&folder)?;
-    std::fs::write(folder.join("file"), "of the host")?;
-    let source = |name: &str| folder.join(name).to_string_lossy().into_owned();
-    let mount = |source: String, target: &str, read_only| Mount {
-        source,
-        target: target.to_owned(),
-        read_only,
-    };
-    let mut spec = bench.spec();
-    spec.mounts = vec![
-        mount(source(""), "/opt/deep/writable", false),
-        mount(source(""), "/opt/deep/fixed", true),
-        mount(source("file"), "/opt/deep/one", true),
-        mount(source("file"), "/run/one", true),
-    ];
-    if !userns::is_root() {
-        // Below a folder of root's an ordinary user cannot make mount points.
-        spec.mounts.truncate(0);
-        spec.mounts
-            .push(mount(source(""), "/run/deep/writable", false));
-        spec.mounts.push(mount(source("file"), "/run/one", true));
-    }
-    let writable = spec.mounts[0].target.clone();
-    let mut sandbox = bench.start(spec.clone())?;
-    for target in spec.mounts.iter().map(|mount| &mount.target) {
-        let text = sandbox.sh_ok(&format!("cat {target}/file 2>/dev/null || cat {target}"))?;
-        expect(target, &text, &"of the host".to_owned())?;
-    }
-    for target in spec
-        .mounts
-        .iter()
-        .filter(|mount| mount.read_only)
-        .map(|mount| &mount.target)
-    {
-        // Opening for writing truncates; a refusal must come before that.
-        let (code, _) = sandbox.sh(&format!(
-            "(echo x > {target}/file || echo x > {target}) 2>/dev/null"
-        ))?;
-        expect(&format!("{target} is read-only"), &(code != 0), &true)?;
-    }
-    sandbox.sh_ok(&format!("echo from inside > {writable}/new"))?;
-    expect(
-        "on the host",
-        &std::fs::read_to_string(folder.join("new"))?,
-        &"from inside\n".to_owned(),
-    )?;
-    expect(
-        "unchanged",
-        &std::fs::read_to_string(folder.join("file"))?,
-        &"of the host".to_owned(),
-    )?;
-    sandbox.destroy()
-}
-
-fn injects(bench: &Bench) -> Result<(), Failure> {
-    let folder = bench.elsewhere.join("inject");
-    std::fs::create_dir_all(folder.join("deep"))?;
-    std::fs::write(
-        folder.join("deep/script"),
-        "#!/bin/sh\necho injected in $(pwd)\n",
-    )?;
-    std::fs::set_permissions(
-        folder.join("deep/script"),
-        std::fs::Permissions::from_mode(0o755),
-    )?;
-    let mut spec = bench.spec();
-    spec.inject = Some(folder.to_string_lossy().into_owned());
-    spec.workdir = Some("/tmp/work/here".to_owned());
-    spec.argv = vec!["deep/script".to_owned()];
-    let mut sandbox = bench.start(spec)?;
-    expect("exit code", &sandbox.job_status()?.code, &Some(0))?;
-    expect(
-        "output",
-        &sandbox.raw_rest()?,
-        &"injected in /tmp/work/here\n".to_owned(),
-    )?;
-    expect(
-        "on the host",
-        &Path::new("/tmp/work/here/deep").exists(),
-        &false,
-    )?;
-    sandbox.destroy()
-}
-
-/// A root with one static program, the agent's own.
-fn image(bench: &Bench, name: &str) -> Result<std::path::PathBuf, Failure> {
-    let folder = bench.elsewhere.join(name);
-    std::fs::create_dir_all(folder.join("bin"))?;
-    std::fs::copy(&bench.guest, folder.join("bin/dauer"))?;
-    Ok(folder)
-}
-
-fn folder_image(bench: &Bench) -> Result<(), Failure> {
-    let folder = image(bench, "image")?;
-    let mut spec = bench.spec();
-    spec.image = Image::Directory(folder.to_string_lossy().into_owned());
-    spec.argv = vec!["/bin/dauer".to_owned(), "--help".to_owned()];
-    let mut sandbox = bench.start(spec)?;
-    sandbox.job_status()?;
-    sandbox.destroy()?;
-    let mut names: Vec<_> = std::fs::read_dir(&folder)?
-        .flatten()
-        .map(|entry| entry.file_name())
-        .collect();
-    names.sort();
-    expect("the image is as it was", &names, &vec!["bin".into()])
-}
-
-fn hostile_image(bench: &Bench) -> Result<(), Failure> {
-    let folder = image(bench, "hostile")?;
-    let outside = bench.elsewhere.join("outside");
-    std::fs::create_dir_all(&outside)?;
-    for name in ["opt", "work"] {
-        match std::os::unix::fs::symlink(&outside, folder.join(name)) {
-            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(e.into()),
-            Ok(()) | Err(_) => {}
-        }
-    }
-    let source = bench.elsewhere.join("mounted");
-    std::fs::create_dir_all(&source)?;
-    std::fs::write(source.join("file"), "x")?;
-    let mut spec = bench.spec();
-    spec.image = Image::Directory(folder.to_string_lossy().into_owned());
-    spec.argv = vec!["/bin/dauer".to_owned(), "--help".to_owned()];
-    spec.mounts = vec![Mount {
-        source: source.to_string_lossy().into_owned(),
-        target: "/opt/point".to_owned(),
-        read_only: true,
-    }];
-    spec.inject = Some(source.to_string_lossy().into_owned());
-    spec.workdir = Some("/work/deep".to_owned());
-    // It may start or be refused; it may not write outside.
-    let outcome = bench.start(spec).map(|mut sandbox| sandbox.destroy());
-    expect(
-        "nothing outside the image",
-        &std::fs::read_dir(&outside)?.count(),
-        &0,
-    )?;
-    outcome.unwrap_or(Ok(()))
-}
-
-fn bad_mounts(bench: &Bench) -> Result<(), Failure> {
-    let driver = bench.driver();
-    let good = bench.elsewhere.to_string_lossy().into_owned();
-    for (source, target) in [
-        ("/no/such/folder", "/opt/x"),
-        ("relative", "/opt/x"),
-        (good.as_str(), "relative"),
-        (good.as_str(), "/"),
-        (good.as_str(), "/proc/x"),
-        (good.as_str(), "/run/dauer"),
-        (good.as_str(), "/opt/../etc"),
-    ] {
-        let mut spec = bench.spec();
-        spec.mounts = vec![Mount {
-            source: source.to_owned(),
-            target: target.to_owned(),
-            read_only: false,
-        }];
-        expect(
-            &format!("{source}:{target} is refused"),
-            &driver.check(&spec).is_err(),
-            &true,
-        )?;
-    }
-    let mut spec = bench.spec();
-    spec.image = Image::Directory("/no/such/image".to_owned());
-    expect(
-        "an image that is not there is refused",
-        &driver.check(&spec).is_err(),
-        &true,
-    )
-}
-
 fn other_user(bench: &Bench) -> Result<(), Failure> {
     let mut spec = bench.spec();
     spec.user = Some("1234:1234".to_owned());
@@ -392,84 +178,6 @@ fn other_user(bench: &Bench) -> Result<(), Failure> {
         &sandbox.raw_rest()?,
         &"1234\n1234\nrefused\n".to_owned(),
     )?;
-    sandbox.destroy()
-}
-
-fn is_in_cgroup(bench: &Bench) -> Result<(), Failure> {
-    let mut sandbox = bench.start(bench.spec())?;
-    sandbox.sh_ok("sleep 1000 >/dev/null 2>&1 & true")?;
-    let pids = cgroup::pids(&sandbox.incarnation.instance)?;
-    expect(
-        "its process is in it",
-        &pids.contains(&sandbox.running.pid),
-        &true,
-    )?;
-    expect(
-        "memory is counted",
-        &(sandbox.driver.memory_bytes(&sandbox.incarnation) > 100_000),
-        &true,
-    )?;
-    sandbox.destroy()
-}
-
-fn memory_limit(bench: &Bench) -> Result<(), Failure> {
-    let mut spec = bench.spec();
-    spec.memory_bytes = Some(64 << 20);
-    spec.argv = shell("head -c 400000000 /dev/zero | tail > /dev/null; echo survived");
-    let mut sandbox = bench.start(spec)?;
-    // gVisor dies as a whole, the others lose the one process.
-    while let Some(message) = sandbox.next()? {
-        if matches!(
-            message,
-            dauer_wire::guest::FromGuest::Exited { session: 0, .. }
-        ) {
-            break;
-        }
-    }
-    let out_of_memory = sandbox.driver.was_out_of_memory(&sandbox.incarnation);
-    expect("the kernel says so", &out_of_memory, &true)?;
-    sandbox.destroy()
-}
-
-fn memory_below_limit(bench: &Bench) -> Result<(), Failure> {
-    let mut spec = bench.spec();
-    spec.memory_bytes = Some(64 << 20);
-    spec.argv = shell("head -c 8000000 /dev/zero | tail > /dev/null; exit 3");
-    let mut sandbox = bench.start(spec)?;
-    expect("exit code", &sandbox.job_status()?.code, &Some(3))?;
-    expect(
-        "nothing was killed",
-        &sandbox.driver.was_out_of_memory(&sandbox.incarnation),
-        &false,
-    )?;
-    sandbox.destroy()
-}
-
-fn cpu_limit(bench: &Bench) -> Result<(), Failure> {
-    let mut spec = bench.spec();
-    spec.cpu_millis = Some(200);
-    let mut sandbox = bench.start(spec)?;
-    let instance = sandbox.incarnation.instance.clone();
-    let throttled = || {
-        [
-            "/sys/fs/cgroup/cpu/dauer",
-            "/sys/fs/cgroup/cpu,cpuacct/dauer",
-            "/sys/fs/cgroup/dauer",
-        ]
-        .iter()
-        .any(|parent| {
-            std::fs::read_to_string(Path::new(parent).join(&instance).join("cpu.stat")).is_ok_and(
-                |text| {
-                    text.lines().any(|line| {
-                        line.strip_prefix("nr_throttled ")
-                            .is_some_and(|count| count.trim() != "0")
-                    })
-                },
-            )
-        })
-    };
-    sandbox.sh_ok("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done")?;
-    expect("the kernel held it back", &throttled(), &true)?;
     sandbox.destroy()
 }
 

@@ -4,7 +4,9 @@
 //! whatever carries the instance's name and is still there is a failure too.
 
 mod cases;
+mod files;
 mod freezing;
+mod limits;
 mod sandbox;
 
 use super::{Driver, by_name};
@@ -77,9 +79,10 @@ impl Bench {
             std::fs::create_dir_all(folder).expect("the bench's folder can be written to");
         }
         let mut failed = 0;
-        for case in cases::ALL
-            .iter()
-            .chain(freezing::ALL)
+        let all = [cases::ALL, files::ALL, limits::ALL, freezing::ALL];
+        for case in all
+            .into_iter()
+            .flatten()
             .filter(|case| case.name.contains(filter))
         {
             if let Some(why) = self.lacking(case.needs) {

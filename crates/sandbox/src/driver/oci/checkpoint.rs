@@ -1,16 +1,23 @@
 //! Freezing with memory: `runsc checkpoint`, and `runc checkpoint` with CRIU.
 
 use super::profile::{Profile, os};
-use super::{CONTAINER, Oci, STATE_FOLDER, control, tool};
-use crate::Error;
+use super::{Oci, SOCKET, STATE_FOLDER, control, tool};
 use crate::driver::{
     AgentStdio, Checkpointer, Driver, Identity, Incarnation, Running, agent, common,
 };
 use crate::host::cgroup;
 use crate::host::root::make_folder;
+use crate::{Error, files};
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+/// The files of a gVisor image, in the order in which the sandbox takes them.
+const IMAGE_FILES: [&str; 3] = ["checkpoint.img", "pages_meta.img", "pages.img"];
+
+/// The release whose control protocol for checkpoints is known; any other is asked by its own tool.
+const DIRECT_RELEASE: &str = "20240729";
 
 /// In the scratch folder and in each checkpoint: which agent runs inside.
 const AGENT_FILE: &str = "agent";
@@ -29,15 +36,48 @@ impl Oci {
         method: &str,
         verb: &'static str,
     ) -> Result<(), Error> {
-        let socket = incarnation
-            .scratch
-            .join(STATE_FOLDER)
-            .join(format!("runsc-{CONTAINER}.sock"));
+        let socket = incarnation.scratch.join(STATE_FOLDER).join(SOCKET);
         match control::call(&socket, method) {
             Ok(()) => Ok(()),
             // Another version may speak otherwise; its own tool knows how.
             Err(_) => self.command(incarnation, &[os(verb)]),
         }
+    }
+
+    fn save_gvisor(&self, incarnation: &Incarnation, into: &Path) -> Result<(), Error> {
+        if self.identity()?.version.contains(DIRECT_RELEASE)
+            && Self::save_over_the_socket(incarnation, into).is_ok()
+        {
+            return Ok(());
+        }
+        // Whatever the reason was, its own tool says it better; it wants an empty folder.
+        for name in IMAGE_FILES {
+            files::remove_file(&into.join(name))?;
+        }
+        let verb = [
+            os("checkpoint"),
+            os("--leave-running"),
+            os("--compression=none"),
+            os("--direct"),
+            os("--image-path"),
+            into.as_os_str(),
+        ];
+        self.command(incarnation, &verb)
+    }
+
+    fn save_over_the_socket(incarnation: &Incarnation, into: &Path) -> Result<(), String> {
+        let open = |name: &str, flags| {
+            let mut options = fs::File::options();
+            options.read(true).write(true).create_new(true).mode(0o644);
+            let file = options.custom_flags(flags).open(into.join(name));
+            file.map_err(|e| e.to_string())
+        };
+        let [state, table, pages] = IMAGE_FILES;
+        let (state, table) = (open(state, 0)?, open(table, 0)?);
+        // Past the page cache where the file system can, as its own tool does: the pages are on disk when it answers.
+        let pages = open(pages, libc::O_DIRECT).or_else(|_| open(pages, 0))?;
+        let socket = incarnation.scratch.join(STATE_FOLDER).join(SOCKET);
+        control::checkpoint(&socket, [&state, &table, &pages])
     }
 
     fn work_folder(incarnation: &Incarnation, name: &str) -> Result<PathBuf, Error> {
@@ -104,19 +144,8 @@ impl Checkpointer for Oci {
     }
 
     fn save(&self, incarnation: &Incarnation, into: &Path) -> Result<(), Error> {
-        let needed_bytes = self.memory_bytes(incarnation);
         let saved = match self.profile {
-            Profile::Gvisor => self.command(
-                incarnation,
-                &[
-                    os("checkpoint"),
-                    os("--leave-running"),
-                    os("--compression=none"),
-                    os("--direct"),
-                    os("--image-path"),
-                    into.as_os_str(),
-                ],
-            ),
+            Profile::Gvisor => self.save_gvisor(incarnation, into),
             Profile::Runc => {
                 let work = Self::work_folder(incarnation, "criu")?;
                 let verb = [
@@ -134,7 +163,9 @@ impl Checkpointer for Oci {
             }
             Profile::Crun => self.profile.check_checkpoints(),
         };
-        saved.map_err(|error| common::explain_space(error, into, needed_bytes))?;
+        // Asking for the size takes some milliseconds, in which the sandbox would stand still for nothing.
+        saved
+            .map_err(|error| common::explain_space(error, into, self.memory_bytes(incarnation)))?;
         let from = incarnation.scratch.join(AGENT_FILE);
         fs::copy(&from, into.join(AGENT_FILE))
             .map_err(Error::io(format!("copy {}", from.display())))?;

@@ -15,8 +15,8 @@ mod profile;
 
 use super::{AgentStdio, Checkpointer, Driver, Incarnation, Running, agent, common, tool};
 use crate::host::cgroup::{self, Cgroup, Limits};
-use crate::host::process::{Tool, View};
 use crate::host::root::make_folder;
+use crate::host::run::{Tool, View};
 use crate::host::{nat, netns, userns};
 use crate::{Error, SandboxSpec};
 use dauer_core::Network;
@@ -32,6 +32,9 @@ pub(crate) const STATE_FOLDER: &str = "oci";
 
 /// The one container of each state folder.
 const CONTAINER: &str = "box";
+
+/// What gVisor calls the control socket of that container.
+const SOCKET: &str = "runsc-box.sock";
 
 /// The memory of gVisor's own processes, on top of what the job may use.
 const GVISOR_OVERHEAD_BYTES: u64 = 96 << 20;

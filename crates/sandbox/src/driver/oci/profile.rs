@@ -1,6 +1,6 @@
 //! What differs between the OCI runtimes.
 
-use super::{CONTAINER, STATE_FOLDER, tool};
+use super::{SOCKET, STATE_FOLDER, tool};
 use crate::host::userns;
 use crate::{Error, SandboxSpec};
 use dauer_core::{Network, SandboxId};
@@ -113,9 +113,7 @@ pub(super) fn check_socket_path(spec: &SandboxSpec) -> Result<(), Error> {
         .layout
         .sandbox(&SandboxId("0123456789abcdef".to_owned()))
         .incarnation(1_000_000);
-    let socket = scratch
-        .join(STATE_FOLDER)
-        .join(format!("runsc-{CONTAINER}.sock"));
+    let socket = scratch.join(STATE_FOLDER).join(SOCKET);
     let excess = socket.as_os_str().len().saturating_sub(107);
     if excess > 0 {
         return Err(Error::Unsupported(format!(
