@@ -49,7 +49,7 @@ impl Foreground<'_> {
 
     async fn follow(&self, sink: &Sink, signals: &mut Signals) -> Result<JobView, Failure> {
         let mut log = self.client.logs(&self.job, 0, true);
-        let feeding = self.feed();
+        let feeding = self.feed(sink);
         let closed = sink.closed();
         tokio::pin!(feeding);
         let mut fed = !self.stdin;
@@ -81,12 +81,7 @@ impl Foreground<'_> {
                     Err(error) => return Err(error.into()),
                 },
                 () = &mut sizing, if !sized => sized = true,
-                note = &mut feeding, if !fed => {
-                    fed = true;
-                    if let Some(note) = note {
-                        sink.note(&note, self.tty).await;
-                    }
-                }
+                () = &mut feeding, if !fed => fed = true,
                 came = signals.next() => match came {
                     Came::Resized if self.tty => self.resize().await,
                     Came::Resized => {}
@@ -98,26 +93,32 @@ impl Foreground<'_> {
         }
     }
 
-    /// Feeds our input to the job. Returns what the user should know.
-    async fn feed(&self) -> Option<String> {
+    /// Feeds our input to the job.
+    async fn feed(&self, sink: &Sink) {
         if !self.stdin {
-            return None;
+            return;
         }
         let input = Input::start();
         loop {
             match self.client.stdin(&self.job, input.stream()).await {
-                Ok(()) => return None,
-                Err(error) if error.is_disconnect() => {
-                    if self.context.reconnect(&error).await.is_err() {
+                Err(lost) if lost.is_disconnect() => {
+                    if input.was_taken() {
+                        let line =
+                            "the daemon died: of the input, what it had not passed on is lost";
+                        sink.note(line, self.tty).await;
+                    }
+                    if self.context.reconnect(&lost).await.is_err() {
                         // The log's own reconnecting says why.
-                        return None;
+                        return;
                     }
                 }
                 Err(Error::Input(error)) => {
-                    return Some(format!("cannot read standard input: {error}"));
+                    return sink
+                        .note(&format!("cannot read standard input: {error}"), self.tty)
+                        .await;
                 }
-                // It has ended, or was never started: the end of its log says so.
-                Err(_) => return None,
+                // All is fed; or the job has ended, or was never started, which the end of its log says.
+                Ok(()) | Err(_) => return,
             }
         }
     }

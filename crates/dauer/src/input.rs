@@ -4,6 +4,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use std::io::{self, Read as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Mutex, mpsc};
 
 const PIECE_BYTES: usize = 64 << 10;
@@ -12,6 +13,7 @@ const PIECE_BYTES: usize = 64 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Input {
     pieces: Arc<Mutex<mpsc::Receiver<io::Result<Bytes>>>>,
+    taken: Arc<AtomicBool>,
 }
 
 impl Input {
@@ -22,12 +24,20 @@ impl Input {
         std::thread::spawn(move || read_all(&sender));
         Self {
             pieces: Arc::new(Mutex::new(receiver)),
+            taken: Arc::default(),
         }
     }
 
     /// The next piece; `None` at the end of the input.
     pub(crate) async fn next(&self) -> Option<io::Result<Bytes>> {
-        self.pieces.lock().await.recv().await
+        let piece = self.pieces.lock().await.recv().await;
+        self.taken.fetch_or(piece.is_some(), Ordering::Relaxed);
+        piece
+    }
+
+    /// Whether anything was taken since the last time this was asked.
+    pub(crate) fn was_taken(&self) -> bool {
+        self.taken.swap(false, Ordering::Relaxed)
     }
 
     /// The pieces from here on.

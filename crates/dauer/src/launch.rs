@@ -31,6 +31,9 @@ const LOG_BYTES_MAX: u64 = 16 << 20;
 /// A daemon that was started by somebody else recovers its jobs before it answers.
 const START_MAX: Duration = Duration::from_secs(60);
 
+/// After so long without a socket, whoever held the data folder may be gone.
+const BUSY_WAIT: Duration = Duration::from_secs(1);
+
 /// Returns when a daemon answers at the socket of these settings.
 pub(crate) fn ensure(settings: &Settings) -> Result<(), Failure> {
     make_folder(&settings.layout.data)?;
@@ -41,20 +44,31 @@ pub(crate) fn ensure(settings: &Settings) -> Result<(), Failure> {
     if answers(&settings.host) {
         return Ok(());
     }
-    match start(settings)?.as_str() {
-        READY => Ok(()),
-        BUSY => wait_for_socket(&settings.host, START_MAX).map_err(|error| {
-            Failure::new(format!(
-                "a daemon holds {} but does not answer at {}: {error}; give both the same --run-dir",
-                settings.layout.data.display(),
-                settings.host
-            ))
-        }),
-        why => Err(Failure::new(format!(
-            "the daemon could not start: {}; its log is {}",
-            if why.is_empty() { "it died" } else { why },
-            log_path(settings).display()
-        ))),
+    let deadline = Instant::now() + START_MAX;
+    loop {
+        match start(settings)?.as_str() {
+            READY => return Ok(()),
+            // Started by hand just now, or about to die: whichever shows.
+            BUSY if Instant::now() < deadline => {
+                if wait_for_socket(&settings.host, BUSY_WAIT).is_ok() {
+                    return Ok(());
+                }
+            }
+            BUSY => {
+                return Err(Failure::new(format!(
+                    "a daemon holds {} but does not answer at {}; give both the same --run-dir",
+                    settings.layout.data.display(),
+                    settings.host
+                )));
+            }
+            why => {
+                return Err(Failure::new(format!(
+                    "the daemon could not start: {}; its log is {}",
+                    if why.is_empty() { "it died" } else { why },
+                    log_path(settings).display()
+                )));
+            }
+        }
     }
 }
 

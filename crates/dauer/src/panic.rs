@@ -39,8 +39,10 @@ pub(crate) fn exit_with(code: i32) {
 }
 
 fn describe(panic: &PanicHookInfo<'_>) -> String {
-    let said = panic.payload_as_str().unwrap_or("a panic without words");
-    let mut text = said.to_owned();
+    let payload = panic.payload();
+    let said = payload.downcast_ref::<&str>().copied();
+    let said = said.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let mut text = said.unwrap_or("a panic without words").to_owned();
     if let Some(at) = panic.location() {
         let _ = write!(text, " at {at}");
     }

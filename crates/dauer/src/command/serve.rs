@@ -6,13 +6,13 @@ use crate::settings::Settings;
 use dauer_engine::Engine;
 use dauer_server::{About, Listener, Runtime};
 use dauer_store::Sqlite;
-use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -21,6 +21,9 @@ const WORKERS: usize = 2;
 
 /// Each of the allocator's arenas keeps memory that was once used.
 const ARENAS: i32 = 2;
+
+/// How long a lock that is held is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Run the daemon.
 ///
@@ -95,7 +98,8 @@ fn serve(settings: Settings, ready: &mut Option<File>) -> Outcome {
     outcome
 }
 
-/// The lock of the data folder, held while the daemon lives; `None` where another one holds it.
+/// The lock of the data folder, held while the daemon lives; `None` where another one holds it. A daemon that was just killed
+/// may hold it for a moment yet, as may a shim that it was about to start: hence the patience.
 fn lock(path: &Path) -> Result<Option<Flock<File>>, Failure> {
     let file = OpenOptions::new()
         .create(true)
@@ -104,13 +108,18 @@ fn lock(path: &Path) -> Result<Option<Flock<File>>, Failure> {
         .mode(0o600)
         .open(path)
         .map_err(Failure::because(format!("cannot open {}", path.display())))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, errno)) => Err(Failure::new(format!(
+    let (locked, answer) = std::sync::mpsc::channel();
+    // Not joined: where the lock is not to be had, the process ends, and this thread with it.
+    std::thread::spawn(move || {
+        locked.send(Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno))
+    });
+    match answer.recv_timeout(LOCK_PATIENCE) {
+        Ok(Ok(lock)) => Ok(Some(lock)),
+        Ok(Err(errno)) => Err(Failure::new(format!(
             "cannot lock {}: {errno}",
             path.display()
         ))),
+        Err(_) => Ok(None),
     }
 }
 
