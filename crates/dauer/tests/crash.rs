@@ -56,8 +56,10 @@ fn a_wait_goes_on_over_kill_9_of_the_daemon() {
     let node = Node::new();
     node.detached(
         "awaited",
-        "while ! test -e /tmp/go; do sleep 0.01; done; exit 21",
+        "echo up; while ! test -e /tmp/go; do sleep 0.01; done; exit 21",
     );
+    let mut log = Running::start(node.command(["logs", "-f", "awaited"]));
+    assert_eq!(log.line(), "up");
     let mut waiting = node.command(["wait", "awaited"]).spawn().unwrap();
     for _ in 0..3 {
         node.dauer("ps").is(0);
@@ -65,6 +67,7 @@ fn a_wait_goes_on_over_kill_9_of_the_daemon() {
     }
     node.dauer("exec awaited -- touch /tmp/go").is(0);
     assert_eq!(waiting.wait().unwrap().code(), Some(21));
+    assert_eq!(log.end(), (vec![], Some(0)));
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! `dauer run`: a program in a sandbox, in the foreground or not.
 
 use crate::context::Context;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, report};
 use crate::foreground::Foreground;
 use crate::render;
+use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::terminal;
 use clap::ValueHint;
@@ -47,7 +48,7 @@ pub(crate) struct Args {
     /// Variables from a file, NAME=VALUE a line; --env wins
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     env_file: Vec<PathBuf>,
-    /// Where the program starts, inside
+    /// Where the program starts, inside; with image host the present folder where it is left away
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
     /// A path of the host made visible inside; repeatable
@@ -116,7 +117,33 @@ impl Args {
         !self.detach && (self.interactive || self.tty || !std::io::stdin().is_terminal())
     }
 
-    fn job(&self) -> Result<CreateJob, Failure> {
+    /// Whether it matters now that a job can never be frozen: where an option is the reason, or a person looks on.
+    fn wants_to_know(&self) -> bool {
+        let chosen = self
+            .driver
+            .as_deref()
+            .is_some_and(|driver| driver != "auto");
+        self.network.as_deref() == Some("host") || (chosen && std::io::stderr().is_terminal())
+    }
+
+    /// The folder the user is in, where the image has it too: nothing of the kernel's own folders and of Dauer's is inside.
+    fn present_folder(&self, settings: &Settings) -> Option<String> {
+        if self.image.as_deref().is_some_and(|image| image != "host") {
+            return None;
+        }
+        let folder = std::env::current_dir().ok()?;
+        let own = [&settings.layout.data, &settings.layout.run];
+        let kernel = ["/dev", "/proc", "/run", "/sys"].map(Path::new);
+        let hidden = own.iter().any(|path| folder.starts_with(path))
+            || kernel.iter().any(|path| folder.starts_with(path));
+        folder
+            .into_os_string()
+            .into_string()
+            .ok()
+            .filter(|_| !hidden)
+    }
+
+    fn job(&self, settings: &Settings) -> Result<CreateJob, Failure> {
         let mut env = BTreeMap::new();
         for file in &self.env_file {
             env.extend(read_env_file(file)?);
@@ -133,7 +160,10 @@ impl Args {
             name: self.name.clone(),
             argv: self.argv.clone(),
             env,
-            workdir: self.workdir.clone(),
+            workdir: self
+                .workdir
+                .clone()
+                .or_else(|| self.present_folder(settings)),
             driver: self.driver.clone(),
             image: self.image.as_deref().map(image).transpose()?,
             mounts: self.mount.iter().map(mount_view).collect(),
@@ -159,7 +189,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
             "-t needs a terminal on standard input and output; leave it away in scripts and pipes",
         ));
     }
-    let job = args.job()?;
+    let job = args.job(&context.settings)?;
     // Before the job exists, so that no signal falls between.
     let signals = if args.detach {
         None
@@ -176,6 +206,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
             error.into()
         }
     })?;
+    if let Some(why) = view
+        .cannot_freeze
+        .as_deref()
+        .filter(|_| args.wants_to_know())
+    {
+        report(&format!("note: this job cannot be frozen: {why}"));
+    }
     let Some(signals) = signals else {
         render::print(&if args.json {
             format!("{{\"id\":\"{}\"}}\n", view.id)
