@@ -211,7 +211,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         .as_deref()
         .filter(|_| args.wants_to_know())
     {
-        report(&format!("note: this job cannot be frozen: {why}"));
+        report(&format!("note: {why}"));
     }
     let Some(signals) = signals else {
         render::print(&if args.json {
