@@ -309,7 +309,10 @@ async fn try_connect(socket: &Path) -> Result<Listener, Error> {
     match UnixStream::connect(path).await {
         Ok(stream) => Ok(Listener::Shim(stream)),
         Err(e) => match e.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(Listener::None),
+            // Reset: it died while this connection waited to be accepted.
+            io::ErrorKind::NotFound
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset => Ok(Listener::None),
             io::ErrorKind::WouldBlock => Ok(Listener::Busy),
             _ => Err(Error::io(what())(e)),
         },

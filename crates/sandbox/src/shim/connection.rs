@@ -1,5 +1,6 @@
 //! Connections on `shim.sock`: whoever can open the socket is the daemon's user.
 
+use super::door::Unopened;
 use super::outbox::Outbox;
 use super::state::{Control, Shim};
 use super::{Occurrence, checkpoint, process, session};
@@ -8,7 +9,7 @@ use crate::protocol::{Call, Open, Phase, Reply, Room, kind};
 use dauer_wire::frame::Frame;
 use dauer_wire::guest::{ApiResponse, Scope, Signal, ToGuest, WindowSize, unpack};
 use std::io;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,16 +17,17 @@ use std::time::Duration;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts connections as long as the process lives.
-pub(super) fn accept(shim: &Arc<Shim>, listener: UnixListener) -> Result<(), Error> {
+pub(super) fn accept(shim: &Arc<Shim>) -> Result<(), Error> {
     let shim = Arc::clone(shim);
     process::spawn("accept", move || {
-        for stream in listener.incoming() {
-            let served = stream
-                .map_err(Error::io("accept a connection"))
-                .and_then(|stream| {
-                    let shim = Arc::clone(&shim);
-                    process::spawn("connection", move || serve(&shim, stream))
-                });
+        loop {
+            let served = shim.door.accept().and_then(|stream| {
+                let server = Arc::clone(&shim);
+                process::spawn("connection", move || {
+                    serve(&server, stream, Unopened(&server.door));
+                })
+                .inspect_err(|_| drop(Unopened(&shim.door)))
+            });
             if let Err(error) = served {
                 eprintln!("shim: {error}");
                 std::thread::sleep(ACCEPT_PAUSE);
@@ -34,16 +36,20 @@ pub(super) fn accept(shim: &Arc<Shim>, listener: UnixListener) -> Result<(), Err
     })
 }
 
-fn serve(shim: &Arc<Shim>, stream: UnixStream) {
+fn serve(shim: &Arc<Shim>, stream: UnixStream, unopened: Unopened<'_>) {
     let mut reader = &stream;
     // Somebody who thought better of it says nothing.
     let Ok(Some(frame)) = Frame::read_from(&mut reader) else {
         return;
     };
     let served = match frame.parse::<Open>() {
-        Ok(Open::Control) => control(shim, stream),
-        Ok(Open::Exec { command }) => session::exec(shim, stream, command),
+        Ok(Open::Control) => control(shim, stream, unopened),
+        Ok(Open::Exec { command }) => {
+            drop(unopened);
+            session::exec(shim, stream, command)
+        }
         Ok(Open::Stdin) => {
+            drop(unopened);
             session::stdin(shim, &stream);
             Ok(())
         }
@@ -59,7 +65,7 @@ fn serve(shim: &Arc<Shim>, stream: UnixStream) {
     }
 }
 
-fn control(shim: &Arc<Shim>, stream: UnixStream) -> Result<(), Error> {
+fn control(shim: &Arc<Shim>, stream: UnixStream, unopened: Unopened<'_>) -> Result<(), Error> {
     let duplicate = || {
         stream
             .try_clone()
@@ -76,6 +82,7 @@ fn control(shim: &Arc<Shim>, stream: UnixStream) -> Result<(), Error> {
         outbox: Arc::clone(&outbox),
         stream: handle,
     });
+    drop(unopened);
     let mut reader = &stream;
     while let Ok(Some(frame)) = Frame::read_from(&mut reader) {
         if let Err(error) = hear(shim, frame, &outbox) {

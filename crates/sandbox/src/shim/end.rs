@@ -24,6 +24,9 @@ const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
 /// A daemon that does not read what it asked for gets no more time.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 
+/// A connection that says nothing gets no more time.
+const LET_IN_MAX: Duration = Duration::from_millis(500);
+
 /// Runs the incarnation to its end; returns the exit code of the shim. The body of a thread.
 pub(super) fn own(shim: &Arc<Shim>, ready: Ready, occurrences: &Receiver<Occurrence>) -> i32 {
     let mut askers = Vec::new();
@@ -56,6 +59,7 @@ pub(super) fn own(shim: &Arc<Shim>, ready: Ready, occurrences: &Receiver<Occurre
             eprintln!("shim: {error}");
         }
     }
+    shim.door.let_everybody_in(LET_IN_MAX);
     shim.flush(FLUSH_MAX);
     i32::from(destroyed.is_err())
 }
@@ -78,7 +82,9 @@ fn wait(shim: &Shim, occurrences: &Receiver<Occurrence>, askers: &mut Vec<Asker>
     loop {
         match next(occurrences, deadline) {
             Some(Occurrence::Started) => {
-                deadline = None;
+                if !dying {
+                    deadline = None;
+                }
                 shim.enter(Phase::Running);
             }
             Some(Occurrence::Exited(status)) => return exited(shim, status),

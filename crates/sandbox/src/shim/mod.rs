@@ -16,6 +16,7 @@ mod agent;
 mod checkpoint;
 mod clock;
 mod connection;
+mod door;
 mod end;
 mod outbox;
 mod output;
@@ -33,14 +34,15 @@ use crate::log::LogWriter;
 use crate::protocol::ExitRecord;
 use crate::{Error, Origin, SandboxSpec, files};
 use dauer_wire::guest::{ExitStatus, StartFailure};
+use door::Door;
 use output::Output;
 use reaper::Reaper;
-use state::Shim;
+use state::{Shim, Wiring};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 
 /// What the owner hears of, in the order in which it happened.
 pub(super) enum Occurrence {
@@ -94,7 +96,12 @@ fn begin(spec_path: &Path) -> Result<i32, Error> {
     let reaper = Reaper::new()?;
     let (sender, occurrences) = channel();
     let plan = Plan::make(spec.clone(), folder.clone());
-    let (shim, ready) = match plan.open(sender.clone(), reaper.shared()) {
+    let wiring = Wiring {
+        door: Door::new(listener),
+        occurrences: sender.clone(),
+        reaper: reaper.shared(),
+    };
+    let (shim, ready) = match plan.open(wiring) {
         Ok(opened) => opened,
         Err(error) => {
             // Nobody can be told over the socket yet; its end makes the daemon look for this file.
@@ -106,7 +113,7 @@ fn begin(spec_path: &Path) -> Result<i32, Error> {
             return Err(error);
         }
     };
-    connection::accept(&shim, listener)?;
+    connection::accept(&shim)?;
     let owner = {
         let shim = Arc::clone(&shim);
         let reaper = reaper.shared();
@@ -157,11 +164,7 @@ impl Plan {
     }
 
     /// Log, pipes and the state that all threads share.
-    fn open(
-        self,
-        occurrences: Sender<Occurrence>,
-        reaper: Arc<reaper::Shared>,
-    ) -> Result<(Arc<Shim>, start::Ready), Error> {
+    fn open(self, wiring: Wiring) -> Result<(Arc<Shim>, start::Ready), Error> {
         let boundary = match &self.origin {
             Ok(start::From::Checkpoint(manifest)) => manifest.log_offset,
             Ok(start::From::Fresh) | Err(_) => 0,
@@ -175,14 +178,7 @@ impl Plan {
             (Ok(driver), Err(error)) => (Some(driver), Err(error)),
             (Err(error), _) => (None, Err(error)),
         };
-        let shim = Shim::new(
-            self.incarnation,
-            self.folder,
-            driver,
-            output,
-            occurrences,
-            reaper,
-        );
+        let shim = Shim::new(self.incarnation, self.folder, driver, output, wiring);
         Ok((Arc::new(shim), start::Ready { from, raw_writer }))
     }
 }

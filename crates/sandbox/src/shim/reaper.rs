@@ -32,12 +32,16 @@ struct Orders {
 }
 
 impl Shared {
-    /// Watch this process: its end is the sandbox's.
-    pub(super) fn watch(&self, pid: i32) -> Result<(), Error> {
-        let pidfd =
-            files::pidfd(pid).map_err(Error::io(format!("watch the sandbox's process {pid}")))?;
-        self.order(|orders| orders.sandbox = Some((pid, pidfd)));
-        Ok(())
+    /// Watch this process: its end is the sandbox's. False where it has ended (and was reaped as an orphan) already.
+    pub(super) fn watch(&self, pid: i32) -> Result<bool, Error> {
+        match files::pidfd(pid) {
+            Ok(pidfd) => {
+                self.order(|orders| orders.sandbox = Some((pid, pidfd)));
+                Ok(true)
+            }
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(false),
+            Err(e) => Err(Error::io(format!("watch the sandbox's process {pid}"))(e)),
+        }
     }
 
     /// End the shim with this code.

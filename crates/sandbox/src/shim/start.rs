@@ -1,7 +1,7 @@
 //! From pipes to a sandbox whose agent answers.
 
 use super::state::Shim;
-use super::{agent, clock, process};
+use super::{Occurrence, agent, clock, process};
 use crate::driver::AgentStdio;
 use crate::protocol::Phase;
 use crate::snapshot::Manifest;
@@ -67,7 +67,10 @@ pub(super) fn start(shim: &Arc<Shim>, ready: Ready) -> Result<(), Error> {
         agent::talk(&talker, File::from(to_agent))
     })?;
     process::spawn("raw", move || output.output.run())?;
-    shim.reaper.watch(running.pid)?;
+    if !shim.reaper.watch(running.pid)? {
+        // What the agent said before is still in the channel.
+        shim.tell(Occurrence::SandboxEnded);
+    }
     if let From::Checkpoint(manifest) = from {
         shim.agent.push(resume(shim.generation())?);
         if let Some(pid) = manifest.job_pid {

@@ -1,5 +1,6 @@
 //! What the threads of a shim share.
 
+use super::door::Door;
 use super::outbox::Outbox;
 use super::output::Output;
 use super::session::Session;
@@ -29,12 +30,20 @@ pub(super) struct Shim {
     pub(super) agent: Outbox,
     /// The job's own input.
     pub(super) stdin: Window,
+    pub(super) door: Door,
     pub(super) occurrences: Sender<Occurrence>,
     pub(super) reaper: Arc<reaper::Shared>,
     /// Held while a checkpoint is taken: there is one at a time.
     pub(super) checkpointing: Mutex<()>,
     state: Mutex<State>,
     changed: Condvar,
+}
+
+/// What ties a shim to the outside and its threads to each other.
+pub(super) struct Wiring {
+    pub(super) door: Door,
+    pub(super) occurrences: Sender<Occurrence>,
+    pub(super) reaper: Arc<reaper::Shared>,
 }
 
 struct State {
@@ -62,8 +71,7 @@ impl Shim {
         folder: SandboxDir,
         driver: Option<Arc<dyn Driver>>,
         output: Output,
-        occurrences: Sender<Occurrence>,
-        reaper: Arc<reaper::Shared>,
+        wiring: Wiring,
     ) -> Self {
         // Sessions of an earlier incarnation live on in the memory of a restored agent: their numbers are not used again.
         let session_last = u64::from(incarnation.spec.generation) << 32;
@@ -74,8 +82,9 @@ impl Shim {
             output,
             agent: Outbox::default(),
             stdin: Window::default(),
-            occurrences,
-            reaper,
+            door: wiring.door,
+            occurrences: wiring.occurrences,
+            reaper: wiring.reaper,
             checkpointing: Mutex::new(()),
             state: Mutex::new(State {
                 phase: Phase::Starting,

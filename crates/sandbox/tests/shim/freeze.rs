@@ -6,17 +6,20 @@ use dauer_sandbox::{Error, SandboxSpec};
 use dauer_wire::guest::ApiResponse;
 use dauer_wire::http::Marker;
 
-/// Counts on request: a line of input is a step, its number is only in memory, and each goes to a file too.
-const COUNTER: &str = "import sys
+/// Counts on request: a line of input is a step, its number is only in memory, and each goes to a file too. Ends at the line `end`
+/// and never at the end of its input, which it sees for a moment when the agent is killed.
+const COUNTER: &str = "import sys, time
 n = 0
 held = open('/root-of-job.txt', 'w')
 print('up', flush=True)
 for line in sys.stdin:
+    if line == 'end\\n': break
     n += 1
     held.write('%d\\n' % n)
     held.flush()
     print('step', n, line.strip(), flush=True)
     print('noted', n, file=sys.stderr, flush=True)
+else: time.sleep(1000)
 print('file', open('/root-of-job.txt').read().split())
 sys.exit(n)";
 
@@ -42,7 +45,7 @@ fn a_frozen_job_is_nothing_but_files_and_goes_on_where_it_was() {
                 .unwrap();
             wanted += &format!("step {generation} in {generation}\n");
             if generation == 4 {
-                patient(stdin.close()).await.unwrap();
+                patient(stdin.write("end\n".into())).await.unwrap();
                 assert_eq!(code(&job.ended().await), Some(4));
                 break;
             }
@@ -135,7 +138,7 @@ fn after_a_loss_lines_after_the_checkpoint_come_again_once_and_marked() {
         job.running().await;
         let mut stdin = patient(job.link.stdin()).await.unwrap();
         patient(stdin.write("c\n".into())).await.unwrap();
-        patient(stdin.close()).await.unwrap();
+        patient(stdin.write("end\n".into())).await.unwrap();
         assert_eq!(code(&job.ended().await), Some(2));
         assert_eq!(
             fixture.text(&next).await,
@@ -208,7 +211,7 @@ fn an_unwanted_freeze_is_undone() {
             Err(Error::Invalid(_))
         ));
         patient(stdin.write("x\n".into())).await.unwrap();
-        patient(stdin.close()).await.unwrap();
+        patient(stdin.write("end\n".into())).await.unwrap();
         assert_eq!(code(&job.ended().await), Some(1));
     });
 }
@@ -307,9 +310,8 @@ fn a_driver_that_cannot_freeze_says_so_and_the_job_goes_on() {
             matches!(&error, Error::Unsupported(text) if text.contains(&fixture.driver)),
             "{error:?}"
         );
-        patient(patient(job.link.stdin()).await.unwrap().close())
-            .await
-            .unwrap();
+        let mut stdin = patient(job.link.stdin()).await.unwrap();
+        patient(stdin.write("end\n".into())).await.unwrap();
         assert_eq!(code(&job.ended().await), Some(0));
     });
 }

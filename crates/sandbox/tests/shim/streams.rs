@@ -191,7 +191,7 @@ fn a_terminal_session_follows_its_size_and_takes_signals() {
             .await
             .unwrap();
         // The shell may first say what became of the `sleep` that was hit as well: the signal goes to the group.
-        while line(&mut session).await != "usr1" {}
+        while !line(&mut session).await.ends_with("usr1") {}
         let last = patient(session.recv()).await.unwrap();
         assert_eq!(
             (last.kind, last.parse::<ExitStatus>().unwrap().code),
@@ -200,7 +200,7 @@ fn a_terminal_session_follows_its_size_and_takes_signals() {
     });
 }
 
-/// The next line on the terminal.
+/// What ends with the next line on the terminal.
 async fn line(session: &mut ExecSession) -> String {
     let mut text = Vec::new();
     while !text.ends_with(b"\r\n") {
@@ -208,7 +208,8 @@ async fn line(session: &mut ExecSession) -> String {
         assert_eq!(
             (frame.kind, frame.id),
             (exec_kind::OUTPUT, 3),
-            "after {text:?}"
+            "after {text:?}: {}",
+            String::from_utf8_lossy(&frame.payload)
         );
         text.extend(frame.payload);
     }
