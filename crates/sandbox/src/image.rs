@@ -190,3 +190,104 @@ fn unpack(tar: &Path, into: &Path) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn tar_with(path: &str, content: &[u8]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o755);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        // Written into the header as it is: the builder itself refuses what leads out.
+        header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_cksum();
+        builder.append(&header, content).unwrap();
+        builder.into_inner().unwrap()
+    }
+
+    fn layout(folder: &Path) -> Layout {
+        Layout {
+            data: folder.join("data"),
+            run: folder.join("run"),
+        }
+    }
+
+    #[test]
+    fn a_tar_file_is_unpacked_once_however_it_is_packed() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = layout(folder.path());
+        let plain = tar_with("bin/tool", b"content");
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&plain).unwrap();
+        let zstd = zstd::encode_all(plain.as_slice(), 1).unwrap();
+        for (name, bytes) in [
+            ("plain", plain.clone()),
+            ("gzip", gzip.finish().unwrap()),
+            ("zstd", zstd),
+        ] {
+            let path = folder.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            let image = resolve(path.to_str().unwrap()).unwrap();
+            let root = lower(&layout, &image).unwrap();
+            assert_eq!(
+                fs::read(root.join("bin/tool")).unwrap(),
+                b"content",
+                "{name}"
+            );
+            fs::write(root.join("mark"), "").unwrap();
+            assert!(
+                lower(&layout, &image).unwrap().join("mark").exists(),
+                "{name} was unpacked again"
+            );
+        }
+    }
+
+    #[test]
+    fn an_entry_that_leads_out_is_refused_and_nothing_is_published() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = layout(folder.path());
+        let path = folder.path().join("evil.tar");
+        fs::write(&path, tar_with("../../evil", b"x")).unwrap();
+        let error = lower(&layout, &resolve(path.to_str().unwrap()).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("leads out"), "{error}");
+        assert_eq!(fs::read_dir(layout.images()).unwrap().count(), 0);
+        assert!(!folder.path().join("evil").exists());
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused_in_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = folder.path().join("text");
+        fs::write(&text, "no tar").unwrap();
+        assert_eq!(resolve("host").unwrap(), Image::Host);
+        assert!(matches!(
+            resolve(folder.path().to_str().unwrap()).unwrap(),
+            Image::Directory(_)
+        ));
+        assert!(
+            resolve("/no/such/image")
+                .unwrap_err()
+                .to_string()
+                .contains("no such folder")
+        );
+        assert!(
+            resolve(text.to_str().unwrap())
+                .unwrap_err()
+                .to_string()
+                .contains("neither")
+        );
+        let torn = folder.path().join("torn.gz");
+        fs::write(&torn, [0x1f, 0x8b, 8, 0, 0]).unwrap();
+        let torn = resolve(torn.to_str().unwrap()).unwrap();
+        assert!(matches!(
+            lower(&layout(folder.path()), &torn),
+            Err(Error::Invalid(_))
+        ));
+    }
+}

@@ -8,4 +8,5 @@ mod netlink;
 pub mod netns;
 pub mod process;
 pub mod root;
+pub mod run;
 pub mod userns;

@@ -11,7 +11,7 @@
 use super::netlink::{self, Netlink};
 use crate::Error;
 use crate::driver::{Incarnation, tool};
-use crate::host::process::Tool;
+use crate::host::run::{Tool, View};
 use dauer_core::Publish;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -273,7 +273,7 @@ fn run(nft: &Path, words: &[&OsStr], log: &Path) -> Result<(), Error> {
         stdio: None,
         cgroup: None,
         join: Vec::new(),
-        view: super::process::View::Unchanged,
+        view: View::Unchanged,
     };
     tool.run()
 }
