@@ -11,6 +11,7 @@
 //!        ── Link (commands) ─►   └ log, handles.json, exit.json                           └─ the job
 //! ```
 
+mod dial;
 pub mod disk;
 pub mod driver;
 mod error;
@@ -26,10 +27,12 @@ pub mod protocol;
 pub mod shim;
 pub mod snapshot;
 pub mod spec;
+mod streams;
 pub mod view;
 
 pub use error::Error;
 pub use layout::Layout;
-pub use link::{ExecInput, ExecOutput, ExecSession, Link, LinkEvent, LinkEvents, StdinSink};
+pub use link::{Link, LinkEvent, LinkEvents};
 pub use node::{Node, Observed};
 pub use spec::{Origin, SandboxSpec};
+pub use streams::{ExecInput, ExecOutput, ExecSession, StdinSink};

@@ -3,28 +3,20 @@
 //! A [`Link`] is the command half of one control connection and [`LinkEvents`] its event half. The end of the
 //! shim is the end of the connection, so its death is noticed at once and without asking.
 
+use crate::dial::connect;
 use crate::protocol::{Call, Event, Open, Phase, Reply, kind};
+use crate::streams::{ExecSession, StdinSink};
 use crate::{Error, frames};
-use bytes::Bytes;
 use dauer_core::{Checkpoint, CheckpointId};
 use dauer_wire::frame::Frame;
-use dauer_wire::guest::{ApiRequest, ApiResponse, Command, FromGuest, ToGuest, WINDOW_BYTES};
-use dauer_wire::http::exec_kind;
+use dauer_wire::guest::{ApiRequest, ApiResponse, Command, FromGuest, ToGuest};
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
-
-/// Between two tries to connect to a shim whose queue of connections is full; the kernel tells nobody when it is not.
-const BUSY_PAUSE: Duration = Duration::from_millis(20);
-
-/// A shim that does not answer within this time is starting, or stopped; it is there in any case.
-const LOOK_MAX: Duration = Duration::from_millis(200);
 
 /// What a shim has to say.
 #[derive(Clone, Debug, PartialEq)]
@@ -188,14 +180,7 @@ impl Link {
     /// # Errors
     /// `Gone`. That it could not be started is the session's last frame.
     pub async fn exec(&self, command: Command) -> Result<ExecSession, Error> {
-        let stream = self.side(&Open::Exec { command }).await?;
-        let (reader, writer) = stream.into_split();
-        Ok(ExecSession {
-            input: ExecInput { writer },
-            output: ExecOutput {
-                frames: frames_of(reader),
-            },
-        })
+        Ok(ExecSession::over(self.side(&Open::Exec { command }).await?))
     }
 
     /// Opens the job's standard input.
@@ -203,9 +188,7 @@ impl Link {
     /// # Errors
     /// `Gone`.
     pub async fn stdin(&self) -> Result<StdinSink, Error> {
-        let stream = self.side(&Open::Stdin).await?;
-        let (reader, writer) = stream.into_split();
-        Ok(StdinSink { reader, writer })
+        Ok(StdinSink::over(self.side(&Open::Stdin).await?))
     }
 
     async fn side(&self, open: &Open) -> Result<UnixStream, Error> {
@@ -245,77 +228,6 @@ impl Link {
         };
         self.say(Frame::json(kind::CALL, id, &call));
         reply.await.map_err(|_| Error::Gone)
-    }
-}
-
-/// What listens on a shim's socket.
-enum Listener {
-    /// Connected.
-    Shim(UnixStream),
-    /// Somebody does, but cannot take another connection at the moment.
-    Busy,
-    /// Nobody.
-    None,
-}
-
-/// Connects to a shim's socket; `None` where nobody listens. Waits for one that is busy, such as one that is verifying a
-/// large checkpoint.
-pub(crate) async fn connect(socket: &Path) -> Result<Option<UnixStream>, Error> {
-    loop {
-        match try_connect(socket).await? {
-            Listener::Shim(stream) => return Ok(Some(stream)),
-            Listener::None => return Ok(None),
-            Listener::Busy => tokio::time::sleep(BUSY_PAUSE).await,
-        }
-    }
-}
-
-/// Whether a shim listens. One that is just dying may still let itself be connected to, so it is asked; one that is still starting does not
-/// answer yet, but its connections do not break either.
-pub(crate) async fn is_alive(socket: &Path) -> Result<bool, Error> {
-    let mut stream = match try_connect(socket).await? {
-        Listener::Shim(stream) => stream,
-        Listener::Busy => return Ok(true),
-        Listener::None => return Ok(false),
-    };
-    if frames::write(&mut stream, &Frame::json(kind::OPEN, 0, &Open::Look))
-        .await
-        .is_err()
-    {
-        return Ok(false);
-    }
-    match tokio::time::timeout(LOOK_MAX, frames::read(&mut stream)).await {
-        Ok(Ok(Some(_))) | Err(_) => Ok(true),
-        Ok(Ok(None) | Err(_)) => Ok(false),
-    }
-}
-
-/// Connects to a shim's socket without waiting.
-async fn try_connect(socket: &Path) -> Result<Listener, Error> {
-    let what = || format!("connect to {}", socket.display());
-    let (Some(folder), Some(name)) = (socket.parent(), socket.file_name()) else {
-        return Err(Error::Invalid(format!(
-            "{} is no socket path",
-            socket.display()
-        )));
-    };
-    // The address of a unix socket holds 108 bytes; the way through the open folder is always short.
-    let folder = match std::fs::File::open(folder) {
-        Ok(folder) => folder,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Listener::None),
-        Err(e) => return Err(Error::io(what())(e)),
-    };
-    let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
-    match UnixStream::connect(path).await {
-        Ok(stream) => Ok(Listener::Shim(stream)),
-        Err(e) => match e.kind() {
-            // Reset: it died while this connection waited to be accepted.
-            io::ErrorKind::NotFound
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionReset => Ok(Listener::None),
-            io::ErrorKind::WouldBlock => Ok(Listener::Busy),
-            _ => Err(Error::io(what())(e)),
-        },
     }
 }
 
@@ -412,138 +324,5 @@ fn refusal(code: &str, message: String, room: Option<crate::protocol::Room>) -> 
         ("bad_image", _) => Error::BadImage(message),
         ("gone", _) => Error::Gone,
         (_, _) => Error::Refused(message),
-    }
-}
-
-/// Frames of a connection, read by a task of their own so that receiving is cancel safe. Eight are under way at most; the rest waits in
-/// the socket, and behind it the window holds the program back.
-fn frames_of(mut reader: OwnedReadHalf) -> mpsc::Receiver<Frame> {
-    let (sender, receiver) = mpsc::channel(8);
-    tokio::spawn(async move {
-        loop {
-            let frame = tokio::select! {
-                frame = frames::read(&mut reader) => frame,
-                // Nobody listens any more: the shim must see the connection end though the program is silent.
-                () = sender.closed() => return,
-            };
-            let Ok(Some(frame)) = frame else { return };
-            if sender.send(frame).await.is_err() {
-                return;
-            }
-        }
-    });
-    receiver
-}
-
-/// Another program in the sandbox: frames of [`exec_kind`]. Dropping both halves hangs up on the program.
-#[derive(Debug)]
-pub struct ExecSession {
-    input: ExecInput,
-    output: ExecOutput,
-}
-
-impl ExecSession {
-    /// Sends input, a size or a signal; waits while the program does not read.
-    ///
-    /// # Errors
-    /// `Gone`.
-    pub async fn send(&mut self, frame: Frame) -> Result<(), Error> {
-        self.input.send(frame).await
-    }
-
-    /// The next frame; the last one is `EXITED` or `FAILED`, then `None`. Cancel safe.
-    pub async fn recv(&mut self) -> Option<Frame> {
-        self.output.recv().await
-    }
-
-    /// The two directions.
-    #[must_use]
-    pub fn split(self) -> (ExecInput, ExecOutput) {
-        (self.input, self.output)
-    }
-}
-
-/// Towards a program started by [`Link::exec`].
-#[derive(Debug)]
-pub struct ExecInput {
-    writer: OwnedWriteHalf,
-}
-
-impl ExecInput {
-    /// See [`ExecSession::send`].
-    ///
-    /// # Errors
-    /// `Gone`.
-    pub async fn send(&mut self, frame: Frame) -> Result<(), Error> {
-        for frame in pieces(frame) {
-            frames::write(&mut self.writer, &frame)
-                .await
-                .map_err(|_| Error::Gone)?;
-        }
-        Ok(())
-    }
-}
-
-/// From a program started by [`Link::exec`].
-#[derive(Debug)]
-pub struct ExecOutput {
-    frames: mpsc::Receiver<Frame>,
-}
-
-impl ExecOutput {
-    /// See [`ExecSession::recv`].
-    pub async fn recv(&mut self) -> Option<Frame> {
-        self.frames.recv().await
-    }
-}
-
-/// Input frames no longer than the shim passes on at once.
-fn pieces(frame: Frame) -> Vec<Frame> {
-    if frame.kind != exec_kind::INPUT || frame.payload.len() <= WINDOW_BYTES / 4 {
-        return vec![frame];
-    }
-    frame
-        .payload
-        .chunks(WINDOW_BYTES / 4)
-        .map(|piece| Frame::new(frame.kind, frame.id, piece.to_vec()))
-        .collect()
-}
-
-/// The job's standard input, slowed down by the job.
-#[derive(Debug)]
-pub struct StdinSink {
-    reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
-}
-
-impl StdinSink {
-    /// Hands bytes to the job; returns when its agent has them, so that they are part of any later checkpoint.
-    ///
-    /// # Errors
-    /// `Gone`: the sandbox ended or was frozen. The last [`WINDOW_BYTES`] at most of these bytes may have arrived.
-    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
-        for piece in bytes.chunks(WINDOW_BYTES / 4) {
-            self.pass(piece).await?;
-        }
-        Ok(())
-    }
-
-    /// Lets the job read end of file.
-    ///
-    /// # Errors
-    /// `Gone`.
-    pub async fn close(mut self) -> Result<(), Error> {
-        self.pass(&[]).await
-    }
-
-    async fn pass(&mut self, piece: &[u8]) -> Result<(), Error> {
-        let frame = Frame::new(exec_kind::INPUT, 0, piece.to_vec());
-        frames::write(&mut self.writer, &frame)
-            .await
-            .map_err(|_| Error::Gone)?;
-        match frames::read(&mut self.reader).await {
-            Ok(Some(frame)) if frame.kind == kind::CONSUMED => Ok(()),
-            Ok(_) | Err(_) => Err(Error::Gone),
-        }
     }
 }

@@ -1,7 +1,8 @@
 //! One machine's sandboxes as the daemon sees them: launch a shim, adopt one, find out how it ended, clean up after
 //! it. Everything works from names and from the kernel; scratch files are only hints.
 
-use crate::link::{Link, LinkEvents, connect, is_alive};
+use crate::dial::{connect, is_alive};
+use crate::link::{Link, LinkEvents};
 use crate::protocol::ExitRecord;
 use crate::{Error, Layout, SandboxSpec, disk, driver, files, log, snapshot};
 use dauer_core::{Checkpoint, CheckpointId, SandboxId};
