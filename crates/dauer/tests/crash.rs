@@ -60,6 +60,7 @@ fn a_wait_goes_on_over_kill_9_of_the_daemon() {
     );
     let mut log = Running::start(node.command(["logs", "-f", "awaited"]));
     assert_eq!(log.line(), "up");
+    node.wait_until_started("awaited");
     let mut waiting = node.command(["wait", "awaited"]).spawn().unwrap();
     for _ in 0..3 {
         node.dauer("ps").is(0);

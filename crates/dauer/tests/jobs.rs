@@ -79,9 +79,15 @@ fn stop_asks_first_and_kill_does_not() {
     );
     let mut log = Running::start(node.command(["logs", "-f", "polite"]));
     assert_eq!(log.line(), "up");
+    node.wait_until_started("polite");
     node.dauer("stop polite").is(0);
-    assert_eq!(log.end(), (vec!["bye".to_owned()], Some(0)));
-    assert_eq!(node.inspect("polite")["state"], "cancelled");
+    let (after, view) = (node.dauer("logs polite").stdout, node.inspect("polite"));
+    assert_eq!(
+        log.end(),
+        (vec!["bye".to_owned()], Some(0)),
+        "{after:?} {view:#}"
+    );
+    assert_eq!(view["state"], "cancelled");
 
     node.detached(
         "deaf",
@@ -224,6 +230,7 @@ fn the_daemon_ends_in_order_and_jobs_live_on() {
         "survivor",
         "while ! test -e /tmp/go; do sleep 0.01; done; exit 6",
     );
+    node.wait_until_started("survivor");
     node::kill(node.daemon_pid(), 15);
     assert!(!node.path("run/dauer.sock").exists() && !node.path("run/dauer.pid").exists());
     node.dauer("exec survivor -- touch /tmp/go").is(0);

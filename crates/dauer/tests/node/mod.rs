@@ -83,6 +83,19 @@ impl Node {
         started.is(0).stdout.trim().to_owned()
     }
 
+    /// Returns once the record says that the job runs, which is a moment after its first output may be seen.
+    pub(crate) fn wait_until_started(&self, job: &str) {
+        let mut events = Running::start(self.command(["events", "-f", "--json", job]));
+        loop {
+            let event: serde_json::Value = serde_json::from_str(&events.line()).unwrap();
+            if event["to"] == "running" && event["operation"].is_null() {
+                break;
+            }
+        }
+        events.child.kill().unwrap();
+        events.child.wait().unwrap();
+    }
+
     pub(crate) fn inspect(&self, job: &str) -> serde_json::Value {
         serde_json::from_str(&self.dauer(&format!("inspect {job}")).is(0).stdout).unwrap()
     }
