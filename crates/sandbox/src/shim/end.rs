@@ -13,7 +13,7 @@ use crate::protocol::{ExitRecord, Phase};
 use crate::{Error, files};
 use dauer_wire::guest::{ExitStatus, StartFailure};
 use std::fs::File;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,14 +50,14 @@ pub(super) fn own(shim: &Arc<Shim>, ready: Ready, occurrences: &Receiver<Occurre
         asker(
             destroyed
                 .as_ref()
-                .map(|()| ())
+                .copied()
                 .map_err(|error| Error::Refused(error.to_string())),
         );
     }
-    if destroyed.is_ok() {
-        if let Err(error) = files::remove_file(&shim.folder.socket(shim.generation())) {
-            eprintln!("shim: {error}");
-        }
+    if destroyed.is_ok()
+        && let Err(error) = files::remove_file(&shim.folder.socket(shim.generation()))
+    {
+        eprintln!("shim: {error}");
     }
     shim.door.let_everybody_in(LET_IN_MAX);
     shim.flush(FLUSH_MAX);
@@ -125,12 +125,9 @@ fn wait(shim: &Shim, occurrences: &Receiver<Occurrence>, askers: &mut Vec<Asker>
 fn next(occurrences: &Receiver<Occurrence>, deadline: Option<Instant>) -> Option<Occurrence> {
     match deadline {
         None => occurrences.recv().ok(),
-        Some(deadline) => {
-            match occurrences.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(occurrence) => Some(occurrence),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-            }
-        }
+        Some(deadline) => occurrences
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            .ok(),
     }
 }
 

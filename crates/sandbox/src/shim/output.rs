@@ -9,10 +9,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two tries on a full disk: nothing tells when there is room again.
 const FULL_DISK_PAUSE: Duration = Duration::from_millis(500);
+
+/// Output that follows this soon after the last is a stream rather than a line.
+const GATHER_WITHIN: Duration = Duration::from_millis(2);
+/// So much is worth a frame at once.
+const GATHER_BYTES: usize = 128 << 10;
+/// Nobody who reads along notices.
+const GATHER_PAUSE: Duration = Duration::from_micros(300);
 
 /// The log and the raw pipe that goes into it.
 pub(super) struct Output {
@@ -49,11 +56,14 @@ impl Output {
 
     /// Moves the raw pipe into the log until everybody has closed it. The body of a thread.
     pub(super) fn run(&self) {
+        let mut taken_at = Instant::now();
         loop {
             let mut fds = [PollFd::new(self.raw.as_fd(), PollFlags::POLLIN)];
             if poll(&mut fds, PollTimeout::NONE).is_err() {
                 continue;
             }
+            self.gather(taken_at);
+            taken_at = Instant::now();
             match self.take() {
                 Ok(0)
                     if fds[0]
@@ -70,6 +80,17 @@ impl Output {
                     }
                 }
             }
+        }
+    }
+
+    /// Lets a job that writes much in small pieces fill the pipe a little: each frame costs the shim, the file and every follower
+    /// a wake-up, which would take the processor from the job.
+    fn gather(&self, taken_at: Instant) {
+        if taken_at.elapsed() < GATHER_WITHIN
+            && waiting_in(self.raw.as_fd())
+                .is_ok_and(|waiting| (1..GATHER_BYTES).contains(&waiting))
+        {
+            std::thread::sleep(GATHER_PAUSE);
         }
     }
 

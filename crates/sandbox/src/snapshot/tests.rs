@@ -87,7 +87,7 @@ fn what_is_published_reads_back_and_verifies() {
     let layout = layout(folder.path());
     let (id, manifest) = published(&layout);
     assert_eq!(check(&layout, &id).unwrap(), manifest);
-    assert_eq!(list(&layout).unwrap(), [id.clone()]);
+    assert_eq!(list(&layout).unwrap(), std::slice::from_ref(&id));
     assert_eq!(manifest.memory_bytes, 3000 + PIECE_BYTES * 2 + 12345);
     assert_eq!(manifest.disk_bytes, 6);
     let record = manifest.checkpoint();
@@ -292,7 +292,7 @@ fn removing_is_repeatable_and_partial_folders_go_unless_kept() {
     }
     discard_partials(&layout, std::slice::from_ref(&kept)).unwrap();
     assert!(layout.partial_snapshot(&kept).exists() && !layout.partial_snapshot(&thrown).exists());
-    assert_eq!(list(&layout).unwrap(), [id.clone()]);
+    assert_eq!(list(&layout).unwrap(), std::slice::from_ref(&id));
     remove(&layout, &id).unwrap();
     remove(&layout, &id).unwrap();
     assert_eq!(read(&layout, &id).unwrap(), None);

@@ -34,8 +34,10 @@ pub(crate) fn with_each_driver(checkpoints: bool, test: impl AsyncFn(&Fixture)) 
         .build()
         .unwrap();
     for view in views {
-        if !view.usable || (checkpoints && !view.checkpoints) {
+        if !view.missing.is_empty() {
             println!("skipped: driver {}: {}", view.name, view.missing.join("; "));
+        }
+        if !view.usable || (checkpoints && !view.checkpoints) {
             continue;
         }
         println!("driver {}", view.name);
@@ -216,7 +218,7 @@ impl Fixture {
             .unwrap();
     }
 
-    async fn clean_up(&self) {
+    pub(crate) async fn clean_up(&self) {
         let launched = self.launched.take();
         for (id, generation) in &launched {
             patient(self.node.destroy(id, *generation, &self.driver))

@@ -245,6 +245,125 @@ fn a_request_that_hangs_in_the_freeze_is_asked_again_by_the_next_incarnation() {
 }
 
 #[test]
+fn an_open_file_without_a_name_is_kept_or_refused_with_its_name() {
+    with_each_driver(true, async |fixture| {
+        let script = "import os, sys\n\
+            held = open('/root-held.txt', 'w+'); held.write('kept'); held.flush(); os.remove('/root-held.txt')\n\
+            print('up', flush=True)\n\
+            sys.stdin.readline(); held.seek(0); print(held.read())";
+        let spec = SandboxSpec {
+            stdin: true,
+            ..fixture.spec(&["/usr/bin/python3", "-c", script])
+        };
+        let mut job = fixture.launch(&spec).await;
+        fixture.wait_for_text(&spec, "up").await;
+        let id = checkpoint_id();
+        let mut last = spec.clone();
+        match patient(job.link.checkpoint(&id, true, None)).await {
+            Ok(_) => {
+                patient(job.link.destroy()).await.unwrap();
+                last = fixture.next(&spec, &id, false);
+                job = fixture.launch(&last).await;
+                job.running().await;
+            }
+            Err(error) => {
+                assert_eq!(fixture.driver, "gvisor", "{error}");
+                assert!(
+                    matches!(&error, Error::Unsupported(text) if text.contains("/root-held.txt")),
+                    "{error:?}"
+                );
+                assert_eq!(fixture.node.published(&id).await.unwrap(), None);
+                assert!(!fixture.node.layout().partial_snapshot(&id).exists());
+            }
+        }
+        let mut stdin = patient(job.link.stdin()).await.unwrap();
+        patient(stdin.write("go\n".into())).await.unwrap();
+        assert_eq!(code(&job.ended().await), Some(0));
+        assert_eq!(fixture.text(&last).await, "up\nkept\n");
+    });
+}
+
+#[test]
+fn a_full_disk_refuses_the_freeze_and_the_job_goes_on() {
+    with_each_driver(true, async |fixture| {
+        let data = &fixture.node.layout().data;
+        let Some(_small) = SmallDisk::mount(data) else {
+            println!("skipped: no small file system can be mounted here");
+            return;
+        };
+        let spec = counter(fixture);
+        let mut job = fixture.launch(&spec).await;
+        job.running().await;
+        let mut stdin = patient(job.link.stdin()).await.unwrap();
+        patient(stdin.write("before\n".into())).await.unwrap();
+        let (good, refused) = (checkpoint_id(), checkpoint_id());
+        patient(job.link.checkpoint(&good, false, None))
+            .await
+            .unwrap();
+        let ballast = data.join("ballast");
+        let room = nix::sys::statvfs::statvfs(data).unwrap();
+        let free = room.blocks_available() * room.fragment_size();
+        std::fs::write(
+            &ballast,
+            vec![1; usize::try_from(free).unwrap() - (3 << 20)],
+        )
+        .unwrap();
+        for freeze in [false, true] {
+            let error = patient(job.link.checkpoint(&refused, freeze, None))
+                .await
+                .unwrap_err();
+            assert!(matches!(error, Error::NoSpace { .. }), "{error:?}");
+            assert!(error.to_string().contains("no space left"), "{error}");
+        }
+        assert!(!fixture.node.layout().partial_snapshot(&refused).exists());
+        patient(stdin.write("after\n".into())).await.unwrap();
+        fixture.wait_for_text(&spec, "step 2 after").await;
+        // With room again both work: the old checkpoint and a new one.
+        std::fs::remove_file(&ballast).unwrap();
+        patient(job.link.checkpoint(&refused, false, None))
+            .await
+            .unwrap();
+        patient(job.link.destroy()).await.unwrap();
+        job.ended().await;
+        let next = fixture.next(&spec, &good, true);
+        let mut job = fixture.launch(&next).await;
+        job.running().await;
+        let mut stdin = patient(job.link.stdin()).await.unwrap();
+        patient(stdin.write("end\n".into())).await.unwrap();
+        assert_eq!(code(&job.ended().await), Some(1));
+        fixture.clean_up().await;
+    });
+}
+
+/// A file system of 256 MiB in memory.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &std::path::Path) -> Option<Self> {
+        let mut command = std::process::Command::new("mount");
+        command
+            .args(["-t", "tmpfs", "-o", "size=256m", "none"])
+            .arg(at);
+        let mounted = command.output().is_ok_and(|output| output.status.success());
+        mounted.then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(&self.0)
+            .status();
+        assert!(
+            unmounted.is_ok_and(|status| status.success()),
+            "umount {}",
+            self.0.display()
+        );
+    }
+}
+
+#[test]
 fn a_damaged_image_is_refused_before_anything_of_it_runs() {
     with_each_driver(true, async |fixture| {
         let spec = counter(fixture);

@@ -129,6 +129,15 @@ impl Checkpointer for Oci {
         })
     }
 
+    fn keeps_unlinked_files(&self) -> bool {
+        match self.profile {
+            // CRIU puts their contents into the image.
+            Profile::Runc => true,
+            // Opens files of the host by their path again.
+            Profile::Gvisor | Profile::Crun => false,
+        }
+    }
+
     fn pause(&self, incarnation: &Incarnation) -> Result<(), Error> {
         match self.profile {
             Profile::Gvisor => self.control(incarnation, "containerManager.Pause", "pause"),
