@@ -101,7 +101,7 @@ impl Runner {
         None
     }
 
-    async fn terminate(&self) {
+    pub(crate) async fn terminate(&self) {
         let Some(link) = &self.link else { return };
         if let Err(error) = link.signal(15, false).await {
             // KILL follows when the grace is over, whatever the reason.

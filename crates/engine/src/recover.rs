@@ -176,7 +176,7 @@ impl Runner {
             Observed::Alive => recovery::Observed::Alive,
             Observed::Ended(exit) => recovery::Observed::Recorded(ended(&exit)),
             Observed::Gone => {
-                let never_launched = node.spec(sandbox, generation).await?.is_none();
+                let never_launched = !node.has_begun(sandbox, generation).await?;
                 recovery::Observed::Gone {
                     rebooted,
                     never_launched,

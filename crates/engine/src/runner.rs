@@ -189,7 +189,13 @@ impl Runner {
                 });
                 match phase {
                     Phase::Starting => {}
-                    Phase::Running => self.apply(generation, EventKind::Started).await,
+                    Phase::Running => {
+                        self.apply(generation, EventKind::Started).await;
+                        // Asked to end while it was on its way up, when there was nobody to tell.
+                        if self.job.operation == Some(Operation::Terminating) {
+                            self.terminate().await;
+                        }
+                    }
                     Phase::Frozen { checkpoint } => {
                         self.apply(generation, EventKind::CheckpointPublished(*checkpoint))
                             .await

@@ -117,6 +117,20 @@ impl Node {
         Ok(Link::open(socket, stream))
     }
 
+    /// Whether the program of this incarnation may have run: its sandbox came up, or its end is recorded. Only where no shim lives is
+    /// the answer final.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn has_begun(&self, id: &SandboxId, generation: u32) -> Result<bool, Error> {
+        let folder = self.shared.layout.sandbox(id);
+        blocking(move || {
+            let traces = [folder.handles(generation), folder.exit(generation)];
+            Ok(traces.iter().any(|path| path.exists()))
+        })
+        .await
+    }
+
     /// Adopts the shim of this incarnation; `None` where none lives.
     ///
     /// # Errors

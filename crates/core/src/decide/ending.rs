@@ -61,14 +61,18 @@ fn ending(
     let mut next = next(job);
     next.intent = Some(Intent::End { end, kill_at });
     next.operation = Some(Operation::Terminating);
-    // A sandbox that is not yet up, or stands frozen, hears no signal.
+    // A sandbox that stands frozen hears no signal; one that is not yet up is told when it is.
     let deaf = match operation {
+        Some(Operation::Suspending) => true,
         Some(
-            Operation::Starting | Operation::Waking | Operation::Restarting | Operation::Suspending,
-        ) => true,
-        Some(Operation::Checkpointing | Operation::Terminating | Operation::Exiting) | None => {
-            false
-        }
+            Operation::Starting
+            | Operation::Waking
+            | Operation::Restarting
+            | Operation::Checkpointing
+            | Operation::Terminating
+            | Operation::Exiting,
+        )
+        | None => false,
     };
     let effect = if grace_ms == 0 || deaf {
         Effect::Destroy {

@@ -159,6 +159,7 @@ fn apply(observed: &Observed) -> Step {
 /// The effects that the record's operation stands for: what the commit that set it ordered.
 #[must_use]
 pub fn pending_effects(job: &Job, now: Timestamp) -> Vec<Effect> {
+    let destroy = |generation| Effect::Destroy { generation };
     let restore = |after_loss| match &job.checkpoint {
         Some(checkpoint) => vec![Effect::Restore {
             checkpoint: checkpoint.clone(),
@@ -179,27 +180,23 @@ pub fn pending_effects(job: &Job, now: Timestamp) -> Vec<Effect> {
         Some(Intent::Wake { .. } | Intent::End { .. }) | None => Vec::new(),
     };
     match job.operation {
-        Some(Operation::Starting) => vec![Effect::Start],
-        Some(Operation::Waking) => restore(false),
+        // What a shim that died half way left of this incarnation goes first.
+        Some(Operation::Starting) => vec![destroy(job.generation), Effect::Start],
+        Some(Operation::Waking) => [vec![destroy(job.generation)], restore(false)].concat(),
         Some(Operation::Restarting) => {
-            let earlier = job.generation.saturating_sub(1);
-            let mut effects = vec![Effect::Destroy {
-                generation: earlier,
-            }];
-            effects.extend(restore(true));
-            effects
+            let leftovers = vec![
+                destroy(job.generation.saturating_sub(1)),
+                destroy(job.generation),
+            ];
+            [leftovers, restore(true)].concat()
         }
         Some(Operation::Checkpointing) => take(false),
         Some(Operation::Suspending) => take(true),
         Some(Operation::Terminating) => match &job.intent {
-            Some(Intent::End { kill_at, .. }) if *kill_at <= now => vec![Effect::Destroy {
-                generation: job.generation,
-            }],
+            Some(Intent::End { kill_at, .. }) if *kill_at <= now => vec![destroy(job.generation)],
             _ => vec![Effect::Terminate],
         },
-        Some(Operation::Exiting) => vec![Effect::Destroy {
-            generation: job.generation,
-        }],
+        Some(Operation::Exiting) => vec![destroy(job.generation)],
         None => Vec::new(),
     }
 }
