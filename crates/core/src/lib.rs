@@ -1,6 +1,6 @@
 //! Jobs, states and decisions: what Dauer does, as pure functions. No clock, no randomness, no IO.
 //!
-//! Reading order: [`job`] (the durable record), [`state`] (the legal moves), [`decide`] (what an event
+//! Reading order: [`job`] (the durable record), [`state`] (the legal moves), [`mod@decide`] (what an event
 //! does to a job), [`plan`] (what to do about a record and what is really there).
 
 pub mod decide;

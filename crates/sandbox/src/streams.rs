@@ -69,7 +69,7 @@ impl ExecSession {
     }
 }
 
-/// Towards a program started by [`Link::exec`].
+/// Towards a program started by [`crate::Link::exec`].
 #[derive(Debug)]
 pub struct ExecInput {
     writer: OwnedWriteHalf,
@@ -90,7 +90,7 @@ impl ExecInput {
     }
 }
 
-/// From a program started by [`Link::exec`].
+/// From a program started by [`crate::Link::exec`].
 #[derive(Debug)]
 pub struct ExecOutput {
     frames: mpsc::Receiver<Frame>,

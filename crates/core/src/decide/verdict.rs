@@ -26,7 +26,7 @@ pub enum Effect {
     },
     /// Ask the program to end.
     Terminate,
-    /// Kill everything of this incarnation and remove what the kernel holds for it; then [`EventKind::Released`].
+    /// Kill everything of this incarnation and remove what the kernel holds for it; then [`crate::EventKind::Released`].
     Destroy {
         /// Which incarnation.
         generation: u32,

@@ -72,7 +72,7 @@ pub(crate) struct Args {
     /// A port of the host forwarded to the program, with --network nat; repeatable
     #[arg(short, long, value_name = "HOST:GUEST", value_parser = parse::publish)]
     publish: Vec<Publish>,
-    /// Who it runs as: a name in the image, or UID[:GID]
+    /// Who it runs as: a name in the image, or UID or UID:GID
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
     /// From TERM to KILL when it is stopped

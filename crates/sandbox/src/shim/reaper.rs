@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Woken by `SIGCHLD`, by the end of the sandbox and by [`Reaper::wake`].
+/// Woken by `SIGCHLD`, by the end of the sandbox and by `Shared::wake`.
 pub(super) struct Reaper {
     children: SignalFd,
     shared: Arc<Shared>,
