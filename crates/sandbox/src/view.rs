@@ -5,7 +5,7 @@
 
 use crate::driver::{self, Incarnation};
 use crate::host::mounts;
-use crate::host::root::{self, Root};
+use crate::host::root::{self, RECORD, Root};
 use crate::{Error, Layout, SandboxSpec, disk, files, snapshot};
 use dauer_core::{CheckpointId, SandboxId};
 use nix::fcntl::{OFlag, open};
@@ -150,5 +150,8 @@ fn unpack(layout: &Layout, checkpoint: &CheckpointId, scratch: &Path) -> Result<
     for (number, (_, upper)) in manifest.saved_uppers(&saved).into_iter().enumerate() {
         disk::link_tree(&upper, &scratch.join("upper").join(number.to_string()))?;
     }
+    let record = saved.join("memory").join(RECORD);
+    std::fs::copy(&record, scratch.join(RECORD))
+        .map_err(Error::io(format!("copy {}", record.display())))?;
     Ok(())
 }

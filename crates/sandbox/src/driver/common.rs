@@ -65,6 +65,7 @@ pub(super) fn prepare(incarnation: &Incarnation) -> Result<Root, Error> {
         nat::write_resolvers(incarnation)?;
     }
     let root = Root::plan(incarnation)?;
+    root.record(&incarnation.scratch)?;
     root.build(incarnation)?;
     Ok(root)
 }

@@ -13,9 +13,10 @@ use crate::driver::Incarnation;
 use crate::host::mounts::{self, Inside, Overlay, PointKind};
 use crate::host::userns;
 use crate::spec::Origin;
-use crate::{Error, SandboxSpec, image};
+use crate::{Error, SandboxSpec, files, image};
 use dauer_core::Image;
 use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -64,7 +65,7 @@ pub struct Piece {
 }
 
 /// A folder or file of the host made visible inside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
     /// On the host.
     pub source: PathBuf,
@@ -85,6 +86,16 @@ pub struct Root {
     skeleton: Vec<(PathBuf, Bone)>,
 }
 
+/// In the scratch folder, and in each checkpoint beside the memory: what the root is made of. Mounts of the host come and go, but a
+/// sandbox keeps those it began with, over all its freezes.
+pub const RECORD: &str = "root.json";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    pieces: Vec<PathBuf>,
+    binds: Vec<Bind>,
+}
+
 #[derive(Clone, Debug)]
 enum Bone {
     Folder,
@@ -99,8 +110,51 @@ pub fn merged(scratch: &Path) -> PathBuf {
 }
 
 impl Root {
-    /// What it will be made of. Changes nothing but unpacking a tar image that is not unpacked yet.
+    /// What it is, or will be, made of. Changes nothing but unpacking a tar image that is not unpacked yet.
     pub fn plan(incarnation: &Incarnation) -> Result<Self, Error> {
+        let mut root = Self::plan_anew(incarnation)?;
+        if let Some(record) = recorded(incarnation)? {
+            root.conform(record, &incarnation.scratch);
+        }
+        Ok(root)
+    }
+
+    /// Writes down what it is made of, for all plans of this sandbox to come.
+    pub fn record(&self, scratch: &Path) -> Result<(), Error> {
+        let record = Record {
+            pieces: self
+                .pieces
+                .iter()
+                .map(|piece| piece.point.clone())
+                .collect(),
+            binds: self.binds.clone(),
+        };
+        files::write_json(&scratch.join(RECORD), &record, files::Durable::No)
+    }
+
+    /// Makes it what it was when the sandbox began. Where the host has something no longer, there is an empty folder below.
+    fn conform(&mut self, record: Record, scratch: &Path) {
+        let now = std::mem::take(&mut self.pieces);
+        let nothing = scratch.join("empty");
+        for (number, point) in record.pieces.into_iter().enumerate() {
+            let known = now.iter().find(|piece| piece.point == point);
+            let lower = known.map_or_else(|| nothing.clone(), |piece| piece.lower.clone());
+            let merged = match number {
+                0 => merged(scratch),
+                _ if userns::is_root() => scratch.join("mnt").join(number.to_string()),
+                _ => inside(&merged(scratch), &point),
+            };
+            self.add_piece(scratch, point, lower, merged);
+        }
+        self.binds = record.binds;
+        for bind in &mut self.binds {
+            if !bind.source.exists() {
+                bind.source.clone_from(&nothing);
+            }
+        }
+    }
+
+    fn plan_anew(incarnation: &Incarnation) -> Result<Self, Error> {
         let spec = &incarnation.spec;
         let scratch = &incarnation.scratch;
         let mut root = Self::default();
@@ -269,6 +323,18 @@ impl Root {
         let within = Path::new("/").join(workdir.strip_prefix(&piece.point).unwrap_or(workdir));
         let target = Inside::open(&piece.merged)?.make(&within, PointKind::Folder)?;
         crate::host::copy::tree(from, &mounts::path_of(&target)?)
+    }
+}
+
+/// What this incarnation was made of, or the one that its checkpoint was taken of.
+fn recorded(incarnation: &Incarnation) -> Result<Option<Record>, Error> {
+    let own = files::read_json(&incarnation.scratch.join(RECORD))?;
+    match &incarnation.spec.origin {
+        Origin::Checkpoint { checkpoint, .. } if own.is_none() => {
+            let saved = incarnation.spec.layout.snapshot(checkpoint);
+            files::read_json(&saved.join("memory").join(RECORD))
+        }
+        Origin::Checkpoint { .. } | Origin::Fresh => Ok(own),
     }
 }
 

@@ -69,9 +69,14 @@ fn guest() -> PathBuf {
 
 impl Fixture {
     fn new(driver: &str) -> Self {
+        Self::new_in("/var/tmp", driver)
+    }
+
+    /// In another place than `/var/tmp`.
+    pub(crate) fn new_in(place: &str, driver: &str) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("dauer-test-")
-            .tempdir_in("/var/tmp")
+            .tempdir_in(place)
             .unwrap();
         let layout = layout(folder.path());
         for path in [&layout.data, &layout.run] {

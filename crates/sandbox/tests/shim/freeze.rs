@@ -1,6 +1,6 @@
 //! Freezing and thawing with memory.
 
-use crate::fixture::{checkpoint_id, code, left_of, patient, with_each_driver};
+use crate::fixture::{Fixture, checkpoint_id, code, left_of, patient, with_each_driver};
 use dauer_sandbox::protocol::{ExitRecord, Phase};
 use dauer_sandbox::{Error, SandboxSpec};
 use dauer_wire::guest::ApiResponse;
@@ -23,7 +23,7 @@ else: time.sleep(1000)
 print('file', open('/root-of-job.txt').read().split())
 sys.exit(n)";
 
-fn counter(fixture: &crate::fixture::Fixture) -> SandboxSpec {
+fn counter(fixture: &Fixture) -> SandboxSpec {
     SandboxSpec {
         stdin: true,
         ..fixture.spec(&["/usr/bin/python3", "-c", COUNTER])
@@ -284,8 +284,48 @@ fn an_open_file_without_a_name_is_kept_or_refused_with_its_name() {
 }
 
 #[test]
+fn mounts_of_the_host_may_come_and_go_while_a_job_is_frozen() {
+    with_each_driver(true, async |fixture| {
+        let folder = tempfile::Builder::new()
+            .prefix("dauer-mount-")
+            .tempdir_in("/var/tmp")
+            .unwrap();
+        let Some(mounted) = SmallDisk::mount(folder.path()) else {
+            println!("skipped: no small file system can be mounted here");
+            return;
+        };
+        let path = folder.path().display();
+        let script = format!(
+            "import sys\n\
+             open('{path}/changed', 'w').write('kept')\n\
+             print('up', flush=True)\n\
+             sys.stdin.readline(); print(open('{path}/changed').read())"
+        );
+        let spec = SandboxSpec {
+            stdin: true,
+            ..fixture.spec(&["/usr/bin/python3", "-c", &script])
+        };
+        let job = fixture.launch(&spec).await;
+        fixture.wait_for_text(&spec, "up").await;
+        let id = checkpoint_id();
+        patient(job.link.checkpoint(&id, true, None)).await.unwrap();
+        patient(job.link.destroy()).await.unwrap();
+        drop(mounted);
+        let next = fixture.next(&spec, &id, false);
+        let mut job = fixture.launch(&next).await;
+        job.running().await;
+        let mut stdin = patient(job.link.stdin()).await.unwrap();
+        patient(stdin.write("go\n".into())).await.unwrap();
+        assert_eq!(code(&job.ended().await), Some(0));
+        assert_eq!(fixture.text(&next).await, "up\nkept\n");
+    });
+}
+
+#[test]
 fn a_full_disk_refuses_the_freeze_and_the_job_goes_on() {
     with_each_driver(true, async |fixture| {
+        // Below /run, where no other sandbox of image `host` sees the mount come and go.
+        let fixture = &Fixture::new_in("/run", &fixture.driver);
         let data = &fixture.node.layout().data;
         let Some(_small) = SmallDisk::mount(data) else {
             println!("skipped: no small file system can be mounted here");

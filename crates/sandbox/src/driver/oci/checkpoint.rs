@@ -6,7 +6,7 @@ use crate::driver::{
     AgentStdio, Checkpointer, Driver, Identity, Incarnation, Running, agent, common,
 };
 use crate::host::cgroup;
-use crate::host::root::make_folder;
+use crate::host::root::{RECORD, make_folder};
 use crate::{Error, files};
 use std::ffi::OsStr;
 use std::fs;
@@ -175,9 +175,11 @@ impl Checkpointer for Oci {
         // Asking for the size takes some milliseconds, in which the sandbox would stand still for nothing.
         saved
             .map_err(|error| common::explain_space(error, into, self.memory_bytes(incarnation)))?;
-        let from = incarnation.scratch.join(AGENT_FILE);
-        fs::copy(&from, into.join(AGENT_FILE))
-            .map_err(Error::io(format!("copy {}", from.display())))?;
+        for name in [AGENT_FILE, RECORD] {
+            let from = incarnation.scratch.join(name);
+            fs::copy(&from, into.join(name))
+                .map_err(Error::io(format!("copy {}", from.display())))?;
+        }
         Ok(())
     }
 
