@@ -9,7 +9,7 @@ use super::state::Shim;
 use super::{clock, process, start};
 use crate::driver::Checkpointer;
 use crate::protocol::{Phase, Reply};
-use crate::snapshot::{self, Cpu, FORMAT_VERSION, Manifest};
+use crate::snapshot::{self, Cpu, FORMAT_VERSION, Manifest, WriteOut};
 use crate::{Error, disk, files};
 use dauer_core::{Checkpoint, CheckpointId, JobId};
 use dauer_wire::guest::{Quiesced, ToGuest};
@@ -188,8 +188,9 @@ impl<'a> Taking<'a> {
         let since = Instant::now();
         self.pause()?;
         manifest.log_offset = self.shim.output.settle()?;
-        self.checkpointer
-            .save(&self.shim.incarnation, &self.partial.join("memory"))?;
+        let memory = self.partial.join("memory");
+        let write_out = WriteOut::of(&memory)?;
+        self.checkpointer.save(&self.shim.incarnation, &memory)?;
         self.save_uppers()?;
         manifest.taken_at = clock::now();
         if !self.freeze {
@@ -198,7 +199,7 @@ impl<'a> Taking<'a> {
             self.quiet = None;
         }
         manifest.frozen_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        snapshot::begin_writing_out(&self.partial.join("memory"))?;
+        drop(write_out);
         manifest.describe(&self.partial)?;
         manifest.write(&self.partial)?;
         self.publish()?;

@@ -123,6 +123,15 @@ fn begin(spec_path: &Path) -> Result<i32, Error> {
     Ok(reaper.run(&sender))
 }
 
+/// Everything that comes before the first process of the sandbox.
+fn ready(incarnation: &Incarnation, driver: &dyn driver::Driver) -> Result<start::From, Error> {
+    let from = restore::begin(incarnation, driver)?;
+    process::wait_until_alone();
+    driver.prepare(incarnation)?;
+    restore::check_machine(&from, driver)?;
+    Ok(from)
+}
+
 /// By hand, without a daemon: `dauer shim spec.json`.
 fn bind(folder: &SandboxDir, generation: u32) -> Result<UnixListener, Error> {
     let path = folder.socket(generation);
@@ -148,10 +157,7 @@ impl Plan {
         };
         let driver = driver::by_name(&incarnation.spec.driver);
         let origin = match &driver {
-            Ok(driver) => restore::begin(&incarnation, driver.as_ref()).and_then(|origin| {
-                process::wait_until_alone();
-                driver.prepare(&incarnation).map(|()| origin)
-            }),
+            Ok(driver) => ready(&incarnation, driver.as_ref()),
             // Reported with the driver.
             Err(_) => Err(Error::Gone),
         };

@@ -18,13 +18,6 @@ pub(super) fn begin(incarnation: &Incarnation, driver: &dyn Driver) -> Result<Fr
     }
     let manifest = snapshot::read(&spec.layout, checkpoint)?
         .ok_or_else(|| Error::BadImage(format!("snapshots/{checkpoint} does not exist")))?;
-    let checkpointer = driver.checkpointer().ok_or_else(|| {
-        Error::BadImage(format!(
-            "driver {} cannot restore checkpoints",
-            driver.name()
-        ))
-    })?;
-    manifest.check_machine(&checkpointer.identity()?)?;
     let folder = spec.layout.snapshot(checkpoint);
     manifest.verify(&folder)?;
     let uppers = driver.uppers(incarnation);
@@ -43,4 +36,19 @@ pub(super) fn begin(incarnation: &Incarnation, driver: &dyn Driver) -> Result<Fr
         disk::copy_tree(&saved, upper)?;
     }
     Ok(From::Checkpoint(Box::new(manifest)))
+}
+
+/// Refuses what this machine or its tools cannot restore. After `prepare`, by which the driver knows where it keeps what it has found out about
+/// its tools: asking them anew takes longer than some restores. Errors: `BadImage`.
+pub(super) fn check_machine(from: &From, driver: &dyn Driver) -> Result<(), Error> {
+    let From::Checkpoint(manifest) = from else {
+        return Ok(());
+    };
+    let checkpointer = driver.checkpointer().ok_or_else(|| {
+        Error::BadImage(format!(
+            "driver {} cannot restore checkpoints",
+            driver.name()
+        ))
+    })?;
+    manifest.check_machine(&checkpointer.identity()?)
 }

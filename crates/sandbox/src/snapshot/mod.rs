@@ -14,8 +14,10 @@ mod cpu;
 mod digest;
 #[cfg(test)]
 mod tests;
+mod writeout;
 
 pub use cpu::Cpu;
+pub(crate) use writeout::WriteOut;
 
 use crate::driver::Identity;
 use crate::{Error, Layout, disk, files};
@@ -295,18 +297,6 @@ pub(crate) fn publish(layout: &Layout, id: &CheckpointId) -> Result<(), Error> {
     let what = || format!("publish {}", published.display());
     fs::rename(&partial, &published).map_err(Error::io(what()))?;
     files::sync_folder(&layout.snapshots()).map_err(Error::io(what()))
-}
-
-/// Asks the kernel to begin writing a folder's files out, so that little is left to wait for at the end.
-pub(crate) fn begin_writing_out(folder: &Path) -> Result<(), Error> {
-    for name in files::names(folder)? {
-        let path = folder.join(name);
-        if let Ok(file) = File::open(&path) {
-            // SAFETY: a valid descriptor. Only a hint: what it does not do, the fsync at the end does.
-            unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
-        }
-    }
-    Ok(())
 }
 
 fn sync_tree(folder: &Path) -> Result<(), Error> {
