@@ -5,14 +5,24 @@ use crate::runner::{Message, Runner};
 use crate::watchers::Watchers;
 use crate::{Caller, Error, RuntimeApi, clock, housekeeping, poller, recover};
 use dauer_core::{Checkpoint, End, EventKind, Job, JobId, State, Then, Timestamp};
-use dauer_sandbox::{ExecSession, Layout, Link, Node};
+use dauer_sandbox::{Layout, Link, Node};
 use dauer_store::{Entry, Filter, Store};
-use dauer_wire::guest::{ApiRequest, ApiResponse, Command};
+use dauer_wire::guest::{ApiRequest, ApiResponse};
 use dauer_wire::http::Handles;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+/// How long a question about a job waits for its sandbox to be up.
+const UP_SOON: Duration = Duration::from_secs(1);
+
+/// Whether a job's sandbox is still to come up.
+pub(crate) fn on_its_way(job: &Job) -> bool {
+    use dauer_core::Operation::{Restarting, Starting, Waking};
+    job.state == State::Pending || matches!(job.operation, Some(Starting | Waking | Restarting))
+}
 
 /// What an engine needs to know.
 #[derive(Clone, Debug)]
@@ -122,8 +132,20 @@ impl Engine {
         Ok(self.store().job(id).await?)
     }
 
-    /// What is true of it only now.
+    /// What is true of it only now. One that is on its way up is waited for, for a second.
     pub async fn handles(&self, id: &JobId) -> Option<Handles> {
+        if let Some(handles) = self.present_handles(id) {
+            return Some(handles);
+        }
+        let up = self.wait_until(id, |job| !on_its_way(job));
+        match tokio::time::timeout(UP_SOON, up).await {
+            Ok(Ok(_)) => self.present_handles(id),
+            // It takes longer, or is gone: then there are none to tell.
+            Ok(Err(_)) | Err(_) => None,
+        }
+    }
+
+    fn present_handles(&self, id: &JobId) -> Option<Handles> {
         let live = self.lock_live().get(id).cloned()?;
         live.handles.lock().expect("no panic while held").clone()
     }
@@ -296,50 +318,6 @@ impl Engine {
         self.inner.commits.subscribe()
     }
 
-    /// Runs another program beside the job.
-    ///
-    /// # Errors
-    /// `Conflict` where it does not run.
-    pub async fn exec(&self, id: &JobId, mut command: Command) -> Result<ExecSession, Error> {
-        let job = self.job(id).await?;
-        for (name, value) in &job.spec.env {
-            command
-                .env
-                .entry(name.clone())
-                .or_insert_with(|| value.clone());
-        }
-        command.workdir = command.workdir.or(job.spec.workdir);
-        command.user = command.user.or(job.spec.user);
-        Ok(self.link(id).await?.exec(command).await?)
-    }
-
-    /// Tells the job's terminal its size.
-    ///
-    /// # Errors
-    /// `Conflict` where it does not run.
-    pub async fn resize(&self, id: &JobId, rows: u16, columns: u16) -> Result<(), Error> {
-        Ok(self.link(id).await?.resize(rows, columns).await?)
-    }
-
-    /// The connection to a job's shim, once it runs.
-    pub(crate) async fn link(&self, id: &JobId) -> Result<Link, Error> {
-        let on_its_way = |job: &Job| {
-            use dauer_core::Operation::{Restarting, Starting, Waking};
-            job.state == State::Pending
-                || matches!(job.operation, Some(Starting | Waking | Restarting))
-        };
-        let job = self.wait_until(id, |job| !on_its_way(job)).await?;
-        let live = self.lock_live().get(id).cloned();
-        let link = live.and_then(|live| live.link.lock().expect("no panic while held").clone());
-        match link {
-            Some(link) if job.state == State::Running => Ok(link),
-            Some(_) | None => Err(Error::Conflict(format!(
-                "the job is {}, not running",
-                job.state
-            ))),
-        }
-    }
-
     /// Returns once the record satisfies `enough`.
     pub(crate) async fn wait_until(
         &self,
@@ -421,7 +399,7 @@ impl Engine {
         true
     }
 
-    fn lock_live(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Arc<Live>>> {
+    pub(crate) fn lock_live(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Arc<Live>>> {
         self.inner.live.lock().expect("no panic while held")
     }
 

@@ -16,6 +16,7 @@ mod input;
 mod logs;
 mod perform;
 mod poller;
+mod reach;
 mod recover;
 mod runner;
 mod runtime;

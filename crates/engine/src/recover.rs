@@ -77,6 +77,9 @@ pub(crate) fn ended(exit: &ExitRecord) -> Ended {
     }
 }
 
+/// How long an adoption waits for the shim's first word, so that whoever asks next is told its pids.
+const FIRST_WORD: Duration = Duration::from_millis(500);
+
 impl Runner {
     /// Observes, plans, acts.
     pub(crate) async fn reconcile(&mut self) {
@@ -198,8 +201,11 @@ impl Runner {
             .connect(&sandbox, self.job.generation)
             .await?
         {
-            Some((link, events)) => {
+            Some((link, mut events)) => {
+                // A shim says at once where it is; one that is busy starting is heard when it is not.
+                let first = tokio::time::timeout(FIRST_WORD, events.recv()).await.ok();
                 self.connect(link, events);
+                self.heard_first(first);
                 Ok(())
             }
             None => Err(Error::Failed(

@@ -57,6 +57,8 @@ pub(crate) struct Runner {
     pub(crate) job: Job,
     pub(crate) link: Option<Link>,
     pub(crate) events: Option<LinkEvents>,
+    /// What was heard before the loop came to listen.
+    heard: Option<LinkEvent>,
     pub(crate) asks: VecDeque<Ask>,
     pub(crate) in_flight: Option<InFlight>,
     /// An effect failed for a passing reason: look again then.
@@ -94,6 +96,7 @@ impl Runner {
             job,
             link: None,
             events: None,
+            heard: None,
             asks: VecDeque::new(),
             in_flight: None,
             look_again_at: None,
@@ -123,7 +126,7 @@ impl Runner {
                     // The engine was shut down: the shims work on alone.
                     None => return,
                 },
-                event = next_event(&mut runner.events) => runner.hear_shim(event).await,
+                event = next_event(&mut runner.heard, &mut runner.events) => runner.hear_shim(event).await,
                 () = sleep_until(alarm) => runner.ring().await,
             }
         }
@@ -177,16 +180,7 @@ impl Runner {
                 sandbox_pid,
                 job_pid,
             } => {
-                self.set_handles(Handles {
-                    sandbox: self
-                        .job
-                        .sandbox
-                        .as_ref()
-                        .map_or_else(String::new, |id| id.0.clone()),
-                    sandbox_pid,
-                    shim_pid: Some(shim_pid),
-                    job_pid,
-                });
+                self.note_pids(shim_pid, sandbox_pid, job_pid);
                 match phase {
                     Phase::Starting => {}
                     Phase::Running => {
@@ -338,6 +332,31 @@ impl Runner {
         *self.entry.handles.lock().expect("no panic while held") = None;
         self.link = None;
         self.events = None;
+        self.heard = None;
+    }
+
+    /// Keeps the first word of an adopted shim for the loop, and its pids for whoever asks meanwhile.
+    pub(crate) fn heard_first(&mut self, event: Option<LinkEvent>) {
+        if let Some(LinkEvent::State {
+            shim_pid,
+            sandbox_pid,
+            job_pid,
+            ..
+        }) = &event
+        {
+            self.note_pids(*shim_pid, *sandbox_pid, *job_pid);
+        }
+        self.heard = event;
+    }
+
+    fn note_pids(&self, shim_pid: i32, sandbox_pid: Option<i32>, job_pid: Option<i32>) {
+        let sandbox = self.job.sandbox.as_ref();
+        self.set_handles(Handles {
+            sandbox: sandbox.map_or_else(String::new, |id| id.0.clone()),
+            sandbox_pid,
+            shim_pid: Some(shim_pid),
+            job_pid,
+        });
     }
 
     fn set_handles(&self, handles: Handles) {
@@ -393,7 +412,10 @@ impl Engine {
     }
 }
 
-async fn next_event(events: &mut Option<LinkEvents>) -> LinkEvent {
+async fn next_event(heard: &mut Option<LinkEvent>, events: &mut Option<LinkEvents>) -> LinkEvent {
+    if let Some(event) = heard.take() {
+        return event;
+    }
     match events {
         Some(events) => events.recv().await,
         None => std::future::pending().await,

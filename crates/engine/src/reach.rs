@@ -1,0 +1,48 @@
+//! Reaching into a running job: other programs beside it, its terminal, its shim.
+
+use crate::engine::on_its_way;
+use crate::{Engine, Error};
+use dauer_core::{JobId, State};
+use dauer_sandbox::{ExecSession, Link};
+use dauer_wire::guest::Command;
+
+impl Engine {
+    /// Runs another program beside the job.
+    ///
+    /// # Errors
+    /// `Conflict` where it does not run.
+    pub async fn exec(&self, id: &JobId, mut command: Command) -> Result<ExecSession, Error> {
+        let job = self.job(id).await?;
+        for (name, value) in &job.spec.env {
+            command
+                .env
+                .entry(name.clone())
+                .or_insert_with(|| value.clone());
+        }
+        command.workdir = command.workdir.or(job.spec.workdir);
+        command.user = command.user.or(job.spec.user);
+        Ok(self.link(id).await?.exec(command).await?)
+    }
+
+    /// Tells the job's terminal its size.
+    ///
+    /// # Errors
+    /// `Conflict` where it does not run.
+    pub async fn resize(&self, id: &JobId, rows: u16, columns: u16) -> Result<(), Error> {
+        Ok(self.link(id).await?.resize(rows, columns).await?)
+    }
+
+    /// The connection to a job's shim, once it runs.
+    pub(crate) async fn link(&self, id: &JobId) -> Result<Link, Error> {
+        let job = self.wait_until(id, |job| !on_its_way(job)).await?;
+        let live = self.lock_live().get(id).cloned();
+        let link = live.and_then(|live| live.link.lock().expect("no panic while held").clone());
+        match link {
+            Some(link) if job.state == State::Running => Ok(link),
+            Some(_) | None => Err(Error::Conflict(format!(
+                "the job is {}, not running",
+                job.state
+            ))),
+        }
+    }
+}
