@@ -16,6 +16,7 @@ mod seccomp;
 pub(crate) mod tool;
 mod trial;
 
+use crate::snapshot::Digests;
 use crate::{Error, SandboxSpec};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -111,8 +112,8 @@ pub trait Checkpointer: Send + Sync {
     fn resume(&self, incarnation: &Incarnation) -> Result<(), Error>;
 
     /// Writes the memory of a paused sandbox into `into` (an empty folder) and leaves it paused (and, if it failed, alive).
-    /// Does not fsync. Errors: `NoSpace`, `Tool`.
-    fn save(&self, incarnation: &Incarnation, into: &Path) -> Result<(), Error>;
+    /// Does not fsync. Returns the digests it made on the way, by file name. Errors: `NoSpace`, `Tool`.
+    fn save(&self, incarnation: &Incarnation, into: &Path) -> Result<Digests, Error>;
 
     /// Brings memory saved by [`Checkpointer::save`] to life in a new prepared incarnation whose file systems hold what
     /// the old ones held. The agent comes back on the new pipes, holding still until it reads `Resume`.

@@ -9,7 +9,7 @@ use super::state::Shim;
 use super::{clock, process, start};
 use crate::driver::Checkpointer;
 use crate::protocol::{Phase, Reply};
-use crate::snapshot::{self, Cpu, FORMAT_VERSION, Manifest, WriteOut};
+use crate::snapshot::{self, Cpu, FORMAT_VERSION, Manifest};
 use crate::{Error, disk, files};
 use dauer_core::{Checkpoint, CheckpointId, JobId};
 use dauer_wire::guest::{Quiesced, ToGuest};
@@ -189,8 +189,7 @@ impl<'a> Taking<'a> {
         self.pause()?;
         manifest.log_offset = self.shim.output.settle()?;
         let memory = self.partial.join("memory");
-        let write_out = WriteOut::of(&memory)?;
-        self.checkpointer.save(&self.shim.incarnation, &memory)?;
+        let saved = self.checkpointer.save(&self.shim.incarnation, &memory)?;
         self.save_uppers()?;
         manifest.taken_at = clock::now();
         if !self.freeze {
@@ -199,8 +198,11 @@ impl<'a> Taking<'a> {
             self.quiet = None;
         }
         manifest.frozen_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        drop(write_out);
-        manifest.describe(&self.partial)?;
+        let known = saved
+            .into_iter()
+            .map(|(name, digested)| (format!("memory/{name}"), digested))
+            .collect();
+        manifest.describe(&self.partial, &known)?;
         manifest.write(&self.partial)?;
         self.publish()?;
         Ok(self.finish(&manifest))

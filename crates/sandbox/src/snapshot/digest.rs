@@ -15,6 +15,9 @@ const ONE_THREAD_BYTES_MAX: u64 = 8 << 20;
 /// Read at once; small enough to stay in a core's cache.
 const READ_BYTES: usize = 128 << 10;
 
+/// Digests that were made while the files were written, by recorded path.
+pub type Digests = BTreeMap<String, Digested>;
+
 /// Regular files by their recorded path (with path and length on this machine), and one digest of all names.
 pub(super) struct Contents {
     files: BTreeMap<String, (PathBuf, u64)>,
@@ -78,15 +81,27 @@ impl Contents {
             .sum()
     }
 
-    /// Digests of all files, in the order of their paths.
-    pub(super) fn digested(&self, folder: &Path) -> Result<Vec<FileRecord>, Error> {
+    /// Digests of all files, in the order of their paths; those in `known`, if they have the same length, are taken from there.
+    pub(super) fn digested(
+        &self,
+        folder: &Path,
+        known: &Digests,
+    ) -> Result<Vec<FileRecord>, Error> {
         let files: Vec<(&String, &PathBuf, u64)> = self
             .files
             .iter()
             .map(|(name, (path, bytes))| (name, path, *bytes))
             .collect();
+        let known: Vec<Option<u128>> = files
+            .iter()
+            .map(|(name, _, bytes)| known.get(*name).filter(|it| it.bytes == *bytes))
+            .map(|digested| digested.map(|it| it.digest))
+            .collect();
         let mut pieces = Vec::new();
         for (file, (_, _, bytes)) in files.iter().enumerate() {
+            if known[file].is_some() {
+                continue;
+            }
             pieces.extend(
                 (0..bytes.div_ceil(PIECE_BYTES).max(1)).map(|piece| (file, piece * PIECE_BYTES)),
             );
@@ -98,7 +113,10 @@ impl Contents {
         };
         let digests = in_parallel(
             &pieces,
-            files.iter().map(|file| file.2).sum(),
+            pieces
+                .iter()
+                .map(|(file, start)| PIECE_BYTES.min(files[*file].2 - start))
+                .sum(),
             digest_of,
             folder,
         )?;
@@ -106,13 +124,12 @@ impl Contents {
         for ((file, _), digest) in pieces.iter().zip(digests) {
             by_file[*file].push(digest);
         }
-        let record =
-            |((name, _, bytes), digests): (&(&String, &PathBuf, u64), Vec<u128>)| FileRecord {
-                path: (*name).clone(),
-                bytes: *bytes,
-                xxh3_128: hex(whole(&digests)),
-            };
-        Ok(files.iter().zip(by_file).map(record).collect())
+        let record = |(number, (name, _, bytes)): (usize, &(&String, &PathBuf, u64))| FileRecord {
+            path: (*name).clone(),
+            bytes: *bytes,
+            xxh3_128: hex(known[number].unwrap_or_else(|| whole(&by_file[number]))),
+        };
+        Ok(files.iter().enumerate().map(record).collect())
     }
 }
 
@@ -166,6 +183,72 @@ fn in_parallel<I: Sync>(
             }
         }
         Ok(digests)
+    })
+}
+
+/// Length and digest of one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digested {
+    /// How many bytes it has.
+    pub bytes: u64,
+    /// As [`super`] defines it.
+    pub digest: u128,
+}
+
+/// The digest of a file whose bytes come one after the other.
+#[derive(Default)]
+pub(crate) struct Running {
+    pieces: Vec<u128>,
+    piece: Xxh3,
+    bytes: u64,
+}
+
+impl Running {
+    /// How many there were so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The next ones.
+    pub(crate) fn update(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            // A piece ends when the next one begins: a file may end with a whole piece.
+            if self.bytes > 0 && self.bytes.is_multiple_of(PIECE_BYTES) {
+                self.pieces.push(self.piece.digest128());
+                self.piece.reset();
+            }
+            let room = PIECE_BYTES - self.bytes % PIECE_BYTES;
+            let here = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+            let (now, later) = bytes.split_at(here);
+            self.piece.update(now);
+            self.bytes += here as u64;
+            bytes = later;
+        }
+    }
+
+    /// There are no more.
+    pub(crate) fn finish(mut self) -> Digested {
+        self.pieces.push(self.piece.digest128());
+        Digested {
+            bytes: self.bytes,
+            digest: whole(&self.pieces),
+        }
+    }
+}
+
+/// Reads a whole file.
+#[cfg(test)]
+pub(super) fn of_file(path: &Path) -> Result<Digested, Error> {
+    let folder = path.parent().expect("a file is in a folder");
+    let bytes = std::fs::metadata(path).expect("it is there").len();
+    let starts = (0..bytes.div_ceil(PIECE_BYTES).max(1)).map(|number| number * PIECE_BYTES);
+    let pieces: Result<Vec<u128>, _> = starts
+        .map(|start| piece(path, start, PIECE_BYTES.min(bytes - start)))
+        .collect();
+    let pieces = pieces.map_err(Error::io(format!("read {}", folder.display())))?;
+    Ok(Digested {
+        bytes,
+        digest: whole(&pieces),
     })
 }
 

@@ -12,12 +12,15 @@
 
 mod cpu;
 mod digest;
+mod follow;
+mod intake;
 #[cfg(test)]
 mod tests;
-mod writeout;
 
 pub use cpu::Cpu;
-pub(crate) use writeout::WriteOut;
+pub use digest::{Digested, Digests};
+pub(crate) use follow::Follow;
+pub(crate) use intake::Intake;
 
 use crate::driver::Identity;
 use crate::{Error, Layout, disk, files};
@@ -122,13 +125,13 @@ impl Manifest {
         self.uppers.iter().enumerate().map(saved).collect()
     }
 
-    /// Fills in lengths and digests of all that is in `folder`, with every core.
-    pub(crate) fn describe(&mut self, folder: &Path) -> Result<(), Error> {
+    /// Fills in lengths and digests of all that is in `folder`, with every core, but for the digests that are known of files in `memory`.
+    pub(crate) fn describe(&mut self, folder: &Path, known: &Digests) -> Result<(), Error> {
         let contents = digest::Contents::of(folder)?;
         self.memory_bytes = contents.bytes_below("memory");
         self.disk_bytes = contents.bytes_below("disk");
         self.tree_xxh3_128 = contents.tree.clone();
-        self.files = contents.digested(folder)?;
+        self.files = contents.digested(folder, known)?;
         Ok(())
     }
 
@@ -210,7 +213,7 @@ impl Manifest {
         if contents.tree != self.tree_xxh3_128 {
             return Err(damaged(folder, "disk", "names, owners or modes differ"));
         }
-        for found in contents.digested(folder)? {
+        for found in contents.digested(folder, &Digests::new())? {
             if recorded
                 .get(found.path.as_str())
                 .is_none_or(|file| file.xxh3_128 != found.xxh3_128)

@@ -63,7 +63,7 @@ fn published(layout: &Layout) -> (CheckpointId, Manifest) {
     fs::write(partial.join("disk/0/100% \u{fc}"), b"x").unwrap();
     std::os::unix::fs::symlink("etc/hosts", partial.join("disk/0/link")).unwrap();
     let mut manifest = blank(&id);
-    manifest.describe(&partial).unwrap();
+    manifest.describe(&partial, &Digests::new()).unwrap();
     manifest.write(&partial).unwrap();
     make_durable(layout, &id).unwrap();
     publish(layout, &id).unwrap();

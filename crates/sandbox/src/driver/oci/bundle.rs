@@ -21,8 +21,9 @@ pub(super) fn write(
     limits: &Limits,
 ) -> Result<(), Error> {
     let criu = bundle.join("criu.conf");
-    // The network needs no lock: nothing but the sandbox's own loopback carries a connection that is kept.
-    let text = "network-lock skip\nghost-limit 1073741824\nlink-remap\n";
+    // The network needs no lock: nothing but the sandbox's own loopback carries a connection that is kept. Its one cgroup is made and limited anew for
+    // each incarnation, by the runtime: reading and writing every value of every controller would be for nothing.
+    let text = "network-lock skip\nmanage-cgroups=ignore\nghost-limit 1073741824\nlink-remap\n";
     std::fs::write(&criu, text).map_err(Error::io(format!("write {}", criu.display())))?;
     let config = config(profile, incarnation, agent, network, limits, &criu)?;
     let path = bundle.join("config.json");
@@ -62,8 +63,9 @@ fn config(
     if profile == Profile::Gvisor {
         return Ok(config);
     }
-    config["linux"]["maskedPaths"] = json!(mount_points::MASKED);
-    config["linux"]["readonlyPaths"] = json!(mount_points::READ_ONLY);
+    let hidden = Hidden::plan()?;
+    config["linux"]["maskedPaths"] = json!(hidden.files);
+    config["linux"]["readonlyPaths"] = json!(hidden.read_only);
     config["linux"]["seccomp"] = seccomp::oci();
     if profile == Profile::Runc {
         config["annotations"] = json!({ "org.criu.config": criu });
@@ -73,6 +75,38 @@ fn config(
         }
     }
     Ok(config)
+}
+
+/// How what tells or changes something about the host is hidden without a tmpfs, which is how runtimes mask folders: CRIU
+/// starts `tar` for each of those, at every freeze and at every thaw.
+struct Hidden {
+    /// Covered by `/dev/null`.
+    files: Vec<&'static str>,
+    /// Covered by an empty folder.
+    covered: Vec<&'static str>,
+    /// Nothing can be changed in there. Folders of `/proc`, which no runtime lets a mount cover, tell no more than which devices there are.
+    read_only: Vec<&'static str>,
+}
+
+impl Hidden {
+    fn plan() -> Result<Self, Error> {
+        let mut plan = Self {
+            files: Vec::new(),
+            covered: Vec::new(),
+            read_only: mount_points::READ_ONLY.to_vec(),
+        };
+        for path in mount_points::MASKED {
+            let list = if !Path::new(path).exists() || !mounts::is_folder(Path::new(path))? {
+                &mut plan.files
+            } else if path.starts_with("/proc/") {
+                &mut plan.read_only
+            } else {
+                &mut plan.covered
+            };
+            list.push(path);
+        }
+        Ok(plan)
+    }
 }
 
 fn namespaces(network: Network, path: Option<&str>) -> Vec<Value> {
@@ -135,6 +169,11 @@ fn all_mounts(
         );
     }
     binds.add(agent, Path::new(dauer_wire::guest::GUEST_DIR), true)?;
+    if profile != Profile::Gvisor {
+        for folder in Hidden::plan()?.covered {
+            binds.add(&scratch.join("empty"), Path::new(folder), true)?;
+        }
+    }
     for bind in mount_points::of_spec(incarnation)? {
         binds.add(&bind.source, &bind.target, bind.read_only)?;
     }

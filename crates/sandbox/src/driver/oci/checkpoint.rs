@@ -7,9 +7,11 @@ use crate::driver::{
 };
 use crate::host::cgroup;
 use crate::host::root::{RECORD, make_folder};
+use crate::snapshot::{Digests, Follow, Intake};
 use crate::{Error, files};
 use std::ffi::OsStr;
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -44,11 +46,11 @@ impl Oci {
         }
     }
 
-    fn save_gvisor(&self, incarnation: &Incarnation, into: &Path) -> Result<(), Error> {
+    fn save_gvisor(&self, incarnation: &Incarnation, into: &Path) -> Result<Digests, Error> {
         if self.identity()?.version.contains(DIRECT_RELEASE)
-            && Self::save_over_the_socket(incarnation, into).is_ok()
+            && let Ok(known) = Self::save_over_the_socket(incarnation, into)
         {
-            return Ok(());
+            return Ok(known);
         }
         // Whatever the reason was, its own tool says it better; it wants an empty folder.
         for name in IMAGE_FILES {
@@ -62,22 +64,44 @@ impl Oci {
             os("--image-path"),
             into.as_os_str(),
         ];
-        self.command(incarnation, &verb)
+        self.command(incarnation, &verb).map(|()| Digests::new())
     }
 
-    fn save_over_the_socket(incarnation: &Incarnation, into: &Path) -> Result<(), String> {
-        let open = |name: &str, flags| {
+    fn save_over_the_socket(incarnation: &Incarnation, into: &Path) -> Result<Digests, String> {
+        let open = |name: &str| {
             let mut options = fs::File::options();
             options.read(true).write(true).create_new(true).mode(0o644);
-            let file = options.custom_flags(flags).open(into.join(name));
-            file.map_err(|e| e.to_string())
+            options.open(into.join(name)).map_err(|e| e.to_string())
         };
         let [state, table, pages] = IMAGE_FILES;
-        let (state, table) = (open(state, 0)?, open(table, 0)?);
-        // Past the page cache where the file system can, as its own tool does: the pages are on disk when it answers.
-        let pages = open(pages, libc::O_DIRECT).or_else(|_| open(pages, 0))?;
+        let (state, table) = (open(state)?, open(table)?);
+        let intake = Intake::into(&into.join(pages)).map_err(|e| e.to_string())?;
         let socket = incarnation.scratch.join(STATE_FOLDER).join(SOCKET);
-        control::checkpoint(&socket, [&state, &table, &pages])
+        control::checkpoint(
+            &socket,
+            [state.as_fd(), table.as_fd(), intake.writer().as_fd()],
+        )?;
+        let digested = intake.finish().map_err(|e| e.to_string())?;
+        Ok(Digests::from([(pages.to_owned(), digested)]))
+    }
+
+    fn save_runc(&self, incarnation: &Incarnation, into: &Path) -> Result<Digests, Error> {
+        let work = Self::work_folder(incarnation, "criu")?;
+        let verb = [
+            os("checkpoint"),
+            os("--leave-running"),
+            os("--file-locks"),
+            os("--tcp-established"),
+            os("--image-path"),
+            into.as_os_str(),
+            os("--work-path"),
+            work.as_os_str(),
+        ];
+        // CRIU only ever adds to the files of pages; others may get a new beginning.
+        let follow = Follow::of(into, |name| name.starts_with("pages-"))?;
+        self.command(incarnation, &verb)
+            .map_err(|e| Self::with_criu_log(e, &work.join("dump.log")))?;
+        Ok(follow.finish())
     }
 
     fn work_folder(incarnation: &Incarnation, name: &str) -> Result<PathBuf, Error> {
@@ -152,35 +176,21 @@ impl Checkpointer for Oci {
         }
     }
 
-    fn save(&self, incarnation: &Incarnation, into: &Path) -> Result<(), Error> {
+    fn save(&self, incarnation: &Incarnation, into: &Path) -> Result<Digests, Error> {
         let saved = match self.profile {
             Profile::Gvisor => self.save_gvisor(incarnation, into),
-            Profile::Runc => {
-                let work = Self::work_folder(incarnation, "criu")?;
-                let verb = [
-                    os("checkpoint"),
-                    os("--leave-running"),
-                    os("--file-locks"),
-                    os("--tcp-established"),
-                    os("--image-path"),
-                    into.as_os_str(),
-                    os("--work-path"),
-                    work.as_os_str(),
-                ];
-                self.command(incarnation, &verb)
-                    .map_err(|e| Self::with_criu_log(e, &work.join("dump.log")))
-            }
-            Profile::Crun => self.profile.check_checkpoints(),
+            Profile::Runc => self.save_runc(incarnation, into),
+            Profile::Crun => self.profile.check_checkpoints().map(|()| Digests::new()),
         };
         // Asking for the size takes some milliseconds, in which the sandbox would stand still for nothing.
-        saved
+        let known = saved
             .map_err(|error| common::explain_space(error, into, self.memory_bytes(incarnation)))?;
         for name in [AGENT_FILE, RECORD] {
             let from = incarnation.scratch.join(name);
             fs::copy(&from, into.join(name))
                 .map_err(Error::io(format!("copy {}", from.display())))?;
         }
-        Ok(())
+        Ok(known)
     }
 
     fn restore(

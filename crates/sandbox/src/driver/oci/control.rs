@@ -5,9 +5,8 @@
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde::Deserialize;
-use std::fs::File;
 use std::io::{self, IoSlice, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -34,7 +33,7 @@ pub(super) fn call(socket: &Path, method: &str) -> Result<(), String> {
 
 /// Writes the memory of a paused sandbox into these files: state, table of pages, pages. It goes on paused. As `runsc checkpoint
 /// --leave-running --compression=none` of release 20240729 asks for it.
-pub(super) fn checkpoint(socket: &Path, files: [&File; 3]) -> Result<(), String> {
+pub(super) fn checkpoint(socket: &Path, files: [BorrowedFd<'_>; 3]) -> Result<(), String> {
     let request = serde_json::json!({
         "method": "containerManager.Checkpoint",
         "arg": {
@@ -47,7 +46,7 @@ pub(super) fn checkpoint(socket: &Path, files: [&File; 3]) -> Result<(), String>
     });
     let text = request.to_string();
     let send = |stream: &mut UnixStream| {
-        let fds = files.map(AsRawFd::as_raw_fd);
+        let fds = files.map(|file| file.as_raw_fd());
         let sent = sendmsg::<()>(
             stream.as_raw_fd(),
             &[IoSlice::new(text.as_bytes())],
