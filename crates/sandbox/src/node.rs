@@ -389,7 +389,8 @@ fn prepare(
         .append(true)
         .open(&log)
         .map_err(Error::io(format!("create {}", log.display())))?;
-    files::write_json(&folder.spec(spec.generation), spec, files::Durable::Yes)?;
+    // Not synced: what a crash of the machine could tear was written for processes that this crash ends.
+    files::write_json(&folder.spec(spec.generation), spec, files::Durable::No)?;
     files::remove_file(socket)?;
     let directory = fs::File::open(folder.path())
         .map_err(Error::io(format!("open {}", folder.path().display())))?;

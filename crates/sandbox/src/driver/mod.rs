@@ -21,6 +21,7 @@ use crate::{Error, SandboxSpec};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 /// An environment variable of every process that belongs to a sandbox, with the name of the instance: how they are found where there
 /// is no cgroup.
@@ -116,13 +117,35 @@ pub trait Checkpointer: Send + Sync {
     fn save(&self, incarnation: &Incarnation, into: &Path) -> Result<Digests, Error>;
 
     /// Brings memory saved by [`Checkpointer::save`] to life in a new prepared incarnation whose file systems hold what
-    /// the old ones held. The agent comes back on the new pipes, holding still until it reads `Resume`.
+    /// the old ones held. The agent comes back on the new pipes, holding still until it reads `Resume`. Sets up what it can while the
+    /// image is still being verified, but wakes nothing before. Errors: also those of the verification.
     fn restore(
         &self,
         incarnation: &Incarnation,
         from: &Path,
         stdio: AgentStdio,
+        verification: Verification,
     ) -> Result<Running, Error>;
+}
+
+/// Whether an image is what it was when it was taken: found out beside other work.
+#[derive(Debug)]
+pub struct Verification(JoinHandle<Result<(), Error>>);
+
+impl Verification {
+    /// Begins. Errors: `Io`.
+    pub fn begin(work: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Result<Self, Error> {
+        let thread = std::thread::Builder::new().name("verify".into());
+        let thread = thread.stack_size(256 << 10).spawn(work);
+        thread.map(Self).map_err(Error::io("start a thread"))
+    }
+
+    /// Its end. Errors: `BadImage` naming the file.
+    pub fn wait(self) -> Result<(), Error> {
+        self.0
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
 }
 
 /// What a checkpoint depends on beside itself.

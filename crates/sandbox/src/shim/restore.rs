@@ -5,7 +5,7 @@ use crate::driver::{Driver, Incarnation};
 use crate::host::userns;
 use crate::{Error, Origin, disk, files, snapshot};
 
-/// What this incarnation begins from. For a checkpoint: verified, and its uppers copied to where `prepare` will mount them.
+/// What this incarnation begins from. For a checkpoint: its uppers are copied to where `prepare` will mount them; nothing of it is verified yet.
 /// Errors: `BadImage` for what can never be restored here; `NoSpace`; `Io`.
 pub(super) fn begin(incarnation: &Incarnation, driver: &dyn Driver) -> Result<From, Error> {
     let spec = &incarnation.spec;
@@ -19,7 +19,6 @@ pub(super) fn begin(incarnation: &Incarnation, driver: &dyn Driver) -> Result<Fr
     let manifest = snapshot::read(&spec.layout, checkpoint)?
         .ok_or_else(|| Error::BadImage(format!("snapshots/{checkpoint} does not exist")))?;
     let folder = spec.layout.snapshot(checkpoint);
-    manifest.verify(&folder)?;
     let uppers = driver.uppers(incarnation);
     for (point, saved) in manifest.saved_uppers(&folder) {
         let upper = uppers

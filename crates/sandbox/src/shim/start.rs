@@ -2,7 +2,7 @@
 
 use super::state::Shim;
 use super::{Occurrence, agent, clock, process};
-use crate::driver::AgentStdio;
+use crate::driver::{AgentStdio, Verification};
 use crate::protocol::Phase;
 use crate::snapshot::Manifest;
 use crate::{Error, Origin};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub(super) enum From {
     /// The image and nothing else.
     Fresh,
-    /// A verified checkpoint whose files are already in the new uppers.
+    /// A checkpoint whose files are already in the new uppers.
     Checkpoint(Box<Manifest>),
 }
 
@@ -42,15 +42,13 @@ pub(super) fn start(shim: &Arc<Shim>, ready: Ready) -> Result<(), Error> {
             .start(&shim.incarnation, stdio)
             .map_err(|error| with_complaint(shim, error))?,
         From::Checkpoint(manifest) => {
-            let folder = shim
-                .incarnation
-                .spec
-                .layout
-                .snapshot(&manifest.id)
-                .join("memory");
+            let folder = shim.incarnation.spec.layout.snapshot(&manifest.id);
+            let memory = folder.join("memory");
             let checkpointer = driver.checkpointer().ok_or(Error::Gone)?;
+            let whole = manifest.clone();
+            let verification = Verification::begin(move || whole.verify(&folder))?;
             checkpointer
-                .restore(&shim.incarnation, &folder, stdio)
+                .restore(&shim.incarnation, &memory, stdio, verification)
                 .map_err(|error| with_complaint(shim, error))?
         }
     };

@@ -3,9 +3,10 @@
 use super::cases::case;
 use super::sandbox::{Failure, Sandbox, expect};
 use super::{Bench, Case, Needs};
-use crate::SandboxSpec;
-use dauer_core::Network;
+use crate::{Error, SandboxSpec};
+use dauer_core::{Mount, Network};
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub(super) const ALL: &[Case] = &[
     case(
@@ -27,6 +28,11 @@ pub(super) const ALL: &[Case] = &[
         "two_sandboxes_out_of_one_checkpoint_live_beside_the_original",
         Needs::Checkpoints,
         forks,
+    ),
+    case(
+        "nothing_wakes_out_of_an_image_that_is_found_damaged",
+        Needs::Checkpoints,
+        damaged,
     ),
     case(
         "a_thawed_sandbox_reaches_the_outside_again",
@@ -153,6 +159,45 @@ fn forks(bench: &Bench) -> Result<(), Failure> {
     }
     expect_count(&mut original, 3)?;
     original.destroy()
+}
+
+fn damaged(bench: &Bench) -> Result<(), Failure> {
+    let shared = bench.elsewhere.join("shared");
+    std::fs::create_dir_all(&shared)?;
+    let beat = shared.join("beat");
+    let mut spec = bench.spec();
+    // Asks for nothing, so that it would be heard of as soon as it woke.
+    let script = "read -r line; echo $line; while :; do echo x >> /shared/beat; done";
+    spec.argv = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
+    spec.mounts = vec![Mount {
+        source: shared.display().to_string(),
+        target: "/shared".to_owned(),
+        read_only: false,
+    }];
+    let from = checkpoint(bench, &spec, 1)?;
+    let mut sandbox = bench.start(spec.clone())?;
+    sandbox.ask("go")?;
+    sandbox.freeze(&from)?;
+    sandbox.destroy()?;
+    // None where it was frozen before its first.
+    let beats = || std::fs::metadata(&beat).map_or(0, |meta| meta.len());
+    let before = beats();
+    let slow = || {
+        // Longer than any runtime takes to set itself up.
+        std::thread::sleep(Duration::from_millis(500));
+        Err(Error::BadImage("pages: the digest differs".to_owned()))
+    };
+    let refused = bench.thaw_once(spec.clone(), 2, &from, slow).err();
+    let reason = refused.map(|failure| failure.to_string());
+    let told = reason.is_some_and(|reason| reason.contains("the digest differs"));
+    expect("the reason is told", &told, &true)?;
+    expect("beats", &beats(), &before)?;
+    // The image itself was good: with another verdict it wakes.
+    let mut sandbox = bench.thaw(spec, 3, &from)?;
+    while beats() == before {
+        std::thread::yield_now();
+    }
+    sandbox.destroy()
 }
 
 fn identity(bench: &Bench) -> Result<(), Failure> {

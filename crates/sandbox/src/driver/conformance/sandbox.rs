@@ -1,7 +1,7 @@
 //! A sandbox as a case uses it: what the shim does, in a few lines.
 
 use super::Bench;
-use crate::driver::{AgentStdio, Driver, Incarnation, Running};
+use crate::driver::{AgentStdio, Driver, Incarnation, Running, Verification};
 use crate::host::{copy, process};
 use crate::spec::Origin;
 use crate::{Error, SandboxSpec};
@@ -148,9 +148,20 @@ impl Bench {
     /// A sandbox of the next generation out of what [`Sandbox::freeze`] kept.
     pub(super) fn thaw(
         &self,
+        spec: SandboxSpec,
+        generation: u32,
+        from: &Path,
+    ) -> Result<Sandbox, Failure> {
+        self.thaw_once(spec, generation, from, || Ok(()))
+    }
+
+    /// The same once the image is found to be whole.
+    pub(super) fn thaw_once(
+        &self,
         mut spec: SandboxSpec,
         generation: u32,
         from: &Path,
+        verify: impl FnOnce() -> Result<(), Error> + Send + 'static,
     ) -> Result<Sandbox, Failure> {
         spec.generation = generation;
         spec.origin = Origin::Checkpoint {
@@ -166,7 +177,8 @@ impl Bench {
         let mut sandbox = Sandbox::make(self, incarnation, |driver, incarnation, stdio| {
             driver.prepare(incarnation)?;
             let checkpointer = driver.checkpointer().ok_or(Error::Gone)?;
-            checkpointer.restore(incarnation, &from.join("memory"), stdio)
+            let verification = Verification::begin(verify)?;
+            checkpointer.restore(incarnation, &from.join("memory"), stdio, verification)
         })?;
         sandbox.send(ToGuest::Resume(Resume {
             generation,

@@ -1,9 +1,10 @@
 //! Freezing with memory: `runsc checkpoint`, and `runc checkpoint` with CRIU.
 
+use super::gate::Gate;
 use super::profile::{Profile, os};
 use super::{Oci, SOCKET, STATE_FOLDER, control, tool};
 use crate::driver::{
-    AgentStdio, Checkpointer, Driver, Identity, Incarnation, Running, agent, common,
+    AgentStdio, Checkpointer, Driver, Identity, Incarnation, Running, Verification, agent, common,
 };
 use crate::host::cgroup;
 use crate::host::root::{RECORD, make_folder};
@@ -86,6 +87,7 @@ impl Oci {
     }
 
     fn save_runc(&self, incarnation: &Incarnation, into: &Path) -> Result<Digests, Error> {
+        self.inform_criu(incarnation);
         let work = Self::work_folder(incarnation, "criu")?;
         let verb = [
             os("checkpoint"),
@@ -198,21 +200,30 @@ impl Checkpointer for Oci {
         incarnation: &Incarnation,
         from: &Path,
         stdio: AgentStdio,
+        verification: Verification,
     ) -> Result<Running, Error> {
         let path = from.join(AGENT_FILE);
         let digest = fs::read_to_string(&path)
             .map_err(|e| Error::BadImage(format!("{} cannot be read: {e}", path.display())))?;
         remember_agent(incarnation, &digest)?;
         let agent = agent::installed(&incarnation.spec.layout, &digest)?;
-        let image = from.as_os_str();
-        match self.profile {
+        let gate = Gate::before(
+            from,
+            &incarnation.scratch,
+            self.profile.gate(),
+            verification,
+        )?;
+        let image = gate.folder().as_os_str();
+        let result = match self.profile {
+            // Not past the page cache: that is where the verification leaves all of it.
             Profile::Gvisor => self.launch(
                 incarnation,
-                &[os("restore"), os("--direct"), os("--image-path"), image],
+                &[os("restore"), os("--image-path"), image],
                 &agent,
                 stdio,
             ),
             Profile::Runc => {
+                self.inform_criu(incarnation);
                 let work = Self::work_folder(incarnation, "criu")?;
                 let verb: [&OsStr; 7] = [
                     os("restore"),
@@ -231,6 +242,7 @@ impl Checkpointer for Oci {
                 .check_checkpoints()
                 .err()
                 .unwrap_or(Error::Gone)),
-        }
+        };
+        gate.finish(result)
     }
 }

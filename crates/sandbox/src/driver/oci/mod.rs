@@ -11,6 +11,8 @@
 mod bundle;
 mod checkpoint;
 mod control;
+mod gate;
+mod kdat;
 mod profile;
 
 use super::{AgentStdio, Checkpointer, Driver, Incarnation, Running, agent, common, tool};
@@ -48,6 +50,8 @@ pub struct Oci {
     /// The network namespaces of incarnations of this process: `config.json` names them by descriptor, and runc looks them up again
     /// at each checkpoint.
     networks: Mutex<Vec<OwnedFd>>,
+    /// CRIU was shown what is known of this kernel.
+    criu_is_informed: OnceLock<()>,
 }
 
 impl Oci {
@@ -62,6 +66,7 @@ impl Oci {
             profile,
             cache: OnceLock::new(),
             networks: Mutex::default(),
+            criu_is_informed: OnceLock::new(),
         })
     }
 
@@ -74,6 +79,15 @@ impl Oci {
                 self.profile.install()
             ))
         })
+    }
+
+    /// Before CRIU is started, in the shim's own mount namespace.
+    fn inform_criu(&self, incarnation: &Incarnation) {
+        self.criu_is_informed.get_or_init(|| {
+            if let Some(criu) = self.profile.criu() {
+                kdat::show(&incarnation.spec.layout.data, &criu);
+            }
+        });
     }
 
     fn limits(&self, spec: &SandboxSpec) -> Limits {

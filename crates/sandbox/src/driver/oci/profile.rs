@@ -79,6 +79,14 @@ impl Profile {
         options
     }
 
+    /// The file of an image that this runtime reads when it has set itself up, from the beginning to the end.
+    pub(super) fn gate(self) -> &'static str {
+        match self {
+            Self::Gvisor => "pages_meta.img",
+            Self::Runc | Self::Crun => "pstree.img",
+        }
+    }
+
     pub(super) fn criu(self) -> Option<PathBuf> {
         match self {
             Self::Runc => tool::find_criu(),
