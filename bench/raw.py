@@ -1,4 +1,4 @@
-"""The runtimes by hand: a bundle on an overlay of this machine's root, and their own commands."""
+"""The runtimes by hand: Dauer's own bundle on an overlay of this machine's root, and the commands one would type."""
 
 import ctypes
 import json
@@ -13,24 +13,23 @@ import time
 from measure import command
 
 CRIU = "/usr/local/lib/dauer/criu/bin/criu"
-PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-CAPABILITIES = (
-    "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE"
-)
-MOUNTS = [
-    ("/proc", "proc", ["nosuid", "noexec", "nodev"]),
-    ("/dev", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
-    ("/dev/pts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
-    ("/sys", "sysfs", ["nosuid", "noexec", "nodev", "ro"]),
-    ("/run", "tmpfs", ["nosuid", "nodev", "mode=755"]),
-    ("/tmp", "tmpfs", ["nosuid", "nodev", "mode=1777"]),
-]
+
+
+def bundle_of(node, driver):
+    """The `config.json` that Dauer gives this runtime, taken from a job that runs."""
+    job = node.dauer("run", "--driver", driver, "--detach", "--", "sleep", "1000").strip()
+    node.wait_state(job, "running")
+    sandbox = node.inspect(job)["handles"]["sandbox"]
+    with open(os.path.join(node.data, "sandboxes", sandbox, "run.1", "bundle", "config.json")) as file:
+        config = json.load(file)
+    node.dauer("rm", "-f", job)
+    return config
 
 
 class Raw:
-    """One runtime without Dauer. A context manager; holds one bundle."""
+    """One runtime without Dauer: the program itself instead of the agent. A context manager; holds one bundle."""
 
-    def __init__(self, driver, argv):
+    def __init__(self, driver, argv, bundle):
         self.driver = driver
         # a child whose parent has gone comes to this process, or the runtimes wait for a second for somebody to reap it
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
@@ -41,7 +40,7 @@ class Raw:
         options = f"lowerdir=/,upperdir={self.base}/upper,workdir={self.base}/work"
         command("mount", "-t", "overlay", "overlay", "-o", options, f"{self.base}/merged")
         with open(f"{self.base}/config.json", "w") as file:
-            json.dump(self._config(argv), file)
+            json.dump(self._config(argv, bundle), file)
         if driver == "gvisor":
             self.tool = ["runsc", "--root", f"{self.base}/root", "--network=none", "--platform=systrap", "--ignore-cgroups", "--overlay2=none"]
             self.save = ["--compression=none", "--direct"]
@@ -51,28 +50,28 @@ class Raw:
             self.tool = [tool, "--root", f"{self.base}/root"] + (["--criu", CRIU] if driver == "runc" else [])
             self.save = self.load = ["--file-locks", "--tcp-established", "--work-path", self.base]
 
-    def _config(self, argv):
-        namespaces = [{"type": kind} for kind in ("pid", "mount", "ipc", "uts", "network")]
-        capabilities = [f"CAP_{name}" for name in CAPABILITIES.split()]
-        config = {
-            "ociVersion": "1.0.2",
-            "hostname": "raw",
-            "root": {"path": f"{self.base}/merged", "readonly": False},
-            "process": {
-                "terminal": False, "user": {"uid": 0, "gid": 0}, "args": argv, "cwd": "/", "env": [PATH, "HOME=/root"],
-                "capabilities": {kind: capabilities for kind in ("bounding", "effective", "permitted")},
-                "noNewPrivileges": False,
-            },
-            "mounts": [{"destination": to, "type": kind, "source": kind, "options": options} for to, kind, options in MOUNTS],
-            "linux": {"namespaces": namespaces},
-        }
-        if self.driver != "gvisor":
+    def _config(self, argv, bundle):
+        config = json.loads(json.dumps(bundle))
+        config["root"]["path"] = f"{self.base}/merged"
+        config["process"]["args"] = argv
+        for namespace in config["linux"]["namespaces"]:
+            namespace.pop("path", None)  # of a process that has ended: the runtime makes its own
+        config["mounts"] = [self._mount(mount) for mount in config["mounts"]]
+        if "cgroupsPath" in config["linux"]:
             config["linux"]["cgroupsPath"] = f"/{self.id}"
-        if self.driver == "runc":
+        if "org.criu.config" in config.get("annotations", {}):
+            # without it CRIU wants iptables
             with open(f"{self.base}/criu.conf", "w") as file:
                 file.write("network-lock skip\n")
             config["annotations"] = {"org.criu.config": f"{self.base}/criu.conf"}
         return config
+
+    def _mount(self, mount):
+        """What was in the folders of the job that is gone is an empty folder."""
+        if mount["type"] != "bind" or os.path.exists(mount["source"]):
+            return mount
+        os.makedirs(f"{self.base}/empty", exist_ok=True)
+        return mount | {"source": f"{self.base}/empty"}
 
     def __enter__(self):
         return self

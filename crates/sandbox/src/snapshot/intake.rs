@@ -10,17 +10,27 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Read and written at once. Divides a piece of the digest, and is a multiple of every sector.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// Between the digest and the disk; each is one of these bytes that the shim needs for as long as it takes a checkpoint.
-const BLOCKS: usize = 4;
+/// Between the digest and the disk; the shim needs so many for as long as it takes a checkpoint.
+const BLOCKS: usize = 6;
+
+/// At the disk at once. With one the disk idles between two blocks.
+const WRITERS: usize = 2;
+
+/// Room on the disk is taken in such portions: the kernel lets only one writer at a time into a file that grows.
+const ROOM_BYTES: u64 = 64 << 20;
+
+/// A small image needs none.
+const ROOM_FROM_BYTES: u64 = 16 << 20;
 
 /// What alignment past the page cache asks for, at most.
 const SECTOR_BYTES: usize = 4096;
@@ -108,38 +118,67 @@ fn create(path: &Path) -> io::Result<File> {
     }
 }
 
-/// One thread reads and digests, the other waits for the disk.
+/// One thread reads and digests, the others wait for the disk.
 fn take_in(mut pipe: File, done: OwnedFd, file: File) -> io::Result<Digested> {
-    let (full, to_write) = sync_channel::<Block>(BLOCKS);
+    // As many as there are blocks, so that handing one on never waits.
+    let (full, to_write) = sync_channel::<(u64, Block)>(BLOCKS);
     let (emptied, empty) = channel();
     for _ in 0..BLOCKS {
         // The receiver is here.
         let _ = emptied.send(Block::new());
     }
-    std::thread::scope(|scope| {
-        let writing = std::thread::Builder::new()
-            .name("intake to disk".into())
-            .stack_size(64 << 10)
-            .spawn_scoped(scope, move || write_out(&file, &to_write, &emptied))?;
-        let mut digest = Running::default();
-        // Its error is the better one where both fail: a disk that is full ends the reading too.
-        let read = (|| {
-            while let Ok(mut block) = empty.recv() {
-                let more = fill(&mut pipe, &done, &mut block)?;
-                digest.update(block.filled());
-                if full.send(block).is_err() || !more {
-                    break;
-                }
-            }
-            Ok(())
-        })();
-        drop(full);
-        let written = writing
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        // From here on nobody reads: a tool that still writes gets an error, and does not wait for ever.
-        written.and(read).map(|()| digest.finish())
-    })
+    let to_write = Mutex::new(to_write);
+    let digested = std::thread::scope(|scope| {
+        let write = |emptied: Sender<Block>| {
+            let (file, to_write) = (&file, &to_write);
+            std::thread::Builder::new()
+                .name("intake to disk".into())
+                .stack_size(64 << 10)
+                .spawn_scoped(scope, move || write_out(file, to_write, &emptied))
+        };
+        let writers = (0..WRITERS).map(|_| write(emptied.clone()));
+        let writers = writers.collect::<io::Result<Vec<_>>>()?;
+        // From here on the writers alone say whether anything is written.
+        drop(emptied);
+        let read = read_in(&mut pipe, &done, &file, &empty, full);
+        let written = writers.into_iter().map(|writer| {
+            writer
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        // A disk that is full ended the reading too: that is the error to tell.
+        written.collect::<io::Result<()>>().and(read)
+    })?;
+    // Without what was taken too much.
+    file.set_len(digested.bytes)?;
+    Ok(digested)
+}
+
+/// Until everything has come, or no writer is left.
+fn read_in(
+    pipe: &mut File,
+    done: &OwnedFd,
+    file: &File,
+    empty: &Receiver<Block>,
+    full: SyncSender<(u64, Block)>,
+) -> io::Result<Digested> {
+    let mut digest = Running::default();
+    let mut room = ROOM_FROM_BYTES;
+    while let Ok(mut block) = empty.recv() {
+        let more = fill(pipe, done, &mut block)?;
+        let offset = digest.bytes();
+        digest.update(block.filled());
+        if digest.bytes() > room {
+            let (from, bytes) = (room.cast_signed(), ROOM_BYTES.cast_signed());
+            // Where this is not possible, the writers take turns.
+            let _ = fallocate(file, FallocateFlags::empty(), from, bytes);
+            room += ROOM_BYTES;
+        }
+        if full.send((offset, block)).is_err() || !more {
+            break;
+        }
+    }
+    Ok(digest.finish())
 }
 
 /// Reads until the block is full (true) or everything has come (false).
@@ -166,20 +205,25 @@ fn fill(pipe: &mut File, done: &OwnedFd, block: &mut Block) -> io::Result<bool> 
     Ok(true)
 }
 
-fn write_out(file: &File, blocks: &Receiver<Block>, emptied: &Sender<Block>) -> io::Result<()> {
-    let mut offset = 0;
-    for block in blocks {
+fn write_out(
+    file: &File,
+    blocks: &Mutex<Receiver<(u64, Block)>>,
+    emptied: &Sender<Block>,
+) -> io::Result<()> {
+    loop {
+        let next = blocks.lock().expect("no holder panics").recv();
+        let Ok((offset, block)) = next else {
+            return Ok(());
+        };
         if block.length % SECTOR_BYTES != 0 {
             // Only the last one.
             let flags = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?);
             fcntl(file, FcntlArg::F_SETFL(flags.difference(OFlag::O_DIRECT)))?;
         }
         file.write_all_at(block.filled(), offset)?;
-        offset += block.length as u64;
         // Nobody reads any more after the last one.
         let _ = emptied.send(block);
     }
-    Ok(())
 }
 
 /// Bytes at an address that the disk can take.
