@@ -2,7 +2,7 @@
 
 use super::state::Shim;
 use super::{Occurrence, agent, clock, process};
-use crate::driver::{AgentStdio, Verification};
+use crate::driver::{AgentStdio, Driver, Running, Verification};
 use crate::protocol::Phase;
 use crate::snapshot::Manifest;
 use crate::{Error, Origin};
@@ -37,37 +37,37 @@ pub(super) fn start(shim: &Arc<Shim>, ready: Ready) -> Result<(), Error> {
         output: agent_output,
         raw: ready.raw_writer,
     };
-    let running = match &from {
-        From::Fresh => driver
-            .start(&shim.incarnation, stdio)
-            .map_err(|error| with_complaint(shim, error))?,
+    let agent = Channel {
+        from: from_agent,
+        to: to_agent,
+    };
+    let pid = match &from {
+        From::Fresh => {
+            // Before the runtime is done with what it does after it has started the agent.
+            agent.attend(shim)?;
+            match driver.start(&shim.incarnation, stdio) {
+                Ok(running) => Some(running.pid),
+                // The program may have run and ended before the runtime looked for it: then the agent tells how.
+                Err(_) if shim.job_pid().is_some() => None,
+                Err(error) => return Err(with_complaint(shim, error)),
+            }
+        }
         From::Checkpoint(manifest) => {
-            let folder = shim.incarnation.spec.layout.snapshot(&manifest.id);
-            let memory = folder.join("memory");
-            let checkpointer = driver.checkpointer().ok_or(Error::Gone)?;
-            let whole = manifest.clone();
-            let verification = Verification::begin(move || whole.verify(&folder))?;
-            checkpointer
-                .restore(&shim.incarnation, &memory, stdio, verification)
-                .map_err(|error| with_complaint(shim, error))?
+            let running = restore(shim, driver, manifest, stdio)?;
+            // Before the first byte of the new incarnation: its output waits in the pipe until now.
+            shim.output.mark(&marker(shim, manifest))?;
+            agent.attend(shim)?;
+            Some(running.pid)
         }
     };
-    shim.set_sandbox_pid(running.pid);
-    if let From::Checkpoint(manifest) = &from {
-        // Before the first byte of the new incarnation: its output waits in the pipe until now.
-        shim.output.mark(&marker(shim, manifest))?;
-    }
-    let (listener, talker, output) = (Arc::clone(shim), Arc::clone(shim), Arc::clone(shim));
-    process::spawn("from agent", move || {
-        agent::listen(&listener, File::from(from_agent))
-    })?;
-    process::spawn("to agent", move || {
-        agent::talk(&talker, File::from(to_agent))
-    })?;
+    let output = Arc::clone(shim);
     process::spawn("raw", move || output.output.run())?;
-    if !shim.reaper.watch(running.pid)? {
-        // What the agent said before is still in the channel.
-        shim.tell(Occurrence::SandboxEnded);
+    if let Some(pid) = pid {
+        shim.set_sandbox_pid(pid);
+        if !shim.reaper.watch(pid)? {
+            // What the agent said before is still in the channel.
+            shim.tell(Occurrence::SandboxEnded);
+        }
     }
     if let From::Checkpoint(manifest) = from {
         shim.agent.push(resume(shim.generation())?);
@@ -77,6 +77,41 @@ pub(super) fn start(shim: &Arc<Shim>, ready: Ready) -> Result<(), Error> {
         shim.enter(Phase::Running);
     }
     Ok(())
+}
+
+fn restore(
+    shim: &Shim,
+    driver: &dyn Driver,
+    manifest: &Manifest,
+    stdio: AgentStdio,
+) -> Result<Running, Error> {
+    let folder = shim.incarnation.spec.layout.snapshot(&manifest.id);
+    let memory = folder.join("memory");
+    let checkpointer = driver.checkpointer().ok_or(Error::Gone)?;
+    let whole = manifest.clone();
+    let verification = Verification::begin(move || whole.verify(&folder))?;
+    checkpointer
+        .restore(&shim.incarnation, &memory, stdio, verification)
+        .map_err(|error| with_complaint(shim, error))
+}
+
+/// Our ends of the agent's pipes.
+struct Channel {
+    from: OwnedFd,
+    to: OwnedFd,
+}
+
+impl Channel {
+    /// Hears what the agent says and tells it what there is to tell, from now on.
+    fn attend(self, shim: &Arc<Shim>) -> Result<(), Error> {
+        let (listener, talker) = (Arc::clone(shim), Arc::clone(shim));
+        process::spawn("from agent", move || {
+            agent::listen(&listener, File::from(self.from))
+        })?;
+        process::spawn("to agent", move || {
+            agent::talk(&talker, File::from(self.to))
+        })
+    }
 }
 
 /// Lets the agent go on after a freeze, as this incarnation.
