@@ -1,4 +1,4 @@
-//! Everything a child needs, worked out before the fork: between fork and exec nothing may allocate.
+//! Everything a child needs, worked out before there is one: until its exec it may not allocate.
 
 use super::account::{self, Account};
 use dauer_wire::guest::{Command, GUEST_DIR, StartFailure};
