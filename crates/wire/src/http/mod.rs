@@ -1,0 +1,20 @@
+//! Bodies of the caller API (`/v1`, for clients) and of the runtime API (for the job itself). JSON; times are
+//! milliseconds since the epoch in fields ending in `_at`, durations in `_ms`, sizes in `_bytes`.
+
+mod call;
+mod checkpoint;
+mod event;
+mod info;
+mod job;
+mod problem;
+mod runtime;
+mod stream;
+
+pub use call::*;
+pub use checkpoint::*;
+pub use event::*;
+pub use info::*;
+pub use job::*;
+pub use problem::*;
+pub use runtime::*;
+pub use stream::*;
