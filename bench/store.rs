@@ -4,7 +4,10 @@
 //! transaction and one sync each. Rounds alternate; figures are medians. Then JOBS jobs (100,000) with ten journal entries
 //! each, 10,000 of them suspended, are asked what the daemon asks. The file lies in $TMPDIR.
 
-use dauer_core::{Image, Job, JobId, JobSpec, Network, Operation, SandboxId, State, Timestamp};
+use dauer_core::{
+    Forget, Image, Job, JobId, JobSpec, Network, Operation, Priority, RetryPolicy, SandboxId,
+    State, Timestamp,
+};
 use dauer_store::{Change, Filter, NewEntry, Sqlite, Store};
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
@@ -66,6 +69,13 @@ fn job(n: u64) -> Job {
         stdin: false,
         remove_on_exit: false,
         stop_grace_ms: 10_000,
+        definition: None,
+        params: None,
+        metadata: BTreeMap::new(),
+        tags: BTreeMap::new(),
+        priority: Priority::Normal,
+        retry: RetryPolicy::default(),
+        run_at: None,
     };
     let mut job = Job::new(
         JobId(format!(
@@ -103,7 +113,7 @@ fn change(job: &mut Job) -> Change {
         entry: entry(),
         checkpoint: None,
         token: None,
-        forget_requested_tokens: false,
+        forget_tokens: Forget::None,
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Job {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
-    /// Suspended until then; absent: until somebody resumes it.
+    /// It is due then: pending, it may begin; suspended, it wakes (absent: when somebody resumes it); failed, it is tried again.
     pub wake_at: Option<Timestamp>,
     /// The attempt times out then. Absent while suspended: see `timeout_left_ms`.
     pub deadline_at: Option<Timestamp>,
@@ -44,6 +44,9 @@ pub struct Job {
     pub restores: u32,
     /// How often in a row it was restored without reaching another checkpoint: a job that kills its sandbox is not tried for ever.
     pub restores_in_a_row: u32,
+    /// How often it was tried again from its start after an attempt failed.
+    #[serde(default)]
+    pub retries: u32,
     /// How it ended.
     pub outcome: Option<Outcome>,
     /// The last thing that went wrong without ending the job, such as a checkpoint that failed.
@@ -55,6 +58,8 @@ impl Job {
     #[must_use]
     pub fn new(id: JobId, spec: JobSpec, at: Timestamp) -> Self {
         let timeout_left_ms = spec.timeout_ms;
+        // Since when it waits, or until when: either way the moment its turn is counted from.
+        let wake_at = spec.run_at.filter(|run_at| *run_at > at).unwrap_or(at);
         Self {
             id,
             spec,
@@ -69,12 +74,13 @@ impl Job {
             created_at: at,
             started_at: None,
             finished_at: None,
-            wake_at: None,
+            wake_at: Some(wake_at),
             deadline_at: None,
             timeout_left_ms,
             checkpoint: None,
             restores: 0,
             restores_in_a_row: 0,
+            retries: 0,
             outcome: None,
             last_error: None,
         }
@@ -235,4 +241,16 @@ pub enum TokenStatus {
         /// Why.
         message: String,
     },
+}
+
+/// Which of its tokens a job forgets with a change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forget {
+    /// None of them.
+    #[default]
+    None,
+    /// Those still requested: the code that asked was rolled back and asks again.
+    Requested,
+    /// Every one: the program begins anew and may use the same keys for other places.
+    All,
 }

@@ -27,6 +27,13 @@ fn spec(timeout_ms: Option<u64>) -> JobSpec {
         stdin: false,
         remove_on_exit: false,
         stop_grace_ms: 10_000,
+        definition: None,
+        params: None,
+        metadata: BTreeMap::new(),
+        tags: BTreeMap::new(),
+        priority: Priority::Normal,
+        retry: RetryPolicy::default(),
+        run_at: None,
     }
 }
 

@@ -79,7 +79,7 @@ impl Runner {
             job: movement.job,
             checkpoint: movement.checkpoint,
             token,
-            forget_requested_tokens: movement.forget_requested_tokens,
+            forget_tokens: movement.forget_tokens,
         };
         self.commit(change).await?;
         tracing::debug!(job = %self.job.id, event, state = %self.job.state, "committed");

@@ -1,8 +1,9 @@
 //! A request for a job as the engine's description of one.
 
 use crate::error::Refusal;
-use dauer_core::{Image, JobSpec, Mount, Network, Publish};
+use dauer_core::{Image, JobSpec, Mount, Network, Priority, Publish, RetryPolicy};
 use dauer_wire::http::CreateJob;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// From TERM to KILL where nobody says otherwise.
@@ -57,6 +58,13 @@ pub(crate) fn from_request(job: CreateJob) -> Result<JobSpec, Refusal> {
         stdin: job.stdin,
         remove_on_exit: job.remove_on_exit,
         stop_grace_ms: job.stop_grace_ms.unwrap_or(STOP_GRACE_MS),
+        definition: None,
+        params: None,
+        metadata: BTreeMap::new(),
+        tags: BTreeMap::new(),
+        priority: Priority::Normal,
+        retry: RetryPolicy::default(),
+        run_at: None,
     })
 }
 

@@ -2,7 +2,9 @@
 
 use dauer_core::{Checkpoint, Image, Job};
 use dauer_engine::{ChangeKind, Changed, Entry};
-use dauer_wire::http::{ChangeView, CheckpointView, EventView, Handles, JobView, SelfView};
+use dauer_wire::http::{
+    ChangeView, CheckpointView, DefinitionRefView, EventView, Handles, JobView, SelfView,
+};
 
 /// A job as an element of a list.
 pub(crate) fn job(job: &Job) -> JobView {
@@ -21,10 +23,22 @@ pub(crate) fn job(job: &Job) -> JobView {
         attempt: job.attempt,
         generation: job.generation,
         restores: job.restores,
+        retries: job.retries,
+        definition: job
+            .spec
+            .definition
+            .as_ref()
+            .map(|definition| DefinitionRefView {
+                name: definition.name.clone(),
+                version: definition.version.clone(),
+            }),
+        tags: job.spec.tags.clone(),
+        priority: job.spec.priority.name().to_owned(),
         created_at: job.created_at.0,
         started_at: job.started_at.map(|at| at.0),
         finished_at: job.finished_at.map(|at| at.0),
-        wake_at: job.wake_at.map(|at| at.0),
+        // One that may begin at once waits for its turn, not for a moment.
+        wake_at: job.wake_at.filter(|at| *at > job.created_at).map(|at| at.0),
         checkpoint: job
             .checkpoint
             .as_ref()

@@ -9,7 +9,9 @@ mod sqlite;
 pub use sqlite::{Durability, Sqlite};
 
 use async_trait::async_trait;
-use dauer_core::{Checkpoint, CheckpointId, Job, JobId, SandboxId, State, Timestamp, Token};
+use dauer_core::{
+    Checkpoint, CheckpointId, Forget, Job, JobId, SandboxId, State, Timestamp, Token,
+};
 use std::sync::Arc;
 
 /// What went wrong, by what the caller can do next.
@@ -59,8 +61,8 @@ pub struct Change {
     pub checkpoint: Option<Checkpoint>,
     /// A token's new status.
     pub token: Option<Token>,
-    /// Forget tokens that are still requested: the code that asked was rolled back and asks again.
-    pub forget_requested_tokens: bool,
+    /// Which of its tokens are forgotten, before the one above is written.
+    pub forget_tokens: Forget,
 }
 
 /// A journal entry to be written; the store numbers it.

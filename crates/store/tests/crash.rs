@@ -2,7 +2,7 @@
 
 mod small;
 
-use dauer_core::State;
+use dauer_core::{Forget, State};
 use dauer_store::{Change, Error, Sqlite, Store};
 use small::{entry, id, job};
 use std::collections::BTreeMap;
@@ -53,7 +53,7 @@ async fn commit_for_ever(store: Sqlite, writer: u64) {
             entry: entry("changed"),
             checkpoint: None,
             token: None,
-            forget_requested_tokens: false,
+            forget_tokens: Forget::None,
         };
         store.commit(change).await.unwrap();
         let line = format!("acknowledged {writer} {}\n", job.version);

@@ -3,7 +3,7 @@
 use super::event::Ended;
 use super::verdict::{Effect, Move, Verdict, Why};
 use super::{RESTORES_IN_A_ROW_MAX, WAKE_RETRY_MS, movement, next};
-use crate::job::{End, Intent, Job, Outcome, Reason};
+use crate::job::{End, Forget, Intent, Job, Outcome, Reason};
 use crate::{Operation, State, Timestamp};
 
 pub(super) fn incarnation_ended(job: &Job, ended: &Ended, at: Timestamp) -> Verdict {
@@ -183,7 +183,7 @@ fn lost(job: &Job, out_of_memory: bool, rebooted: bool, at: Timestamp) -> Verdic
     ];
     let mut movement = movement(next, "lost", effects);
     movement.detail = Some(format!("restoring checkpoint {checkpoint}"));
-    movement.forget_requested_tokens = true;
+    movement.forget_tokens = Forget::Requested;
     Verdict::Move(movement)
 }
 

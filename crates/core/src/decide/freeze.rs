@@ -2,7 +2,7 @@
 
 use super::verdict::{Effect, Refusal, Verdict, Why};
 use super::{Then, movement, next};
-use crate::job::{Checkpoint, Intent, Job, Token, TokenStatus};
+use crate::job::{Checkpoint, Forget, Intent, Job, Token, TokenStatus};
 use crate::{CheckpointId, Operation, State, Timestamp};
 
 pub(super) fn checkpoint_asked(
@@ -162,6 +162,6 @@ pub(super) fn wake(job: &Job, asked: bool, boot_id: &str) -> Verdict {
             after_loss: false,
         }],
     );
-    movement.forget_requested_tokens = true;
+    movement.forget_tokens = Forget::Requested;
     Verdict::Move(movement)
 }

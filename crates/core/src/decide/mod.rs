@@ -15,7 +15,7 @@ mod verdict;
 pub use event::{Ended, Event, EventKind, Then};
 pub use verdict::{Effect, Move, Refusal, Verdict, Why};
 
-use crate::job::Job;
+use crate::job::{Forget, Job};
 use crate::{Operation, SandboxId, State, Timestamp};
 use ended::incarnation_ended;
 use ending::{deadline_reached, end_asked, grace_over, released};
@@ -75,7 +75,7 @@ fn movement(job: Job, event: &'static str, effects: Vec<Effect>) -> Box<Move> {
         detail: None,
         checkpoint: None,
         token: None,
-        forget_requested_tokens: false,
+        forget_tokens: Forget::None,
         effects,
     })
 }
@@ -91,6 +91,7 @@ fn admitted(job: &Job, sandbox: &SandboxId, boot_id: &str) -> Verdict {
     next.generation += 1;
     next.sandbox = Some(sandbox.clone());
     next.boot_id = Some(boot_id.to_owned());
+    next.wake_at = None;
     Verdict::Move(movement(next, "admitted", vec![Effect::Start]))
 }
 

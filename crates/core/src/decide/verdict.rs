@@ -1,6 +1,6 @@
 //! What an event is answered with: a change to be committed with its effects, or why there is none.
 
-use crate::job::{Checkpoint, Job, Token};
+use crate::job::{Checkpoint, Forget, Job, Token};
 use crate::{CheckpointId, Operation, State};
 
 /// Something to do, keyed by (job, generation, effect) and safe to repeat.
@@ -62,8 +62,8 @@ pub struct Move {
     pub checkpoint: Option<Checkpoint>,
     /// A token's new status.
     pub token: Option<Token>,
-    /// Tokens that are still requested are forgotten: the code that asked was rolled back.
-    pub forget_requested_tokens: bool,
+    /// Tokens of code that was rolled back are forgotten.
+    pub forget_tokens: Forget,
     /// To be carried out after the commit, in this order.
     pub effects: Vec<Effect>,
 }

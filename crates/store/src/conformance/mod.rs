@@ -64,7 +64,7 @@ pub async fn run<S: Store>(factory: impl AsyncFn() -> S) {
         belongings::the_resume_point_is_never_dropped,
         belongings::a_record_points_only_to_what_is_there,
         belongings::a_token_keeps_its_newest_status,
-        belongings::only_requested_tokens_of_this_job_are_forgotten,
+        belongings::only_the_tokens_that_a_change_names_are_forgotten,
         belongings::only_a_terminal_job_of_this_version_is_removed,
         belongings::everything_of_a_removed_job_goes,
     );

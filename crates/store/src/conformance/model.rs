@@ -3,7 +3,7 @@
 use super::sample;
 use crate::{Change, Entry, Error, NewEntry, Store};
 use dauer_core::{
-    Checkpoint, CheckpointId, Job, JobId, Operation, SandboxId, State, Timestamp, Token,
+    Checkpoint, CheckpointId, Forget, Job, JobId, Operation, SandboxId, State, Timestamp, Token,
     TokenStatus,
 };
 use std::collections::BTreeMap;
@@ -202,7 +202,8 @@ impl Model {
                 generation: job.generation,
                 status,
             }),
-            forget_requested_tokens: bits.below(4) == 0,
+            forget_tokens: [Forget::None, Forget::None, Forget::Requested, Forget::All]
+                [usize::try_from(bits.below(4)).unwrap_or(0)],
             entry: NewEntry {
                 from: Some(from),
                 ..sample::entry("changed")
@@ -247,11 +248,14 @@ impl Model {
                 None => self.checkpoints.push(checkpoint.clone()),
             }
         }
-        if change.forget_requested_tokens {
-            self.tokens.retain(|(job, _), token| {
-                *job != change.job.id || token.status != TokenStatus::Requested
-            });
-        }
+        self.tokens.retain(|(job, _), token| {
+            let forgotten = match change.forget_tokens {
+                Forget::None => false,
+                Forget::Requested => token.status == TokenStatus::Requested,
+                Forget::All => true,
+            };
+            *job != change.job.id || !forgotten
+        });
         if let Some(token) = &change.token {
             self.tokens
                 .insert((token.job.clone(), token.token.clone()), token.clone());

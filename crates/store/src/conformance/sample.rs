@@ -2,7 +2,8 @@
 
 use crate::{Change, NewEntry, Store};
 use dauer_core::{
-    Checkpoint, CheckpointId, Image, Job, JobId, JobSpec, Mount, Network, Publish, State, Timestamp,
+    Checkpoint, CheckpointId, DefinitionRef, Forget, Image, Job, JobId, JobSpec, Mount, Network,
+    Priority, Publish, RetryPolicy, State, Timestamp,
 };
 
 /// The n-th id: of the form of a UUID of version 7, sorting by n. Ids of the same thousand share their first 8 characters.
@@ -56,6 +57,19 @@ pub(crate) fn named(n: u64, name: Option<&str>) -> Job {
         stdin: true,
         remove_on_exit: false,
         stop_grace_ms: 10_000,
+        definition: Some(DefinitionRef {
+            name: "resize".into(),
+            version: "1.10.0-rc.1".into(),
+        }),
+        params: None,
+        metadata: [("answer".into(), [42].into_iter().collect())].into(),
+        tags: [("team".into(), format!("t{}", n % 3))].into(),
+        priority: Priority::ALL[usize::try_from(n % 4).unwrap_or(0)],
+        retry: RetryPolicy {
+            max_retries: 3,
+            ..RetryPolicy::default()
+        },
+        run_at: None,
     };
     let at = Timestamp(1_700_000_000_000 + i64::try_from(n).unwrap_or(0));
     Job::new(id(n), spec, at)
@@ -84,7 +98,7 @@ pub(crate) fn change(job: &mut Job, edit: impl FnOnce(&mut Job)) -> Change {
         },
         checkpoint: None,
         token: None,
-        forget_requested_tokens: false,
+        forget_tokens: Forget::None,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::sample::{change, checkpoint, create, edit, entry, id, job, named};
 use crate::{Change, Error, NewEntry, Store};
 use dauer_core::{
-    Intent, Operation, Outcome, Reason, SandboxId, State, Timestamp, Token, TokenStatus,
+    Forget, Intent, Operation, Outcome, Reason, SandboxId, State, Timestamp, Token, TokenStatus,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -112,7 +112,7 @@ pub(super) async fn a_conflict_writes_nothing(store: Arc<dyn Store>) {
                 message: "m".into(),
             },
         });
-        change.forget_requested_tokens = true;
+        change.forget_tokens = Forget::Requested;
         change.checkpoint = Some(image.clone());
         match store.commit(change).await {
             Err(Error::Conflict {

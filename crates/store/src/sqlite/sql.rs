@@ -31,6 +31,8 @@ statements! {
                      checkpoint = excluded.checkpoint, message = excluded.message";
     TOKENS_FORGET_REQUESTED = "DELETE FROM tokens WHERE job = ?1 AND status = 'requested'";
 
+    TOKENS_FORGET = "DELETE FROM tokens WHERE job = ?1";
+
     // Reading.
     JOB = "SELECT record, spec FROM jobs WHERE id = ?1";
     ID_EXACT = "SELECT id FROM jobs WHERE id = ?1";

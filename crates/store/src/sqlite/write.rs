@@ -4,7 +4,7 @@ use super::fault::Fault;
 use super::row::{self, signed, unsigned};
 use super::sql;
 use crate::{Change, Error, NewEntry};
-use dauer_core::{Checkpoint, CheckpointId, Job, JobId, State, Timestamp, Token};
+use dauer_core::{Checkpoint, CheckpointId, Forget, Job, JobId, State, Timestamp, Token};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// One write, put into its final form by the caller's task, so that the only writer spends no time on it.
@@ -22,7 +22,7 @@ pub(super) enum Write {
         entry: NewEntry,
         checkpoint: Option<CheckpointRow>,
         token: Option<Token>,
-        forget_requested_tokens: bool,
+        forget_tokens: Forget,
     },
     DropCheckpoint(CheckpointId),
     Remove {
@@ -96,7 +96,7 @@ impl Write {
             entry,
             checkpoint,
             token,
-            forget_requested_tokens,
+            forget_tokens,
         } = change;
         let whose = checkpoint
             .iter()
@@ -113,7 +113,7 @@ impl Write {
             entry,
             checkpoint: checkpoint.map(CheckpointRow::of),
             token,
-            forget_requested_tokens,
+            forget_tokens,
         }
     }
 
@@ -153,7 +153,7 @@ impl Write {
                 entry,
                 checkpoint,
                 token,
-                forget_requested_tokens,
+                forget_tokens,
             } => {
                 check_is_next(connection, row)?;
                 // Before the record, which may point to it.
@@ -173,9 +173,14 @@ impl Write {
                         row.record
                     ])?;
                 // Before the token of this very change.
-                if *forget_requested_tokens {
+                let forget = match forget_tokens {
+                    Forget::None => None,
+                    Forget::Requested => Some(sql::TOKENS_FORGET_REQUESTED),
+                    Forget::All => Some(sql::TOKENS_FORGET),
+                };
+                if let Some(forget) = forget {
                     connection
-                        .prepare_cached(sql::TOKENS_FORGET_REQUESTED)?
+                        .prepare_cached(forget)?
                         .execute(params![row.id.0])?;
                 }
                 if let Some(token) = token {

@@ -1,12 +1,18 @@
 //! What a caller asks for as a job, and a job as callers see it.
 
+use super::{DefinitionRefView, Moment, RetryView, Span};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// `POST /v1/jobs`: a job to accept and start. Answer: 201 with a [`JobView`].
+/// `POST /v1/jobs`: a job to accept and start, described here or by a definition, over which what is said here wins.
+/// Answer: 201 with a [`CreatedJob`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CreateJob {
+    /// Made from this definition.
+    pub definition_name: Option<String>,
+    /// Of this version; the latest where absent.
+    pub definition_version: Option<String>,
     /// Unique among the jobs that are kept.
     pub name: Option<String>,
     /// Program and arguments.
@@ -44,6 +50,51 @@ pub struct CreateJob {
     pub remove_on_exit: bool,
     /// From TERM to KILL.
     pub stop_grace_ms: Option<u64>,
+    /// What the job gets from `GET /v1/self/params`: any JSON, at most 1 MiB.
+    pub params: Option<serde_json::Value>,
+    /// Kept with the job, for whoever finds it. Added to that of the definition.
+    pub metadata: BTreeMap<String, serde_json::Value>,
+    /// What jobs are searched by: `GET /v1/jobs?tag=team:blue`. Added to those of the definition.
+    pub tags: BTreeMap<String, String>,
+    /// `low`, `normal` (default), `high`, `critical`: which of the jobs that wait begins first.
+    pub priority: Option<String>,
+    /// What follows a failed attempt.
+    #[serde(alias = "retry_policy")]
+    pub retry: Option<RetryView>,
+    /// As `timeout_ms`, also in the form `30s`.
+    pub timeout: Option<Span>,
+    /// It does not begin before.
+    pub run_at: Option<Moment>,
+    /// It does not begin before so long from now.
+    pub delay: Option<Span>,
+    /// The same request with the same key gives the same job, for as long as it is kept; another one with it is refused.
+    /// Also as the header `Idempotency-Key`.
+    pub idempotency_key: Option<String>,
+}
+
+/// What a job was accepted as.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CreatedJob {
+    /// Its id, once more.
+    pub job_id: String,
+    /// The job.
+    #[serde(flatten)]
+    pub job: JobView,
+}
+
+/// `POST /v1/jobs:batch`: all of them or none. Answer: 201 with [`CreatedJobs`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateJobs {
+    /// At most 10,000.
+    pub jobs: Vec<CreateJob>,
+}
+
+/// What a batch was accepted as.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreatedJobs {
+    /// One for each, in the order of the request.
+    pub job_ids: Vec<String>,
 }
 
 /// A bind mount.
@@ -90,13 +141,25 @@ pub struct JobView {
     pub generation: u32,
     /// How often it was restored after its sandbox was lost.
     pub restores: u32,
+    /// How often it was tried again from its start.
+    #[serde(default)]
+    pub retries: u32,
+    /// What it was made from.
+    #[serde(default)]
+    pub definition: Option<DefinitionRefView>,
+    /// What it is searched by.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// `low`, `normal`, `high`, `critical`.
+    #[serde(default)]
+    pub priority: String,
     /// When it was accepted.
     pub created_at: i64,
     /// When its first sandbox ran.
     pub started_at: Option<i64>,
     /// When it ended.
     pub finished_at: Option<i64>,
-    /// When it wakes by itself.
+    /// When it begins, wakes or is tried again by itself.
     pub wake_at: Option<i64>,
     /// The newest checkpoint.
     pub checkpoint: Option<String>,

@@ -3,18 +3,22 @@
 
 mod call;
 mod checkpoint;
+mod definition;
 mod event;
 mod info;
 mod job;
 mod problem;
 mod runtime;
 mod stream;
+mod time;
 
 pub use call::*;
 pub use checkpoint::*;
+pub use definition::*;
 pub use event::*;
 pub use info::*;
 pub use job::*;
 pub use problem::*;
 pub use runtime::*;
 pub use stream::*;
+pub use time::*;
