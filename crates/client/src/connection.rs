@@ -64,7 +64,7 @@ pub(crate) async fn call(host: &Host, request: Request<Body>) -> Result<Response
         return Ok(response);
     }
     let body = collect(response.into_body()).await?;
-    Err(Error::Refused(problem(status, &body)))
+    Err(Error::Refused(Box::new(problem(status, &body))))
 }
 
 /// The whole body of an answer.
@@ -74,14 +74,18 @@ pub(crate) async fn collect(body: Incoming) -> Result<Bytes, Error> {
 }
 
 fn problem(status: StatusCode, body: &[u8]) -> Problem {
-    serde_json::from_slice(body).unwrap_or_else(|_| Problem {
-        status: status.as_u16(),
-        code: "unknown".into(),
-        detail: format!(
-            "the daemon answered {status}: {}",
-            String::from_utf8_lossy(body).trim()
-        ),
-    })
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(problem) if !problem.code.is_empty() => problem,
+        Ok(_) | Err(_) => Problem {
+            status: status.as_u16(),
+            code: "unknown".into(),
+            detail: format!(
+                "the daemon answered {status}: {}",
+                String::from_utf8_lossy(body).trim()
+            ),
+            ..Problem::default()
+        },
+    }
 }
 
 async fn open(host: &Host) -> Result<UnixStream, Error> {

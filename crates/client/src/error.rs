@@ -23,7 +23,7 @@ pub enum Error {
     Lost(String),
     /// The daemon said no; [`Problem::code`] is for programs.
     #[error("{}", .0.detail)]
-    Refused(Problem),
+    Refused(Box<Problem>),
     /// The answer is none this version understands.
     #[error(
         "cannot understand the daemon's answer: {0} (client and daemon may be of different versions)"

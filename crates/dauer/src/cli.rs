@@ -2,7 +2,7 @@
 
 use crate::command::{
     checkpoint, checkpoints, completion, cp, diff, doctor, events, exec, info, inspect, kill, logs,
-    ps, resume, rm, run, serve, stop, suspend, version, wait,
+    openapi, ps, resume, rm, run, serve, stop, suspend, version, wait,
 };
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -46,6 +46,7 @@ This machine
   info         The daemon and its drivers
   serve        Run the daemon (other commands start it when none runs)
   completion   Completion for a shell
+  openapi      Print the OpenAPI document of the API
   version      The version
 
 Options
@@ -109,6 +110,7 @@ pub(crate) enum Command {
     Info(info::Args),
     Serve(serve::Args),
     Completion(completion::Args),
+    Openapi(openapi::Args),
     Version(version::Args),
 }
 
@@ -135,6 +137,7 @@ impl Command {
             | Self::Info(_)
             | Self::Serve(_)
             | Self::Completion(_)
+            | Self::Openapi(_)
             | Self::Version(_) => 1,
         }
     }

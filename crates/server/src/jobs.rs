@@ -9,36 +9,23 @@ use axum::extract::{Path, State};
 use dauer_core::{JobId, State as JobState};
 use dauer_engine::Filter;
 use dauer_wire::http::{
-    ChangeView, CheckpointCall, CheckpointView, CreateJob, Info, JobPage, JobView, KillCall,
-    ResizeCall, StopCall,
+    ChangeView, CheckpointCall, CheckpointView, CreateJob, JobPage, JobView, KillCall, ResizeCall,
+    StopCall,
 };
 use http::StatusCode;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
 
 type Answer<T> = Result<Json<T>, Refusal>;
 
-/// `GET /v1/info`.
-pub(crate) async fn info(State(shared): State<Shared>) -> Answer<Info> {
-    // Without any driver that works, the list below says what is missing.
-    let default_driver = shared
-        .engine
-        .default_driver()
-        .await
-        .unwrap_or_else(|_| "none".to_owned());
-    Ok(Json(Info {
-        version: shared.about.version.clone(),
-        pid: std::process::id(),
-        data_dir: shared.about.data_dir.display().to_string(),
-        run_dir: shared.about.run_dir.display().to_string(),
-        default_driver,
-        drivers: shared.engine.drivers().await,
-    }))
-}
-
-/// `POST /v1/jobs`.
+/// Accepts a job and starts it
+///
+/// When this is answered, the job is durable.
+#[utoipa::path(post, path = "/v1/jobs", tag = "jobs", request_body = CreateJob,
+    responses((status = 201, description = "The job as it was accepted.", body = JobView)))]
 pub(crate) async fn create(
     State(shared): State<Shared>,
     Input(request): Input<CreateJob>,
@@ -56,16 +43,20 @@ pub(crate) async fn create(
 }
 
 /// The query of `GET /v1/jobs`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ListParams {
     /// State names with commas between.
     state: Option<String>,
+    /// At most so many; 100 where absent, never more than 1000.
     limit: Option<usize>,
+    /// `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
-/// `GET /v1/jobs`.
+/// Jobs, newest first, in pages
+#[utoipa::path(get, path = "/v1/jobs", tag = "jobs", params(ListParams), responses((status = 200, description = "A page.", body = JobPage)))]
 pub(crate) async fn list(
     State(shared): State<Shared>,
     Params(params): Params<ListParams>,
@@ -96,7 +87,9 @@ pub(crate) async fn list(
     }))
 }
 
-/// `GET /v1/jobs/{job}`.
+/// One job
+#[utoipa::path(get, path = "/v1/jobs/{job}", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    responses((status = 200, description = "The job with its spec and handles.", body = JobView)))]
 pub(crate) async fn show(State(shared): State<Shared>, Path(job): Path<String>) -> Answer<JobView> {
     let id = shared.engine.find(&job).await?;
     let record = shared.engine.job(&id).await?;
@@ -109,13 +102,20 @@ pub(crate) async fn show(State(shared): State<Shared>, Path(job): Path<String>) 
 }
 
 /// The query of `DELETE /v1/jobs/{job}`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RemoveParams {
+    /// Kill it first where it lives.
+    #[param(required = false)]
     force: bool,
 }
 
-/// `DELETE /v1/jobs/{job}`.
+/// Removes an ended job and all its data
+///
+/// With `force` also a living one, which is killed first.
+#[utoipa::path(delete, path = "/v1/jobs/{job}", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id."), RemoveParams),
+    responses((status = 204, description = "Nothing of it is left.")))]
 pub(crate) async fn remove(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -126,7 +126,12 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /v1/jobs/{job}/checkpoint`.
+/// Saves a job with its memory; it goes on
+///
+/// Answered when it is committed.
+#[utoipa::path(post, path = "/v1/jobs/{job}/checkpoint", tag = "freeze", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    request_body = CheckpointCall,
+    responses((status = 200, description = "It is committed.", body = CheckpointView)))]
 pub(crate) async fn checkpoint(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -142,7 +147,12 @@ pub(crate) async fn checkpoint(
     Ok(Json(view::checkpoint(&checkpoint, true)))
 }
 
-/// `POST /v1/jobs/{job}/suspend`.
+/// Saves a job with its memory and lets it sleep
+///
+/// For so long, or until it is resumed. Answered when nothing of it is left but its image.
+#[utoipa::path(post, path = "/v1/jobs/{job}/suspend", tag = "freeze", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    request_body = CheckpointCall,
+    responses((status = 200, description = "It sleeps.", body = CheckpointView)))]
 pub(crate) async fn suspend(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -153,7 +163,11 @@ pub(crate) async fn suspend(
     Ok(Json(view::checkpoint(&checkpoint, true)))
 }
 
-/// `POST /v1/jobs/{job}/resume`.
+/// Wakes a suspended job
+///
+/// Answered when it runs again.
+#[utoipa::path(post, path = "/v1/jobs/{job}/resume", tag = "freeze", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    responses((status = 200, description = "It runs.", body = JobView)))]
 pub(crate) async fn resume(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -162,7 +176,12 @@ pub(crate) async fn resume(
     Ok(Json(view::job(&shared.engine.resume(&id).await?)))
 }
 
-/// `POST /v1/jobs/{job}/stop`.
+/// Asks a job to end: TERM, a grace, KILL
+///
+/// Answered when it has ended.
+#[utoipa::path(post, path = "/v1/jobs/{job}/stop", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    request_body = StopCall,
+    responses((status = 200, description = "The job as it ended.", body = JobView)))]
 pub(crate) async fn stop(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -174,7 +193,22 @@ pub(crate) async fn stop(
     )))
 }
 
-/// `POST /v1/jobs/{job}/kill`.
+/// The same as stop
+#[utoipa::path(post, path = "/v1/jobs/{job}/cancel", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    request_body = StopCall,
+    responses((status = 200, description = "The job as it ended.", body = JobView)))]
+pub(crate) async fn cancel(
+    shared: State<Shared>,
+    job: Path<String>,
+    call: Input<StopCall>,
+) -> Answer<JobView> {
+    stop(shared, job, call).await
+}
+
+/// Kills a job, or sends it a signal
+#[utoipa::path(post, path = "/v1/jobs/{job}/kill", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    request_body = KillCall,
+    responses((status = 200, description = "The job.", body = JobView)))]
 pub(crate) async fn kill(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -192,7 +226,10 @@ pub(crate) async fn kill(
     )))
 }
 
-/// `POST /v1/jobs/{job}/resize`.
+/// Tells a job's terminal its size
+#[utoipa::path(post, path = "/v1/jobs/{job}/resize", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    request_body = ResizeCall,
+    responses((status = 204, description = "The terminal has this size.")))]
 pub(crate) async fn resize(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -203,13 +240,17 @@ pub(crate) async fn resize(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `GET /v1/jobs/{job}/wait`.
+/// Answered when the job has ended
+#[utoipa::path(get, path = "/v1/jobs/{job}/wait", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    responses((status = 200, description = "The job as it ended.", body = JobView)))]
 pub(crate) async fn wait(State(shared): State<Shared>, Path(job): Path<String>) -> Answer<JobView> {
     let id = shared.engine.find(&job).await?;
     Ok(Json(view::job(&shared.engine.wait(&id).await?)))
 }
 
-/// `GET /v1/jobs/{job}/checkpoints`.
+/// The committed checkpoints of a job, oldest first
+#[utoipa::path(get, path = "/v1/jobs/{job}/checkpoints", tag = "freeze", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    responses((status = 200, description = "Its checkpoints.", body = Vec<CheckpointView>)))]
 pub(crate) async fn checkpoints(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -225,7 +266,9 @@ pub(crate) async fn checkpoints(
     ))
 }
 
-/// `GET /v1/jobs/{job}/diff`.
+/// The files that a job changed
+#[utoipa::path(get, path = "/v1/jobs/{job}/diff", tag = "files", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    responses((status = 200, description = "Sorted by path.", body = Vec<ChangeView>)))]
 pub(crate) async fn diff(
     State(shared): State<Shared>,
     Path(job): Path<String>,

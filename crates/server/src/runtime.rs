@@ -22,7 +22,7 @@ impl RuntimeApi for Runtime {
     async fn handle(&self, engine: Engine, caller: Caller, request: ApiRequest) -> ApiResponse {
         match route(&engine, &caller, &request).await {
             Ok(response) => response,
-            Err(refusal) => respond(refusal.status(), PROBLEM, &refusal.0),
+            Err(refusal) => respond(refusal.status(), PROBLEM, &refusal.problem()),
         }
     }
 }

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     fn refused(job: CreateJob) -> String {
-        from_request(job).expect_err("accepted").0.detail
+        from_request(job).expect_err("accepted").detail
     }
 
     #[test]
@@ -133,7 +133,6 @@ mod tests {
         assert!(
             image_of(&folder.path().join("none"))
                 .unwrap_err()
-                .0
                 .detail
                 .contains("does not exist")
         );

@@ -11,12 +11,13 @@ use bytes::Bytes;
 use dauer_core::JobId;
 use dauer_engine::{Engine, Error, LogChunk, LogTail};
 use dauer_wire::frame::{Frame, HEAD_BYTES, parse_head};
-use dauer_wire::http::stream_kind;
+use dauer_wire::http::{EventView, stream_kind};
 use http::header;
 use serde::Deserialize;
 use std::io;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use utoipa::IntoParams;
 
 /// A followed stream says something at least this often, so that a dead connection is noticed at both ends.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -28,10 +29,15 @@ const PIECES_MAX: usize = 2;
 const ENTRIES: usize = 500;
 
 /// The query of `GET /v1/jobs/{job}/logs`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LogParams {
+    /// Wait for more until the job has ended.
+    #[param(required = false)]
     follow: bool,
+    /// Only what comes after this offset.
+    #[param(required = false)]
     since: u64,
     /// Only `frames` so far.
     format: Option<String>,
@@ -39,7 +45,11 @@ pub(crate) struct LogParams {
 
 type Piece = io::Result<Bytes>;
 
-/// `GET /v1/jobs/{job}/logs`: the log's own frames, verbatim.
+/// A job's log, as the frames it is kept in
+///
+/// With `follow` until the job has ended; the last frame is the job as it ended then.
+#[utoipa::path(get, path = "/v1/jobs/{job}/logs", tag = "streams", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id."), LogParams),
+    responses((status = 200, description = "Frames, verbatim.", content_type = "application/x-dauer-frames", body = [u8])))]
 pub(crate) async fn logs(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -144,14 +154,21 @@ fn end_of(mut frames: &[u8]) -> Option<u64> {
 }
 
 /// The query of both event streams.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct EventParams {
+    /// Only what came after this entry.
+    #[param(required = false)]
     after: u64,
+    /// Wait for more.
+    #[param(required = false)]
     follow: bool,
 }
 
-/// `GET /v1/events`: a line of JSON for each entry.
+/// What happened to jobs, oldest first: a line of JSON for each entry
+#[utoipa::path(get, path = "/v1/events", tag = "streams", params(EventParams),
+    responses((status = 200, description = "Lines.", content_type = "application/x-ndjson", body = EventView)))]
 pub(crate) async fn events(
     State(shared): State<Shared>,
     Params(params): Params<EventParams>,
@@ -159,7 +176,11 @@ pub(crate) async fn events(
     Ok(event_lines(shared.engine, None, params))
 }
 
-/// `GET /v1/jobs/{job}/events`: the same of one job; ends when the job is removed.
+/// What happened to a job: a line of JSON for each entry
+///
+/// Ends when the job is removed.
+#[utoipa::path(get, path = "/v1/jobs/{job}/events", tag = "streams", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id."), EventParams),
+    responses((status = 200, description = "Lines.", content_type = "application/x-ndjson", body = EventView)))]
 pub(crate) async fn job_events(
     State(shared): State<Shared>,
     Path(job): Path<String>,

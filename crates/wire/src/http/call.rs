@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 /// `POST /v1/jobs/{id}/checkpoint` and `/suspend` of the caller API. Answer: 200 with a [`CheckpointView`] once it is committed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct CheckpointCall {
     /// Suspend: wake after so long. Absent: until resumed.
@@ -13,6 +14,7 @@ pub struct CheckpointCall {
 
 /// `POST /v1/jobs/{id}/stop` and `/cancel`. Answer: 200 with a [`JobView`] once it has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct StopCall {
     /// From TERM to KILL; the job's own where absent.
@@ -21,6 +23,7 @@ pub struct StopCall {
 
 /// `POST /v1/jobs/{id}/kill`. Answer: 200 with a [`JobView`]. SIGKILL ends the job, any other signal is only delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct KillCall {
     /// Linux number; 9 where absent.
     #[serde(default = "sigkill")]
@@ -33,6 +36,7 @@ fn sigkill() -> i32 {
 
 /// `POST /v1/jobs/{id}/resize`: the terminal of the job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ResizeCall {
     /// Lines.
     pub rows: u16,
@@ -42,6 +46,7 @@ pub struct ResizeCall {
 
 /// `POST /v1/jobs/{id}/exec`, upgraded to the frames of [`exec_kind`]. The JSON goes in the body.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ExecCall {
     /// Program and arguments.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A committed checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CheckpointView {
     /// Its id.
     pub id: String,
@@ -27,6 +28,7 @@ pub struct CheckpointView {
 
 /// A file that the job changed: `GET /v1/jobs/{id}/diff`, sorted by path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChangeView {
     /// `added`, `modified` or `deleted`.
     pub kind: String,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 /// `POST /v1/definitions`. Answer: 201 with a [`DefinitionView`]; the same again changes nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CreateDefinition {
     /// Up to 63 letters, digits, `-`, `_` and `.`.
@@ -31,6 +32,7 @@ fn auto() -> String {
 
 /// `GET /v1/definitions/{name}/{version}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DefinitionView {
     /// Its name.
     pub name: String,
@@ -50,6 +52,7 @@ pub struct DefinitionView {
 
 /// `GET /v1/definitions`: by name, then by version, the highest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DefinitionPage {
     /// At most as many as asked for.
     pub definitions: Vec<DefinitionView>,
@@ -59,6 +62,7 @@ pub struct DefinitionPage {
 
 /// What a job was made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DefinitionRefView {
     /// The definition's name.
     pub name: String,
@@ -68,6 +72,7 @@ pub struct DefinitionRefView {
 
 /// When a failed attempt is followed by another one, from the job's start.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryView {
     /// At most so many attempts after the first; 0 where absent.

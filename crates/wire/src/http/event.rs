@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// An entry of the journal: `GET /v1/jobs/{id}/events`, `GET /v1/events` (JSON lines with `?follow=true`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EventView {
     /// Grows by one over all jobs.
     pub seq: u64,

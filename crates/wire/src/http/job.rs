@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 /// `POST /v1/jobs`: a job to accept and start, described here or by a definition, over which what is said here wins.
 /// Answer: 201 with a [`CreatedJob`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct CreateJob {
     /// Made from this definition.
@@ -74,6 +75,7 @@ pub struct CreateJob {
 
 /// What a job was accepted as.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreatedJob {
     /// Its id, once more.
     pub job_id: String,
@@ -84,6 +86,7 @@ pub struct CreatedJob {
 
 /// `POST /v1/jobs:batch`: all of them or none. Answer: 201 with [`CreatedJobs`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CreateJobs {
     /// At most 10,000.
@@ -92,6 +95,7 @@ pub struct CreateJobs {
 
 /// What a batch was accepted as.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreatedJobs {
     /// One for each, in the order of the request.
     pub job_ids: Vec<String>,
@@ -99,6 +103,7 @@ pub struct CreatedJobs {
 
 /// A bind mount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MountView {
     /// On the host.
     pub source: String,
@@ -111,6 +116,7 @@ pub struct MountView {
 
 /// A forwarded TCP port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PublishView {
     /// On the host.
     pub host_port: u16,
@@ -120,6 +126,7 @@ pub struct PublishView {
 
 /// A job as clients see it: `GET /v1/jobs/{id}`, and an element of `GET /v1/jobs`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JobView {
     /// UUID.
     pub id: String,
@@ -186,6 +193,7 @@ pub struct JobView {
 
 /// What is true only now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Handles {
     /// Its sandbox.
     pub sandbox: String,
@@ -199,6 +207,7 @@ pub struct Handles {
 
 /// `GET /v1/jobs`: newest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JobPage {
     /// At most as many as asked for.
     pub jobs: Vec<JobView>,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// `GET /v1/self` of the runtime API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SelfView {
     /// The job's id.
     pub id: String,
@@ -22,6 +23,7 @@ pub struct SelfView {
 /// `POST /v1/self/checkpoint`: 202 with a [`CheckpointStatus`] at once. `POST /jobs/{id}/checkpoint`: the same body (with
 /// `suspend_duration` for `suspend`), answered when done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct SelfCheckpoint {
     /// The idempotency key; generated where absent.
@@ -33,6 +35,7 @@ pub struct SelfCheckpoint {
 
 /// `GET /v1/self/checkpoint/{token}`: long poll, answers when the status is no longer `pending`, or after 20 s.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CheckpointStatus {
     /// The key.
     pub token: String,

@@ -33,6 +33,7 @@ pub mod exec_kind {
 
 /// A place in the log where output may repeat or was lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Marker {
     /// The job was restored from a checkpoint after its sandbox was lost: output after `log_offset` may follow again.

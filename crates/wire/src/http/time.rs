@@ -6,6 +6,7 @@ use std::fmt;
 
 /// A duration: a number of milliseconds, or a text such as `30s` or `1h30m`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum Span {
     /// Milliseconds.
@@ -16,6 +17,7 @@ pub enum Span {
 
 /// A moment: milliseconds since the epoch, or a text such as `2027-01-31T09:00:00Z`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum Moment {
     /// Milliseconds since the Unix epoch.
