@@ -1,4 +1,4 @@
-"""A runtime API in this process that can cut any connection at any byte, and remembers what was really done."""
+"""Servers in this process that can cut any connection at any byte, and remember what was really done."""
 
 from __future__ import annotations
 
@@ -14,14 +14,62 @@ Answer = Tuple[int, Any]
 _REASONS = {200: "OK", 201: "Created", 202: "Accepted", 204: "No Content"}
 
 
-class Fake:
-    """One job. A token is answered as the real thing does: what it names is done once."""
+class CuttingServer:
+    """Answers requests, and cuts connections where it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, listener: socket.socket) -> None:
         #: For each connection, in order: after so many bytes of the (request, answer) it is cut. None: not.
         self.cuts: List[Tuple[Optional[int], Optional[int]]] = []
         #: Every whole request: method, path, body.
         self.requests: List[Tuple[str, str, Any]] = []
+        self.before_answer: Callable[[str], None] = lambda path: None
+        #: Of each answer, in order.
+        self.answer_bytes: List[int] = []
+        self._guard = threading.Lock()
+        self.listener = listener
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def answer(self, method: str, path: str, headers: Dict[str, str], body: Any) -> Tuple[int, str, bytes]:
+        """Status, media type and body."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection:
+            with self._guard:
+                cut_request, cut_answer = self.cuts.pop(0) if self.cuts else (None, None)
+            request = _read(connection, cut_request)
+            if request is None:
+                return _reset(connection)
+            method, path, headers, body = request
+            self.before_answer(path)
+            with self._guard:
+                self.requests.append((method, path, body))
+                status, media_type, payload = self.answer(method, path, headers, body)
+            reason = _REASONS.get(status, "Error")
+            head = f"HTTP/1.1 {status} {reason}\r\ncontent-type: {media_type}\r\ncontent-length: {len(payload)}\r\n"
+            whole = head.encode() + b"connection: close\r\n\r\n" + payload
+            self.answer_bytes.append(len(whole))
+            connection.sendall(whole if cut_answer is None else whole[:cut_answer])
+
+
+class Fake(CuttingServer):
+    """The runtime API of one job. A token is answered as the real thing does: what it names is done once."""
+
+    def __init__(self) -> None:
         self.checkpoints: Dict[str, int] = {}
         self.polls_until_taken = 1
         self.checkpoint_status = "taken"
@@ -36,48 +84,15 @@ class Fake:
         self.exits: List[Any] = []
         self.generation = 1
         self.attempt = 1
-        self.before_answer: Callable[[str], None] = lambda path: None
-        self.answer_bytes = 0
-        self._guard = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
+        super().__init__(socket.create_server(("127.0.0.1", 0)))
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        return f"http://127.0.0.1:{self.listener.getsockname()[1]}"
 
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
-
-    def _answer(self, connection: socket.socket) -> None:
-        with connection:
-            with self._guard:
-                cut_request, cut_answer = self.cuts.pop(0) if self.cuts else (None, None)
-            request = _read(connection, cut_request)
-            if request is None:
-                return _reset(connection)
-            method, path, body = request
-            self.before_answer(path)
-            with self._guard:
-                self.requests.append(request)
-                status, answer = self._route(method, path, body)
-            payload = b"" if status == 204 else json.dumps(answer).encode()
-            reason = _REASONS.get(status, "Error")
-            head = f"HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {len(payload)}\r\n"
-            whole = head.encode() + b"connection: close\r\n\r\n" + payload
-            self.answer_bytes = len(whole)
-            connection.sendall(whole if cut_answer is None else whole[:cut_answer])
+    def answer(self, method: str, path: str, headers: Dict[str, str], body: Any) -> Tuple[int, str, bytes]:
+        status, answer = self._route(method, path, body)
+        return status, "application/json", b"" if status == 204 else json.dumps(answer).encode()
 
     def _route(self, method: str, path: str, body: Any) -> Answer:
         parts = [unquote(part) for part in path.split("/")[1:]]
@@ -136,17 +151,17 @@ class Fake:
         return 200, {"status": "pending"}
 
 
-def _read(connection: socket.socket, cut: Optional[int]) -> Optional[Tuple[str, str, Any]]:
+def _read(connection: socket.socket, cut: Optional[int]) -> Optional[Tuple[str, str, Dict[str, str], Any]]:
     """The request, or None once so many bytes of it were read."""
     data = b""
     while cut is None or len(data) < cut:
         head, found, rest = data.partition(b"\r\n\r\n")
         if found:
-            lines = head.decode().lower().split("\r\n")
-            length = next((int(line[15:]) for line in lines if line.startswith("content-length:")), 0)
-            if len(rest) >= length:
-                method, path, _ = head.decode().split(" ", 2)
-                return method, path, json.loads(rest) if rest else None
+            first, *lines = head.decode().split("\r\n")
+            headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+            if len(rest) >= int(headers.get("content-length", 0)):
+                method, path, _ = first.split(" ", 2)
+                return method, path, headers, json.loads(rest) if rest else None
         piece = connection.recv(65536 if cut is None else min(65536, cut - len(data)))
         if not piece:
             return None

@@ -66,16 +66,15 @@ class CutTest(JobTest):
             with self.subTest(form=form):
                 prepare()
                 self.fake.requests.clear()
+                self.fake.answer_bytes.clear()
                 check(call())
-                requests = len(self.fake.requests)
-                # Longer than every request and every answer here, so that each of their bytes is met.
-                for connection in range(requests):
-                    for kind in ("request", "answer"):
-                        for at in range(0, 330):
+                answers = list(self.fake.answer_bytes)
+                for connection, answer_bytes in enumerate(answers):
+                    # At the last byte of an answer nothing is missing.
+                    for kind, end in (("request", _REQUEST_MAX), ("answer", answer_bytes)):
+                        for at in range(end):
                             cut = (at, None) if kind == "request" else (None, at)
                             self.fake.cuts = [(None, None)] * connection + [cut]
-                            if at > (_REQUEST_MAX if kind == "request" else self.fake.answer_bytes):
-                                continue
                             prepare()
                             self.fake.requests.clear()
                             with self.subTest(connection=connection, kind=kind, at=at):
@@ -132,6 +131,7 @@ class CutTest(JobTest):
         self.check_everywhere([(form, ends(call)) for form, call in calls], self.fake.exits.clear, check)
 
 
+# Longer than every request here, so that each of their bytes is met.
 _REQUEST_MAX = 330
 
 

@@ -13,6 +13,7 @@
  * @module
  */
 
+export { Dauer, type Definition, type JobOptions } from "./client.js";
 export type { Duration } from "./durations.js";
 export {
   CheckpointFailed,
@@ -42,3 +43,13 @@ export {
   waitSignal,
   withLock,
 } from "./job.js";
+export {
+  type Ended,
+  type Executed,
+  Job,
+  type JobEvent,
+  JobFailed,
+  type JobView,
+  type Output,
+  type Result,
+} from "./jobs.js";

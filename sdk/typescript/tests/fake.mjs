@@ -1,31 +1,18 @@
-// A runtime API that can cut any connection at any byte, and remembers what was really done.
+// Servers that can cut any connection at any byte, and remember what was really done.
 import { createServer } from "node:net";
 
-export class Fake {
+/** Answers requests, and cuts connections where it is told. */
+export class CuttingServer {
   /** For each connection, in order: after so many bytes of the request or the answer it is cut. */
   cuts = [];
   requests = [];
-  checkpoints = new Map();
-  pollsUntilTaken = 1;
-  checkpointStatus = "taken";
-  refusals = {};
-  locks = new Map();
-  locksTaken = 0;
-  signals = {};
-  bound = new Map();
-  pollsUntilTimeout = 1;
-  params = null;
-  progress = [];
-  exits = [];
-  generation = 1;
-  attempt = 1;
-  beforeAnswer = async () => {};
   answerBytes = [];
+  beforeAnswer = async () => {};
 
-  static async start() {
-    const fake = new Fake();
+  static async start(where = { port: 0, host: "127.0.0.1" }) {
+    const fake = new this();
     fake.server = createServer((socket) => fake.#serve(socket));
-    await new Promise((resolve) => fake.server.listen(0, "127.0.0.1", resolve));
+    await new Promise((resolve) => fake.server.listen(where, resolve));
     fake.url = `http://127.0.0.1:${fake.server.address().port}`;
     return fake;
   }
@@ -40,28 +27,74 @@ export class Fake {
     socket.on("error", () => {});
     const read = async (piece) => {
       data = Buffer.concat([data, piece]);
-      if (cut.request !== undefined && data.length >= cut.request) return socket.resetAndDestroy();
+      if (cut.request !== undefined && data.length >= cut.request) return socket.destroy();
       const end = data.indexOf("\r\n\r\n");
       if (end < 0) return;
-      const head = data.subarray(0, end).toString();
-      const length = Number(/content-length: (\d+)/i.exec(head)?.[1] ?? 0);
+      const [first, ...lines] = data.subarray(0, end).toString().split("\r\n");
+      const headers = Object.fromEntries(lines.map((line) => line.split(": ")).map(([name, value]) => [name.toLowerCase(), value]));
+      const length = Number(headers["content-length"] ?? 0);
       if (data.length < end + 4 + length) return;
       socket.off("data", read);
-      const [method, path] = head.split(" ", 2);
+      const [method, path] = first.split(" ", 2);
       const body = length ? JSON.parse(data.subarray(end + 4).toString()) : undefined;
       await this.beforeAnswer(path);
-      this.requests.push({ method, path, body });
-      const [status, answer] = this.#route(method, path, body);
-      const payload = status === 204 ? "" : JSON.stringify(answer);
-      const bytes = Buffer.from(
-        `HTTP/1.1 ${status} X\r\ncontent-type: application/json\r\ncontent-length: ${payload.length}\r\n` +
-          `connection: close\r\n\r\n${payload}`,
-      );
+      this.requests.push({ method, path, headers, body });
+      const [status, mediaType, payload] = this.answer(method, path, headers, body);
+      const bytes = Buffer.concat([
+        Buffer.from(`HTTP/1.1 ${status} X\r\ncontent-type: ${mediaType}\r\ncontent-length: ${payload.length}\r\n`),
+        Buffer.from("connection: close\r\n\r\n"),
+        payload,
+      ]);
       this.answerBytes.push(bytes.length);
       socket.end(cut.answer === undefined ? bytes : bytes.subarray(0, cut.answer));
     };
-    if (cut.request === 0) socket.resetAndDestroy();
+    if (cut.request === 0) socket.destroy();
     else socket.on("data", read);
+  }
+}
+
+export const jsonAnswer = ([status, value]) => [
+  status,
+  "application/json",
+  Buffer.from(status === 204 ? "" : JSON.stringify(value)),
+];
+
+/** The same result wherever a connection is cut. */
+export async function cutEverywhere(run) {
+  const whole = await run([]);
+  const cases = [];
+  for (let connection = 0; connection < whole.answerBytes.length; connection++) {
+    const before = Array(connection).fill({});
+    // Longer than every request here.
+    for (let at = 0; at <= 400; at++) cases.push([...before, { request: at }]);
+    // At the last byte nothing is missing.
+    for (let at = 0; at < whole.answerBytes[connection]; at++) cases.push([...before, { answer: at }]);
+  }
+  const workers = Array.from({ length: 32 }, async () => {
+    for (let cuts = cases.pop(); cuts; cuts = cases.pop()) await run(cuts);
+  });
+  await Promise.all(workers);
+}
+
+/** The runtime API of one job. A token is answered as the real thing does: what it names is done once. */
+export class Fake extends CuttingServer {
+  checkpoints = new Map();
+  pollsUntilTaken = 1;
+  checkpointStatus = "taken";
+  refusals = {};
+  locks = new Map();
+  locksTaken = 0;
+  signals = {};
+  bound = new Map();
+  pollsUntilTimeout = 1;
+  params = null;
+  progress = [];
+  exits = [];
+  generation = 1;
+  attempt = 1;
+
+  answer(method, path, headers, body) {
+    return jsonAnswer(this.#route(method, path, body));
   }
 
   #route(method, path, body) {

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { milliseconds } from "../dist/durations.js";
 import * as dauer from "../dist/index.js";
-import { Fake } from "./fake.mjs";
+import { cutEverywhere, Fake } from "./fake.mjs";
 
 /** Begins a call as the job of this fake. */
 function as(fake, call) {
@@ -26,31 +26,16 @@ async function withFake(work) {
 
 const bodies = (fake, path) => fake.requests.filter((request) => request.path === path).map((request) => request.body);
 
-// A request of fetch is longer than ours.
-const REQUEST_MAX = 400;
-
 /** The same result wherever a connection is cut, and done once. */
-async function checkEverywhere(prepare, call, check) {
-  const run = (cuts) =>
+const checkEverywhere = (prepare, call, check) =>
+  cutEverywhere((cuts) =>
     withFake(async (fake, within) => {
       fake.cuts = cuts;
       prepare(fake);
       check(await within(call), fake);
       return fake;
-    });
-  const whole = await run([]);
-  const cases = [];
-  for (let connection = 0; connection < whole.answerBytes.length; connection++) {
-    const before = Array(connection).fill({});
-    for (let at = 0; at <= REQUEST_MAX; at++) cases.push([...before, { request: at }]);
-    // At the last byte nothing is missing.
-    for (let at = 0; at < whole.answerBytes[connection]; at++) cases.push([...before, { answer: at }]);
-  }
-  const workers = Array.from({ length: 32 }, async () => {
-    for (let cuts = cases.pop(); cuts; cuts = cases.pop()) await run(cuts);
-  });
-  await Promise.all(workers);
-}
+    }),
+  );
 
 test("a checkpoint is asked for under one token", () =>
   checkEverywhere(

@@ -31,6 +31,7 @@ from . import _process, _steps
 from ._blocking import drive
 from ._durations import Duration, seconds as _seconds
 from ._steps import Checkpoint, Metadata
+from .client import Dauer, Ended, Event, Executed, Job, Output, Result
 from .errors import (
     CheckpointFailed,
     DauerError,
@@ -48,15 +49,22 @@ __version__ = "0.1.0"
 __all__ = [
     "Checkpoint",
     "CheckpointFailed",
+    "Dauer",
     "DauerError",
     "Duration",
+    "Ended",
+    "Event",
+    "Executed",
+    "Job",
     "JobFailed",
     "Lock",
     "LockHeld",
     "Metadata",
     "NotManaged",
     "NotUnderstood",
+    "Output",
     "Refused",
+    "Result",
     "SignalTimeout",
     "Unreachable",
     "checkpoint",

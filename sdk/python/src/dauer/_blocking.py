@@ -33,9 +33,17 @@ def exchange(address: Tuple[str, int], call: Call) -> Union[Reply, Lost]:
     try:
         headers = {"content-type": "application/json", "connection": "close", **call.headers}
         connection.request(call.method, call.path, call.body, headers)
-        response = connection.getresponse()
-        return Reply(response.status, response.read())
+        with connection.getresponse() as response:
+            check_head(response)
+            return Reply(response.status, response.read())
     except (OSError, http.client.HTTPException, ValueError) as error:
         return Lost(error)
     finally:
         connection.close()
+
+
+def check_head(response: http.client.HTTPResponse) -> None:
+    """Raises for a head that was cut, which :mod:`http.client` takes for a whole one: it does not say how long the body is."""
+    has_no_body = response.status in (101, 204)
+    if not has_no_body and response.length is None and not response.chunked:
+        raise http.client.IncompleteRead(b"")

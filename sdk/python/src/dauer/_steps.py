@@ -8,6 +8,7 @@ whole answer. The blocking and the asyncio form drive the same generators.
 from __future__ import annotations
 
 import json
+import socket
 from dataclasses import dataclass, field
 from typing import Any, Generator, Mapping, Optional, TypeVar, Union
 from urllib.parse import quote
@@ -26,6 +27,9 @@ PATIENCE_SECONDS = 60.0
 
 #: What one timed out request counts for.
 TIMED_OUT_SECONDS = 20.0
+
+#: Two different ones before Python 3.10.
+TIMED_OUT = (TimeoutError, socket.timeout)
 
 _PAUSE_FIRST_SECONDS = 0.02
 _PAUSE_MAX_SECONDS = 1.0
@@ -213,7 +217,7 @@ def _answered(call: Call) -> Steps[Reply]:
         outcome = yield call
         if isinstance(outcome, Reply) and outcome.status not in _PASSING and _is_whole(outcome):
             return outcome
-        if isinstance(outcome, Lost) and isinstance(outcome.error, TimeoutError):
+        if isinstance(outcome, Lost) and isinstance(outcome.error, TIMED_OUT):
             spent += TIMED_OUT_SECONDS
         if spent >= PATIENCE_SECONDS:
             if isinstance(outcome, Reply):
