@@ -20,6 +20,7 @@ mod reach;
 mod recover;
 mod runner;
 mod runtime;
+mod stream;
 mod submit;
 mod watchers;
 
@@ -29,8 +30,10 @@ pub use files::ByteStream;
 pub use input::StdinSink;
 pub use logs::{LogChunk, LogTail};
 pub use runtime::{Caller, REQUEST_HEADER, RuntimeApi};
+pub use stream::{JobStream, Position, StreamItem, StreamPart, Streamed};
 
 // What the engine hands out of the crates below it, for callers that must not know those.
 pub use dauer_sandbox::ExecSession;
 pub use dauer_sandbox::disk::{ChangeKind, Changed};
+pub use dauer_sandbox::log::Place;
 pub use dauer_store::{Entry, Filter};

@@ -17,6 +17,8 @@ mod request_id;
 mod routes;
 mod runtime;
 mod spec;
+mod sse;
+mod stream;
 mod streams;
 mod view;
 

@@ -2,7 +2,7 @@
 
 use crate::access::Scope;
 use crate::error::Refusal;
-use crate::{about, document, exec, files, jobs, streams};
+use crate::{about, document, exec, files, jobs, stream, streams};
 use axum::Router;
 use axum::extract::Request;
 use dauer_engine::Engine;
@@ -89,6 +89,7 @@ routes! {
     get "/v1/jobs/{job}/checkpoints" Read Brief jobs::checkpoints;
     get "/v1/jobs/{job}/diff" Read Long jobs::diff;
     get "/v1/jobs/{job}/events" Read Long streams::job_events;
+    get "/v1/jobs/{job}/stream" Read Long stream::stream;
     get "/v1/jobs/{job}/logs" Read Long streams::logs;
     post "/v1/jobs/{job}/stdin" Submit Long files::stdin;
     get "/v1/jobs/{job}/files" Read Long files::copy_out;

@@ -31,6 +31,20 @@ pub mod exec_kind {
     pub const FAILED: u8 = 6;
 }
 
+/// Data of the events `stdout` and `stderr` of `GET /v1/jobs/{id}/stream`: a piece of output, in exactly one of two forms.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OutputEvent {
+    /// When it was written.
+    pub at: i64,
+    /// The bytes, where they are UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The bytes in base64 with padding, where they are not, or where that is shorter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base64: Option<String>,
+}
+
 /// A place in the log where output may repeat or was lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
