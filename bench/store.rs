@@ -110,10 +110,11 @@ fn change(job: &mut Job) -> Change {
     };
     Change {
         job: job.clone(),
-        entry: entry(),
+        entry: Some(entry()),
         checkpoint: None,
         token: None,
         forget_tokens: Forget::None,
+        kept: Vec::new(),
     }
 }
 
@@ -216,7 +217,8 @@ impl Raw {
     fn round(&self) -> f64 {
         let (mut job, mut count, begin) = (job(0), 0_u32, Instant::now());
         while begin.elapsed() < ROUND {
-            let Change { job, entry, .. } = change(&mut job);
+            let Change { job, .. } = change(&mut job);
+            let entry = entry();
             let record = serde_json::to_string(&Job {
                 spec: JobSpec {
                     argv: Vec::new(),

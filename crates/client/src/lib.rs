@@ -31,6 +31,7 @@ mod exec;
 mod files;
 mod host;
 mod logs;
+mod messages;
 
 pub use calls::{Client, EventStream, ListFilter};
 pub use error::Error;

@@ -34,6 +34,15 @@ pub struct Job {
     pub finished_at: Option<Timestamp>,
     /// It is due then: pending, it may begin; suspended, it wakes (absent: when somebody resumes it); failed, it is tried again.
     pub wake_at: Option<Timestamp>,
+    /// Suspended until a signal of this name comes.
+    #[serde(default)]
+    pub waits_for: Option<String>,
+    /// Held by the present incarnation: while there are any, no checkpoint is taken.
+    #[serde(default)]
+    pub locks: Vec<Lock>,
+    /// How far the job says it is.
+    #[serde(default)]
+    pub progress: Option<Progress>,
     /// The attempt times out then. Absent while suspended: see `timeout_left_ms`.
     pub deadline_at: Option<Timestamp>,
     /// What is left of the attempt's timeout while it does not run.
@@ -75,6 +84,9 @@ impl Job {
             started_at: None,
             finished_at: None,
             wake_at: Some(wake_at),
+            waits_for: None,
+            locks: Vec::new(),
+            progress: None,
             deadline_at: None,
             timeout_left_ms,
             checkpoint: None,
@@ -84,6 +96,13 @@ impl Job {
             outcome: None,
             last_error: None,
         }
+    }
+
+    /// The locks that are not over by themselves at this moment.
+    pub fn locks_held(&self, at: Timestamp) -> impl Iterator<Item = &Lock> {
+        self.locks
+            .iter()
+            .filter(move |lock| lock.expires_at.is_none_or(|expires_at| expires_at > at))
     }
 
     /// The exit code a shell would see: the job's own, 128 + signal, or 125 where Dauer failed it.
@@ -110,6 +129,9 @@ pub enum Intent {
         token: Option<String>,
         /// When suspending: wake then.
         wake_at: Option<Timestamp>,
+        /// When suspending: wake at a signal of this name.
+        #[serde(default)]
+        waits_for: Option<String>,
     },
     /// It is being woken.
     Wake {
@@ -135,6 +157,33 @@ pub enum End {
     Kill,
     /// Its time is over: fails as `timeout`.
     Timeout,
+    /// The job itself said that it is done: it has this exit code, however its program ends.
+    Exit {
+        /// As of a program.
+        exit_code: i32,
+    },
+}
+
+/// What keeps checkpoints waiting: the job does something that must not be torn apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    /// Unique among those of the job.
+    pub id: String,
+    /// Over by itself then.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// How far a job says it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// So much of it is done …
+    pub done: f64,
+    /// … of so much, where the job knows.
+    pub total: Option<f64>,
+    /// A line for people.
+    pub message: Option<String>,
+    /// When it said so.
+    pub at: Timestamp,
 }
 
 /// How a job ended.

@@ -7,6 +7,7 @@ pub mod decide;
 pub mod definition;
 pub mod id;
 pub mod job;
+pub mod kept;
 pub mod parse;
 pub mod plan;
 pub mod retry;
@@ -16,7 +17,10 @@ pub mod state;
 pub use decide::{Effect, Ended, Event, EventKind, Move, Refusal, Then, Verdict, Why, decide};
 pub use definition::{Definition, DefinitionRef};
 pub use id::{CheckpointId, JobId, SandboxId, Timestamp};
-pub use job::{Checkpoint, End, Forget, Intent, Job, Outcome, Reason, Token, TokenStatus};
+pub use job::{
+    Checkpoint, End, Forget, Intent, Job, Lock, Outcome, Progress, Reason, Token, TokenStatus,
+};
+pub use kept::{Json, Kept, Signal, Wait};
 pub use retry::RetryPolicy;
 pub use spec::{Image, JobSpec, Mount, Network, Priority, Publish};
 pub use state::{Operation, State};

@@ -126,7 +126,7 @@ pub enum Operation {
     Waking,
     /// It was asked to stop: TERM, grace, KILL.
     Terminating,
-    /// The program ended; its sandbox is being cleaned up.
+    /// The job said that it is done and its program is leaving; or it has ended and its sandbox is being cleaned up.
     Exiting,
     /// A sandbox is being restored because the last one was lost.
     Restarting,

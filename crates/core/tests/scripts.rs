@@ -105,6 +105,7 @@ fn event(job: &Job, line: &str, at: i64) -> Event {
             then: if words.has("suspend") {
                 Then::Suspend {
                     wake_at: words.number("wake").map(Timestamp),
+                    waits_for: words.value("for").map(str::to_owned),
                 }
             } else {
                 Then::Continue
@@ -126,6 +127,39 @@ fn event(job: &Job, line: &str, at: i64) -> Event {
             },
             grace_ms: words.number("grace"),
         },
+        "exit" => EventKind::ExitAsked {
+            exit_code: words.number("code").unwrap(),
+            output: words.value("output").map(|text| Json(text.to_owned())),
+        },
+        "lock" => EventKind::LockAsked(Lock {
+            id: id(),
+            expires_at: words.number("until").map(Timestamp),
+        }),
+        "unlock" => EventKind::LockReleased { id: id() },
+        "progress" => EventKind::Progressed(Progress {
+            done: words.number("done").unwrap(),
+            total: None,
+            message: None,
+            at: Timestamp(at),
+        }),
+        "signal" => EventKind::SignalSent(Signal {
+            job: job.id.clone(),
+            id: id(),
+            name: words.value("name").expect("name=").to_owned(),
+            payload: Json("null".into()),
+            sent_at: Timestamp(at),
+        }),
+        "take" => EventKind::SignalTaken {
+            signal: id(),
+            name: "go".into(),
+            token: words.value("token").expect("token=").to_owned(),
+        },
+        "wait" => EventKind::WaitNoted(Wait {
+            job: job.id.clone(),
+            token: words.value("token").expect("token=").to_owned(),
+            give_up_at: Timestamp(0),
+            timed_out: words.has("over"),
+        }),
         "grace_over" => EventKind::GraceOver,
         "deadline" => EventKind::DeadlineReached,
         "released" => EventKind::Released,
@@ -156,6 +190,16 @@ fn show(verdict: &Verdict) -> String {
     if let Some(at) = job.wake_at {
         write!(text, " wake={}", at.0).unwrap();
     }
+    if let Some(name) = &job.waits_for {
+        write!(text, " for={name}").unwrap();
+    }
+    if !job.locks.is_empty() {
+        let ids: Vec<&str> = job.locks.iter().map(|lock| lock.id.as_str()).collect();
+        write!(text, " locks={}", ids.join(",")).unwrap();
+    }
+    if let Some(progress) = &job.progress {
+        write!(text, " progress={}", progress.done).unwrap();
+    }
     if let Some(at) = job.deadline_at {
         write!(text, " deadline={}", at.0).unwrap();
     }
@@ -172,6 +216,20 @@ fn show(verdict: &Verdict) -> String {
             TokenStatus::Failed { .. } => "failed",
         };
         write!(text, " {}:{status}", token.token).unwrap();
+    }
+    for kept in &movement.kept {
+        match kept {
+            Kept::Output(Json(json)) => write!(text, " output={json}").unwrap(),
+            Kept::Signal(signal) => write!(text, " +{}", signal.id).unwrap(),
+            Kept::SignalTaken { signal, token } => write!(text, " {signal}>{token}").unwrap(),
+            Kept::Wait(wait) => write!(text, " wait({})", wait.token).unwrap(),
+            // With every checkpoint and every loss; the simulation shows what they are for.
+            Kept::SignalsSealed | Kept::SignalsFreed => {}
+            Kept::BegunAnew => text.push_str(" anew"),
+        }
+    }
+    if movement.quiet {
+        text.push_str(" quiet");
     }
     let effects: Vec<String> = movement
         .effects

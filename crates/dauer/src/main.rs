@@ -22,7 +22,7 @@ use clap::Parser as _;
 use cli::{Cli, Command};
 use command::{
     checkpoint, checkpoints, completion, cp, diff, doctor, events, exec, info, inspect, kill, logs,
-    openapi, ps, resume, rm, run, serve, stop, suspend, version, wait,
+    openapi, ps, result, resume, rm, run, serve, signal, stop, suspend, version, wait,
 };
 use context::Context;
 use failure::{Failure, Outcome, report};
@@ -141,6 +141,8 @@ async fn talk(command: Command, context: &Context) -> Outcome {
         Command::Inspect(args) => inspect::run(args, context).await,
         Command::Wait(args) => wait::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
+        Command::Result(args) => result::run(args, context).await,
+        Command::Signal(args) => signal::run(args, context).await,
         Command::Checkpoint(args) => checkpoint::run(args, context).await,
         Command::Suspend(args) => suspend::run(args, context).await,
         Command::Resume(args) => resume::run(args, context).await,

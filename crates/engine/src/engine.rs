@@ -69,6 +69,8 @@ pub(crate) struct Live {
     mailbox: mpsc::UnboundedSender<Message>,
     /// Its shim, while connected.
     pub(crate) link: Mutex<Option<Link>>,
+    /// Keys of checkpoints that the job asked for and that wait their turn.
+    pub(crate) queued: Mutex<Vec<String>>,
     /// For `inspect`.
     pub(crate) handles: Mutex<Option<Handles>>,
 }
@@ -172,7 +174,11 @@ impl Engine {
     /// As [`Engine::checkpoint`].
     pub async fn suspend(&self, id: &JobId, for_ms: Option<u64>) -> Result<Checkpoint, Error> {
         let wake_at = for_ms.map(|ms| self.now().plus_ms(ms));
-        let checkpoint = self.take(id, Then::Suspend { wake_at }).await?;
+        let then = Then::Suspend {
+            wake_at,
+            waits_for: None,
+        };
+        let checkpoint = self.take(id, then).await?;
         self.wait_until(id, |job| {
             job.state != State::Suspended || job.operation.is_none()
         })
@@ -339,10 +345,21 @@ impl Engine {
 
     /// Gives an event of a caller or of the clock to the job's runner; returns the record committed for it.
     pub(crate) async fn tell(&self, id: &JobId, event: EventKind) -> Result<Job, Error> {
+        self.tell_about(id, None, event).await
+    }
+
+    /// The same about one incarnation: of another one it changes nothing.
+    pub(crate) async fn tell_about(
+        &self,
+        id: &JobId,
+        generation: Option<u32>,
+        event: EventKind,
+    ) -> Result<Job, Error> {
         let (answer, told) = oneshot::channel();
         self.send(
             id,
             Message::Event {
+                generation,
                 event,
                 answer: Some(answer),
             },
@@ -373,6 +390,7 @@ impl Engine {
         let entry = Arc::new(Live {
             mailbox,
             link: Mutex::default(),
+            queued: Mutex::default(),
             handles: Mutex::default(),
         });
         live.insert(id.clone(), Arc::clone(&entry));
@@ -458,7 +476,9 @@ impl Engine {
         &self.inner.wake_changed
     }
 
-    pub(crate) fn now(&self) -> Timestamp {
+    /// The wall clock that everything of this engine goes by.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
         clock::now()
     }
 }

@@ -30,6 +30,9 @@ pub enum Error {
     /// The job is not in the state for it.
     #[error("{0}")]
     Conflict(String),
+    /// It cannot be done while something else is being done to the job.
+    #[error("{0}")]
+    Busy(String),
     /// A disk is full; nothing was lost.
     #[error("{0}")]
     NoSpace(String),
@@ -79,6 +82,13 @@ impl From<dauer_sandbox::Error> for Error {
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
-        Self::Conflict(refusal.to_string())
+        let text = refusal.to_string();
+        match refusal {
+            Refusal::Busy(_) => Self::Busy(text),
+            Refusal::HasEnded(_)
+            | Refusal::WrongState { .. }
+            | Refusal::Locked
+            | Refusal::TooManyLocks => Self::Conflict(text),
+        }
     }
 }

@@ -14,12 +14,14 @@ mod files;
 mod housekeeping;
 mod input;
 mod logs;
+mod own;
 mod perform;
 mod poller;
 mod reach;
 mod recover;
 mod runner;
 mod runtime;
+mod signals;
 mod stream;
 mod submit;
 mod watchers;
@@ -30,6 +32,7 @@ pub use files::ByteStream;
 pub use input::StdinSink;
 pub use logs::{LogChunk, LogTail};
 pub use runtime::{Caller, REQUEST_HEADER, RuntimeApi};
+pub use signals::{WaitCall, Waited};
 pub use stream::{JobStream, Position, StreamItem, StreamPart, Streamed};
 
 // What the engine hands out of the crates below it, for callers that must not know those.

@@ -13,6 +13,7 @@ mod extract;
 mod files;
 mod jobs;
 mod listen;
+mod messages;
 mod request_id;
 mod routes;
 mod runtime;

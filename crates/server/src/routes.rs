@@ -2,7 +2,7 @@
 
 use crate::access::Scope;
 use crate::error::Refusal;
-use crate::{about, document, exec, files, jobs, stream, streams};
+use crate::{about, document, exec, files, jobs, messages, stream, streams};
 use axum::Router;
 use axum::extract::Request;
 use dauer_engine::Engine;
@@ -86,6 +86,8 @@ routes! {
     post "/v1/jobs/{job}/kill" Submit Long jobs::kill;
     post "/v1/jobs/{job}/resize" Submit Brief jobs::resize;
     get "/v1/jobs/{job}/wait" Read Long jobs::wait;
+    get "/v1/jobs/{job}/result" Read Long messages::result;
+    post "/v1/jobs/{job}/signal" Submit Brief messages::signal;
     get "/v1/jobs/{job}/checkpoints" Read Brief jobs::checkpoints;
     get "/v1/jobs/{job}/diff" Read Long jobs::diff;
     get "/v1/jobs/{job}/events" Read Long streams::job_events;

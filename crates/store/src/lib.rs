@@ -1,7 +1,7 @@
 //! Durable state: one trait, one conformance suite, SQLite first.
 //!
 //! Every change of a job is one [`Change`]: the new record at an expected version, its journal entry and
-//! whatever belongs to it (a checkpoint, a token), in one transaction. Nothing else writes.
+//! whatever belongs to it (a checkpoint, a token, its output, its signals), in one transaction. Nothing else writes.
 
 pub mod conformance;
 mod sqlite;
@@ -10,7 +10,8 @@ pub use sqlite::{Durability, Sqlite};
 
 use async_trait::async_trait;
 use dauer_core::{
-    Checkpoint, CheckpointId, Forget, Job, JobId, SandboxId, State, Timestamp, Token,
+    Checkpoint, CheckpointId, Forget, Job, JobId, Json, Kept, SandboxId, Signal, State, Timestamp,
+    Token, Wait,
 };
 use std::sync::Arc;
 
@@ -55,14 +56,25 @@ pub enum Error {
 pub struct Change {
     /// The new record; its version is one above the stored one, else [`Error::Conflict`].
     pub job: Job,
-    /// What the journal says of it.
-    pub entry: NewEntry,
+    /// What the journal says of it; absent where that would be too small and too frequent.
+    pub entry: Option<NewEntry>,
     /// A checkpoint that this commits.
     pub checkpoint: Option<Checkpoint>,
     /// A token's new status.
     pub token: Option<Token>,
     /// Which of its tokens are forgotten, before the one above is written.
     pub forget_tokens: Forget,
+    /// What else belongs to it, written in this order. A signal is taken only while it waits (`Backend`).
+    pub kept: Vec<Kept>,
+}
+
+/// What a wait for a signal gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignalFor {
+    /// What it took before, also of another name.
+    Taken(Signal),
+    /// The one to take: that which it had before a rollback gave it back, else the oldest of the name.
+    Waiting(Signal),
 }
 
 /// A journal entry to be written; the store numbers it.
@@ -159,6 +171,26 @@ pub trait Store: Send + Sync + 'static {
     /// A token of a job.
     async fn token(&self, job: &JobId, token: &str) -> Result<Option<Token>, Error>;
 
+    /// What a job left as its result.
+    async fn output(&self, job: &JobId) -> Result<Option<Json>, Error>;
+
+    /// Whether a signal of this id was ever sent to the job.
+    async fn has_signal(&self, job: &JobId, id: &str) -> Result<bool, Error>;
+
+    /// What a wait for this name under this token gets; nothing where no signal waits.
+    async fn signal_for(
+        &self,
+        job: &JobId,
+        name: &str,
+        token: &str,
+    ) -> Result<Option<SignalFor>, Error>;
+
+    /// How many signals of a job nobody took yet.
+    async fn signals_waiting(&self, job: &JobId) -> Result<u64, Error>;
+
+    /// A wait that has an end.
+    async fn wait(&self, job: &JobId, token: &str) -> Result<Option<Wait>, Error>;
+
     /// Journal entries after `seq`, of one job or of all, oldest first.
     async fn journal(
         &self,
@@ -167,7 +199,7 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Entry>, Error>;
 
-    /// Removes a terminal job of this version with its checkpoints, tokens and journal. Errors: `Conflict`, also where it is
+    /// Removes a terminal job of this version with everything that belongs to it. Errors: `Conflict`, also where it is
     /// not terminal; `NotFound`.
     async fn remove(&self, id: &JobId, version: u64) -> Result<(), Error>;
 }

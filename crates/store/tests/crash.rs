@@ -50,10 +50,11 @@ async fn commit_for_ever(store: Sqlite, writer: u64) {
         job.state = State::Running;
         let change = Change {
             job: job.clone(),
-            entry: entry("changed"),
+            entry: Some(entry("changed")),
             checkpoint: None,
             token: None,
             forget_tokens: Forget::None,
+            kept: Vec::new(),
         };
         store.commit(change).await.unwrap();
         let line = format!("acknowledged {writer} {}\n", job.version);

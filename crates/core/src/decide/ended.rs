@@ -4,6 +4,7 @@ use super::event::Ended;
 use super::verdict::{Effect, Move, Verdict, Why};
 use super::{RESTORES_IN_A_ROW_MAX, WAKE_RETRY_MS, movement, next};
 use crate::job::{End, Forget, Intent, Job, Outcome, Reason};
+use crate::kept::Kept;
 use crate::{Operation, State, Timestamp};
 
 pub(super) fn incarnation_ended(job: &Job, ended: &Ended, at: Timestamp) -> Verdict {
@@ -86,6 +87,8 @@ pub(super) fn ended_by(end: End, code: Option<i32>, signal: Option<i32>) -> (Sta
         End::Stop => (State::Cancelled, outcome(None)),
         End::Kill => (State::Failed, outcome(Some(Reason::Killed))),
         End::Timeout => (State::Failed, outcome(Some(Reason::Timeout))),
+        // What it said counts, not how its program was then ended.
+        End::Exit { exit_code } => exited(Some(exit_code), None, false),
     }
 }
 
@@ -99,6 +102,8 @@ pub(super) fn terminal(job: &Job, (state, outcome): (State, Outcome), at: Timest
     next.intent = None;
     next.finished_at = Some(at);
     next.wake_at = None;
+    next.waits_for = None;
+    next.locks = Vec::new();
     next.deadline_at = None;
     next.timeout_left_ms = None;
     let mut effects = Vec::new();
@@ -162,6 +167,8 @@ fn lost(job: &Job, out_of_memory: bool, rebooted: bool, at: Timestamp) -> Verdic
     let mut next = next(job);
     next.operation = Some(Operation::Restarting);
     next.intent = None;
+    // The image was taken while none was held.
+    next.locks = Vec::new();
     next.generation += 1;
     next.restores += 1;
     if !rebooted {
@@ -184,6 +191,7 @@ fn lost(job: &Job, out_of_memory: bool, rebooted: bool, at: Timestamp) -> Verdic
     let mut movement = movement(next, "lost", effects);
     movement.detail = Some(format!("restoring checkpoint {checkpoint}"));
     movement.forget_tokens = Forget::Requested;
+    movement.kept = vec![Kept::SignalsFreed];
     Verdict::Move(movement)
 }
 

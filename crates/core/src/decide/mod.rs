@@ -4,22 +4,27 @@
 //! effects is tried; results of effects come back as events. An event of an earlier incarnation changes nothing.
 //!
 //! `event` and `verdict` are the words; `freeze` decides about checkpoints and waking, `ending` about being ended, `ended` about
-//! incarnations that are over.
+//! incarnations that are over, `own` about what a job asks for itself and signals to it.
 
 mod ended;
 mod ending;
 mod event;
 mod freeze;
+mod own;
 mod verdict;
 
 pub use event::{Ended, Event, EventKind, Then};
 pub use verdict::{Effect, Move, Refusal, Verdict, Why};
 
 use crate::job::{Forget, Job};
+use crate::kept::Kept;
 use crate::{Operation, SandboxId, State, Timestamp};
 use ended::incarnation_ended;
 use ending::{deadline_reached, end_asked, grace_over, released};
 use freeze::{checkpoint_asked, checkpoint_failed, published, wake};
+use own::{
+    exit_asked, lock_asked, lock_released, progressed, signal_sent, signal_taken, wait_noted,
+};
 
 /// A job that killed its sandbox so often without reaching another checkpoint is not tried again.
 pub const RESTORES_IN_A_ROW_MAX: u32 = 5;
@@ -29,6 +34,12 @@ pub const WAKE_RETRY_MS: u64 = 30_000;
 
 /// A KILL that did not end the sandbox is tried again after so long.
 pub const KILL_RETRY_MS: u64 = 10_000;
+
+/// A program that said it is done has so long to leave by itself before it is asked to.
+pub const LEAVE_MS: u64 = 1_000;
+
+/// So many locks a job holds at most: each is written with every change of its record.
+pub const LOCKS_MAX: usize = 256;
 
 /// What this event does to this job.
 #[must_use]
@@ -48,7 +59,7 @@ pub fn decide(job: &Job, event: &Event) -> Verdict {
             checkpoint,
             token,
             then,
-        } => checkpoint_asked(job, checkpoint, token.as_deref(), *then),
+        } => checkpoint_asked(job, checkpoint, token.as_deref(), then, at),
         EventKind::CheckpointPublished(checkpoint) => published(job, checkpoint, at),
         EventKind::CheckpointFailed {
             checkpoint,
@@ -56,6 +67,19 @@ pub fn decide(job: &Job, event: &Event) -> Verdict {
         } => checkpoint_failed(job, checkpoint, message),
         EventKind::Wake { asked, boot_id } => wake(job, *asked, boot_id),
         EventKind::EndAsked { end, grace_ms } => end_asked(job, *end, *grace_ms, at),
+        EventKind::ExitAsked { exit_code, output } => {
+            exit_asked(job, *exit_code, output.as_ref(), at)
+        }
+        EventKind::LockAsked(lock) => lock_asked(job, lock, at),
+        EventKind::LockReleased { id } => lock_released(job, id, at),
+        EventKind::Progressed(progress) => progressed(job, progress),
+        EventKind::SignalSent(signal) => signal_sent(job, signal, at),
+        EventKind::SignalTaken {
+            signal,
+            name,
+            token,
+        } => signal_taken(job, signal, name, token),
+        EventKind::WaitNoted(wait) => wait_noted(job, wait),
         EventKind::GraceOver => grace_over(job, at),
         EventKind::DeadlineReached => deadline_reached(job, at),
         EventKind::Released => released(job),
@@ -72,10 +96,12 @@ fn movement(job: Job, event: &'static str, effects: Vec<Effect>) -> Box<Move> {
     Box::new(Move {
         job,
         event,
+        quiet: false,
         detail: None,
         checkpoint: None,
         token: None,
         forget_tokens: Forget::None,
+        kept: Vec::new(),
         effects,
     })
 }
@@ -92,7 +118,12 @@ fn admitted(job: &Job, sandbox: &SandboxId, boot_id: &str) -> Verdict {
     next.sandbox = Some(sandbox.clone());
     next.boot_id = Some(boot_id.to_owned());
     next.wake_at = None;
-    Verdict::Move(movement(next, "admitted", vec![Effect::Start]))
+    next.locks = Vec::new();
+    let mut movement = movement(next, "admitted", vec![Effect::Start]);
+    if job.attempt > 0 {
+        movement.kept = vec![Kept::BegunAnew];
+    }
+    Verdict::Move(movement)
 }
 
 fn started(job: &Job, at: Timestamp) -> Verdict {
@@ -112,6 +143,7 @@ fn started(job: &Job, at: Timestamp) -> Verdict {
     next.operation = None;
     next.intent = None;
     next.wake_at = None;
+    next.waits_for = None;
     next.started_at = job.started_at.or(Some(at));
     next.deadline_at = job.timeout_left_ms.map(|left| at.plus_ms(left));
     Verdict::Move(movement(next, event, Vec::new()))

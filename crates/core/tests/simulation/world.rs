@@ -338,7 +338,10 @@ impl Simulation {
                 },
             ),
             (4, _) => {
-                let then = Then::Suspend { wake_at: None };
+                let then = Then::Suspend {
+                    wake_at: None,
+                    waits_for: None,
+                };
                 self.apply(
                     None,
                     EventKind::CheckpointAsked {

@@ -94,7 +94,7 @@ impl From<Error> for Refusal {
             Error::NameInUse { .. } => Code::NameInUse,
             Error::Invalid(_) => Code::Invalid,
             Error::Unsupported(_) => Code::Unsupported,
-            Error::Conflict(_) => Code::Conflict,
+            Error::Conflict(_) | Error::Busy(_) => Code::Conflict,
             Error::NoSpace(_) => Code::NoSpace,
             Error::BadImage(_) => Code::BadImage,
             Error::Failed(_) => Code::Failed,

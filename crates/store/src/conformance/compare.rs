@@ -46,6 +46,7 @@ impl Model {
         if let Some(sandbox) = self.jobs.get(id).and_then(|job| job.sandbox.as_ref()) {
             assert_eq!(store.owner(sandbox).await.unwrap().as_ref(), Some(id));
         }
+        self.beside.compare(store, id).await;
         self.compare_journal(store, Some(id)).await;
     }
 

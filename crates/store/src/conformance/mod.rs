@@ -12,9 +12,11 @@
 //! A claim that does not hold panics; its name is printed before it is tried.
 
 mod belongings;
+mod beside;
 mod compare;
 mod finding;
 pub mod model;
+mod own;
 pub(crate) mod sample;
 mod schedule;
 mod versions;
@@ -67,6 +69,13 @@ pub async fn run<S: Store>(factory: impl AsyncFn() -> S) {
         belongings::only_the_tokens_that_a_change_names_are_forgotten,
         belongings::only_a_terminal_job_of_this_version_is_removed,
         belongings::everything_of_a_removed_job_goes,
+        own::an_output_is_kept_as_it_was_written_and_the_last_counts,
+        own::signals_are_taken_once_and_in_order_by_name,
+        own::what_was_taken_waits_again_after_a_rollback_but_not_behind_a_checkpoint,
+        own::a_program_that_begins_anew_finds_every_signal_and_nothing_it_left,
+        own::a_wait_keeps_its_end,
+        own::what_a_removed_job_kept_goes_with_it,
+        own::a_change_without_an_entry_is_not_in_the_journal,
     );
     println!("claim: {RANDOM_WRITES} random writes leave what a simple model says");
     let store = factory().await;

@@ -1,5 +1,6 @@
 //! A second, simpler store of ordered maps, to which random writes are compared.
 
+use super::beside::Beside;
 use super::sample;
 use crate::{Change, Entry, Error, NewEntry, Store};
 use dauer_core::{
@@ -106,6 +107,7 @@ pub struct Model {
     pub(super) tokens: BTreeMap<(JobId, String), Token>,
     /// In the order of commits; all with number 0, because a back end may leave gaps.
     pub(super) journal: Vec<Entry>,
+    pub(super) beside: Beside,
 }
 
 impl Model {
@@ -204,10 +206,12 @@ impl Model {
             }),
             forget_tokens: [Forget::None, Forget::None, Forget::Requested, Forget::All]
                 [usize::try_from(bits.below(4)).unwrap_or(0)],
-            entry: NewEntry {
+            entry: Some(NewEntry {
                 from: Some(from),
                 ..sample::entry("changed")
-            },
+            })
+            .filter(|_| bits.below(8) > 0),
+            kept: self.beside.drawn(id, bits.0),
             checkpoint,
             job,
         }
@@ -232,7 +236,7 @@ impl Model {
                 job: holder.id.clone(),
             });
         }
-        self.put(job, entry);
+        self.put(job, Some(entry));
         Ok(())
     }
 
@@ -260,7 +264,10 @@ impl Model {
             self.tokens
                 .insert((token.job.clone(), token.token.clone()), token.clone());
         }
-        self.put(&change.job, &change.entry);
+        for kept in &change.kept {
+            self.beside.put(&change.job.id, kept);
+        }
+        self.put(&change.job, change.entry.as_ref());
         Ok(())
     }
 
@@ -279,7 +286,9 @@ impl Model {
         Ok(job)
     }
 
-    fn put(&mut self, job: &Job, entry: &NewEntry) {
+    fn put(&mut self, job: &Job, entry: Option<&NewEntry>) {
+        self.jobs.insert(job.id.clone(), job.clone());
+        let Some(entry) = entry else { return };
         let NewEntry {
             at,
             event,
@@ -299,7 +308,6 @@ impl Model {
             generation,
             detail,
         });
-        self.jobs.insert(job.id.clone(), job.clone());
     }
 
     fn drop_checkpoint(&mut self, id: &CheckpointId) -> Result<(), Error> {
@@ -330,6 +338,7 @@ impl Model {
         self.jobs.remove(id);
         self.checkpoints.retain(|checkpoint| checkpoint.job != *id);
         self.tokens.retain(|(job, _), _| job != id);
+        self.beside.remove(id);
         self.journal.retain(|entry| entry.job != *id);
         Ok(())
     }

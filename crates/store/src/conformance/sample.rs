@@ -92,13 +92,14 @@ pub(crate) fn change(job: &mut Job, edit: impl FnOnce(&mut Job)) -> Change {
     job.version += 1;
     Change {
         job: job.clone(),
-        entry: NewEntry {
+        entry: Some(NewEntry {
             from: Some(from),
             ..entry("changed")
-        },
+        }),
         checkpoint: None,
         token: None,
         forget_tokens: Forget::None,
+        kept: Vec::new(),
     }
 }
 

@@ -243,12 +243,12 @@ pub(super) async fn the_journal_has_the_order_of_commits_and_the_state_after(
             job.operation = Some(Operation::Starting);
             job.generation = 7;
         });
-        change.entry = NewEntry {
+        change.entry = Some(NewEntry {
             at: Timestamp(5),
             event: "admitted".into(),
             from: Some(State::Pending),
             detail: None,
-        };
+        });
         store.commit(change).await.unwrap();
     }
     let journal = store.journal(None, 0, 10).await.unwrap();

@@ -3,6 +3,7 @@
 //! Reading order: the schema (`migrations/`), [`sql`], [`write`](mod@write), [`writer`], [`read`], [`readers`], [`open`](mod@open).
 
 mod fault;
+mod kept;
 mod open;
 mod read;
 mod readers;
@@ -15,9 +16,9 @@ mod writer;
 
 pub use open::Durability;
 
-use crate::{Change, Entry, Error, Filter, NewEntry, Store};
+use crate::{Change, Entry, Error, Filter, NewEntry, SignalFor, Store};
 use async_trait::async_trait;
-use dauer_core::{Checkpoint, CheckpointId, Job, JobId, SandboxId, Timestamp, Token};
+use dauer_core::{Checkpoint, CheckpointId, Job, JobId, Json, SandboxId, Timestamp, Token, Wait};
 use fault::Fault;
 use readers::Readers;
 use rusqlite::Connection;
@@ -147,6 +148,41 @@ impl Store for Sqlite {
     async fn token(&self, job: &JobId, token: &str) -> Result<Option<Token>, Error> {
         let (job, token) = (job.clone(), token.to_owned());
         self.read(move |connection| read::token(connection, &job, &token))
+            .await
+    }
+
+    async fn output(&self, job: &JobId) -> Result<Option<Json>, Error> {
+        let job = job.clone();
+        self.read(move |connection| kept::output(connection, &job))
+            .await
+    }
+
+    async fn has_signal(&self, job: &JobId, id: &str) -> Result<bool, Error> {
+        let (job, id) = (job.clone(), id.to_owned());
+        self.read(move |connection| kept::has_signal(connection, &job, &id))
+            .await
+    }
+
+    async fn signal_for(
+        &self,
+        job: &JobId,
+        name: &str,
+        token: &str,
+    ) -> Result<Option<SignalFor>, Error> {
+        let (job, name, token) = (job.clone(), name.to_owned(), token.to_owned());
+        self.read(move |connection| kept::signal_for(connection, &job, &name, &token))
+            .await
+    }
+
+    async fn signals_waiting(&self, job: &JobId) -> Result<u64, Error> {
+        let job = job.clone();
+        self.read(move |connection| kept::signals_waiting(connection, &job))
+            .await
+    }
+
+    async fn wait(&self, job: &JobId, token: &str) -> Result<Option<Wait>, Error> {
+        let (job, token) = (job.clone(), token.to_owned());
+        self.read(move |connection| kept::wait(connection, &job, &token))
             .await
     }
 

@@ -29,6 +29,17 @@ statements! {
     TOKEN_PUT = "INSERT INTO tokens (job, token, generation, status, checkpoint, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                  ON CONFLICT (job, token) DO UPDATE SET generation = excluded.generation, status = excluded.status,
                      checkpoint = excluded.checkpoint, message = excluded.message";
+    OUTPUT_PUT = "INSERT INTO outputs (job, output) VALUES (?1, ?2) ON CONFLICT (job) DO UPDATE SET output = excluded.output";
+    SIGNAL_INSERT = "INSERT INTO signals (job, id, name, payload, sent_at, standing) VALUES (?1, ?2, ?3, ?4, ?5, 'waiting')
+                     ON CONFLICT (job, id) DO NOTHING";
+    SIGNAL_TAKE = "UPDATE signals SET standing = 'taken', token = ?3 WHERE job = ?1 AND id = ?2 AND standing = 'waiting'";
+    SIGNALS_SEAL = "UPDATE signals SET standing = 'sealed' WHERE job = ?1 AND standing = 'taken'";
+    SIGNALS_FREE = "UPDATE signals SET standing = 'waiting' WHERE job = ?1 AND standing = 'taken'";
+    SIGNALS_FREE_ALL = "UPDATE signals SET standing = 'waiting', token = NULL WHERE job = ?1 AND token IS NOT NULL";
+    OUTPUT_DELETE = "DELETE FROM outputs WHERE job = ?1";
+    WAITS_DELETE = "DELETE FROM waits WHERE job = ?1";
+    WAIT_PUT = "INSERT INTO waits (job, token, give_up_at, timed_out) VALUES (?1, ?2, ?3, ?4)
+                ON CONFLICT (job, token) DO UPDATE SET give_up_at = excluded.give_up_at, timed_out = excluded.timed_out";
     TOKENS_FORGET_REQUESTED = "DELETE FROM tokens WHERE job = ?1 AND status = 'requested'";
 
     TOKENS_FORGET = "DELETE FROM tokens WHERE job = ?1";
@@ -51,6 +62,16 @@ statements! {
     CHECKPOINTS = "SELECT record FROM checkpoints WHERE job = ?1 ORDER BY seq";
     CHECKPOINT_EXISTS = "SELECT 1 FROM checkpoints WHERE id = ?1";
     TOKEN = "SELECT generation, status, checkpoint, message FROM tokens WHERE job = ?1 AND token = ?2";
+    OUTPUT = "SELECT output FROM outputs WHERE job = ?1";
+    SIGNAL_EXISTS = "SELECT 1 FROM signals WHERE job = ?1 AND id = ?2";
+    SIGNAL_TAKEN_BY = "SELECT id, name, payload, sent_at FROM signals
+                       WHERE job = ?1 AND token = ?2 AND standing <> 'waiting' ORDER BY seq LIMIT 1";
+    SIGNAL_HAD_BY = "SELECT id, name, payload, sent_at FROM signals INDEXED BY signals_token
+                     WHERE job = ?1 AND token = ?2 AND name = ?3 AND standing = 'waiting' ORDER BY seq LIMIT 1";
+    SIGNAL_OLDEST = "SELECT id, name, payload, sent_at FROM signals WHERE job = ?1 AND name = ?2 AND standing = 'waiting'
+                     ORDER BY seq LIMIT 1";
+    SIGNALS_WAITING = "SELECT count(*) FROM signals WHERE job = ?1 AND standing = 'waiting'";
+    WAIT = "SELECT give_up_at, timed_out FROM waits WHERE job = ?1 AND token = ?2";
     JOURNAL = "SELECT seq, job, at, event, from_state, to_state, operation, generation, detail FROM journal
                WHERE seq > ?1 ORDER BY seq LIMIT ?2";
     JOURNAL_OF_JOB = "SELECT seq, job, at, event, from_state, to_state, operation, generation, detail FROM journal

@@ -2,9 +2,9 @@
 
 use super::fault::Fault;
 use super::row::{self, signed, unsigned};
-use super::sql;
+use super::{kept, sql};
 use crate::{Change, Error, NewEntry};
-use dauer_core::{Checkpoint, CheckpointId, Forget, Job, JobId, State, Timestamp, Token};
+use dauer_core::{Checkpoint, CheckpointId, Forget, Job, JobId, Kept, State, Timestamp, Token};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// One write, put into its final form by the caller's task, so that the only writer spends no time on it.
@@ -19,10 +19,11 @@ pub(super) enum Write {
     },
     Commit {
         row: JobRow,
-        entry: NewEntry,
+        entry: Option<NewEntry>,
         checkpoint: Option<CheckpointRow>,
         token: Option<Token>,
         forget_tokens: Forget,
+        kept: Vec<Kept>,
     },
     DropCheckpoint(CheckpointId),
     Remove {
@@ -97,15 +98,17 @@ impl Write {
             checkpoint,
             token,
             forget_tokens,
+            kept,
         } = change;
         let whose = checkpoint
             .iter()
             .map(|checkpoint| &checkpoint.job)
-            .chain(token.iter().map(|token| &token.job));
+            .chain(token.iter().map(|token| &token.job))
+            .chain(kept.iter().filter_map(Kept::job));
         for owner in whose {
             assert_eq!(
                 owner, &job.id,
-                "invariant: a change writes checkpoints and tokens of its own job only"
+                "invariant: a change writes what belongs to its own job only"
             );
         }
         Self::Commit {
@@ -114,6 +117,7 @@ impl Write {
             checkpoint: checkpoint.map(CheckpointRow::of),
             token,
             forget_tokens,
+            kept,
         }
     }
 
@@ -154,6 +158,7 @@ impl Write {
                 checkpoint,
                 token,
                 forget_tokens,
+                kept,
             } => {
                 check_is_next(connection, row)?;
                 // Before the record, which may point to it.
@@ -186,7 +191,13 @@ impl Write {
                 if let Some(token) = token {
                     put_token(connection, token)?;
                 }
-                put_entry(connection, row, entry)
+                for kept in kept {
+                    kept::put(connection, &row.id, kept)?;
+                }
+                match entry {
+                    Some(entry) => put_entry(connection, row, entry),
+                    None => Ok(()),
+                }
             }
             Self::DropCheckpoint(id) => drop_checkpoint(connection, id),
             Self::Remove { id, version } => remove(connection, id, *version),
@@ -327,7 +338,7 @@ fn remove(connection: &Connection, id: &JobId, expected: u64) -> Result<(), Faul
         }
         .into());
     }
-    // Checkpoints, tokens and journal go with it.
+    // Whatever belongs to it goes with it.
     connection
         .prepare_cached(sql::JOB_DELETE)?
         .execute(params![id.0])?;

@@ -1,6 +1,6 @@
 //! What a caller asks for as a job, and a job as callers see it.
 
-use super::{DefinitionRefView, Moment, RetryView, Span};
+use super::{DefinitionRefView, Moment, ProgressView, RetryView, Span};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -168,6 +168,15 @@ pub struct JobView {
     pub finished_at: Option<i64>,
     /// When it begins, wakes or is tried again by itself.
     pub wake_at: Option<i64>,
+    /// Suspended, it also wakes when a signal of this name comes.
+    #[serde(default)]
+    pub waits_for: Option<String>,
+    /// How far it says it is.
+    #[serde(default)]
+    pub progress: Option<ProgressView>,
+    /// Locks it holds: while there are any, no checkpoint is taken.
+    #[serde(default)]
+    pub locks: usize,
     /// The newest checkpoint.
     pub checkpoint: Option<String>,
     /// What `dauer wait` exits with; present once it ended.

@@ -8,7 +8,9 @@ mod event;
 mod info;
 mod job;
 mod problem;
+mod result;
 mod runtime;
+mod signal;
 mod stream;
 mod time;
 
@@ -19,6 +21,8 @@ pub use event::*;
 pub use info::*;
 pub use job::*;
 pub use problem::*;
+pub use result::*;
 pub use runtime::*;
+pub use signal::*;
 pub use stream::*;
 pub use time::*;
