@@ -6,6 +6,7 @@ import json
 import socket
 import struct
 import threading
+from contextlib import suppress
 from typing import Any, Callable, Dict, List, Optional, Tuple
 from urllib.parse import unquote
 
@@ -63,7 +64,9 @@ class CuttingServer:
             head = f"HTTP/1.1 {status} {reason}\r\ncontent-type: {media_type}\r\ncontent-length: {len(payload)}\r\n"
             whole = head.encode() + b"connection: close\r\n\r\n" + payload
             self.answer_bytes.append(len(whole))
-            connection.sendall(whole if cut_answer is None else whole[:cut_answer])
+            # A client that has given up is told nothing.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(whole if cut_answer is None else whole[:cut_answer])
 
 
 class Fake(CuttingServer):

@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import tempfile
+import time
 import unittest
 from datetime import datetime, timezone
 from typing import Any, Dict, List, Tuple
@@ -35,6 +36,8 @@ class Daemon(CuttingServer):
 
     def __init__(self, path: str) -> None:
         self.jobs: Dict[str, Any] = {}
+        self.signals: Dict[str, Any] = {}
+        self.results: List[str] = []
         self.headers: List[Dict[str, str]] = []
         self.refusals: List[Tuple[int, Any]] = []
         listener = socket.socket(socket.AF_UNIX)
@@ -67,11 +70,15 @@ class Daemon(CuttingServer):
         if (method, path) == ("GET", "/v1/jobs/j1"):
             return 200, VIEW
         if path == "/v1/jobs/j1/result":
-            return 200, {"job_id": "j1", "state": "completed", "exit_code": 0, "output": {"n": 1}, "newer": 1}
+            state = self.results.pop() if self.results else "completed"
+            return 200, {"job_id": "j1", "state": state, "exit_code": 0, "output": {"n": 1}, "newer": 1}
         if path == "/v1/jobs/j2/result":
             return 200, {"job_id": "j2", "state": "failed", "exit_code": 3, "reason": "exit_code", "message": None}
         if path == "/v1/jobs/j1/signal":
-            return 202, {"signal_id": f"s{len(self.requests)}"}
+            self.signals[body["token"]] = (body["name"], body["payload"])
+            return 202, {"signal_id": f"s{len(self.signals)}"}
+        if path == "/v1/jobs/j1/stop":
+            return 200, VIEW
         return 404, {"code": "not_found", "detail": f"there is nothing at {path}", "type": "t", "instance": "r1"}
 
     @staticmethod
@@ -176,15 +183,33 @@ class ClientTest(unittest.TestCase):
             failed.result()
         self.assertEqual(raised.exception.result.exit_code, 3)
 
+    def test_a_wait_may_have_a_limit(self) -> None:
+        self.daemon.results = ["running", "running", "running"]
+        self.daemon.before_answer = lambda path: time.sleep(0.05)
+        with self.assertRaises(TimeoutError):
+            self.job.wait(timeout=0.12)
+        self.daemon.results = ["running"]
+        self.assertTrue(self.job.wait(timeout=20).ok)
+
     def test_what_may_not_be_done_twice_is_not(self) -> None:
         for cut in ((20, None), (None, 10), (None, 100)):
             self.daemon.cuts = [cut]
             self.daemon.requests.clear()
             with self.assertRaises(dauer.Unreachable):
-                self.job.signal("go")
+                self.job.stop()
             self.assertLessEqual(len(self.daemon.requests), 1)
-        self.assertTrue(self.job.signal("go", {"n": 1}))
-        self.assertEqual(self.daemon.requests[-1][2], {"name": "go", "payload": {"n": 1}})
+        self.assertEqual(self.job.stop().state, "running")
+
+    def test_a_signal_is_sent_once(self) -> None:
+        def check(signal: Any) -> None:
+            self.assertEqual((signal, len(self.daemon.signals)), ("s1", 1))
+
+        def send() -> Any:
+            self.daemon.signals.clear()
+            return self.job.signal("go", {"n": 1})
+
+        self.cut_everywhere(send, check)
+        self.assertEqual(list(self.daemon.signals.values()), [("go", {"n": 1})])
 
     def test_jobs_come_by_pages(self) -> None:
         for page in (1, 2, 3, 5, 100):
@@ -204,10 +229,10 @@ class ClientTest(unittest.TestCase):
         self.assertEqual(self.client.job("j1").id, "j1")
         # A call that may have been done is not repeated after 503, but one that was only too early is.
         self.daemon.refusals = [(429, {"code": "rate_limited"})]
-        self.assertTrue(self.job.signal("go"))
+        self.assertTrue(self.job.stop())
         self.daemon.refusals = [(503, {"code": "busy"})]
         with self.assertRaises(dauer.Refused):
-            self.job.signal("go")
+            self.job.stop()
 
     def test_nobody_there_is_told_at_once_with_what_to_do(self) -> None:
         with self.assertRaisesRegex(dauer.Unreachable, "dauer serve"):

@@ -210,7 +210,7 @@ export async function waitSignal<T = unknown>(name: string, options: WaitOptions
     for (;;) {
       const body = { name, token, suspend, ...timeout };
       const reply = await answered(api, "POST", "/v1/self/signals/wait", body, options.abort);
-      if (suspend && reply.status >= 400 && CANNOT_FREEZE.includes(Refused.of(reply.status, reply.text).code)) {
+      if (suspend && reply.status >= 400 && [...CANNOT_FREEZE, "failed"].includes(Refused.of(reply.status, reply.text).code)) {
         // Waiting is what was asked for; to sleep meanwhile only saves memory.
         suspend = false;
         continue;

@@ -2,7 +2,7 @@
 
 import type { Duplex } from "node:stream";
 import type { Ask, Caller, Query } from "./caller.js";
-import { Pauses, whole } from "./caller.js";
+import { newKey, Pauses, whole } from "./caller.js";
 import { type Duration, milliseconds } from "./durations.js";
 import { DauerError, NotUnderstood, Refused } from "./errors.js";
 import { execKind, frame, logKind, readFrames } from "./frames.js";
@@ -241,7 +241,9 @@ export class Job {
 
   /** Sends it a signal for `dauer.waitSignal(name)`, which wakes it. Resolves to the signal's id. */
   async signal(name: string, payload: unknown = null): Promise<string> {
-    return String((await this.#ask("POST", "/signal", { name, payload }))["signal_id"]);
+    // The daemon sends a signal with a token it knows no second time.
+    const body = { name, payload, token: newKey() };
+    return String((await this.#ask("POST", "/signal", body, { repeatable: true }))["signal_id"]);
   }
 
   /** Removes the record and all data of an ended job; a living one only with `force`. */

@@ -30,6 +30,7 @@ function frame(kind, offset, payload) {
 class Daemon extends CuttingServer {
   jobs = new Map();
   refusals = [];
+  signals = new Map();
 
   answer(method, target, headers, body) {
     const url = new URL(target, "http://x");
@@ -59,7 +60,10 @@ class Daemon extends CuttingServer {
       case "GET /v1/jobs/j2/result":
         return [200, { job_id: "j2", state: "failed", exit_code: 3, reason: "exit_code", message: null }];
       case "POST /v1/jobs/j1/signal":
-        return [202, { signal_id: "s1" }];
+        this.signals.set(body.token, [body.name, body.payload]);
+        return [202, { signal_id: `s${this.signals.size}` }];
+      case "POST /v1/jobs/j1/stop":
+        return [200, VIEW];
     }
     return [404, { code: "not_found", detail: `there is nothing at ${call}`, type: "t", instance: "r1" }];
   }
@@ -180,12 +184,17 @@ test("what may not be done twice is not", () =>
     for (const cut of [{ request: 20 }, { answer: 10 }, { answer: 90 }]) {
       daemon.cuts = [cut];
       daemon.requests.length = 0;
-      await assert.rejects(job.signal("go"), Unreachable);
+      await assert.rejects(job.stop(), Unreachable);
       assert.ok(daemon.requests.length <= 1);
     }
-    assert.equal(await job.signal("go", { n: 1 }), "s1");
-    assert.deepEqual(daemon.requests.at(-1).body, { name: "go", payload: { n: 1 } });
+    assert.equal((await job.stop()).state, "running");
   }));
+
+test("a signal is sent once", () =>
+  checkEverywhere(
+    (_, job) => job.signal("go", { n: 1 }),
+    (id, daemon) => assert.deepEqual([id, [...daemon.signals.values()]], ["s1", [["go", { n: 1 }]]]),
+  ));
 
 test("jobs come by pages", () =>
   withDaemon(async (daemon, client) => {
@@ -212,9 +221,9 @@ test("a limit and a restart are waited for", () =>
     assert.equal((await client.job("j1")).id, "j1");
     // A call that may have been done is not repeated after 503, but one that was only too early is.
     daemon.refusals = [[429, { code: "rate_limited" }]];
-    assert.equal(await job.signal("go"), "s1");
+    assert.equal((await job.stop()).id, "j1");
     daemon.refusals = [[503, { code: "busy" }]];
-    await assert.rejects(job.signal("go"), Refused);
+    await assert.rejects(job.stop(), Refused);
   }));
 
 test("nobody there is told at once with what to do", async () => {

@@ -7,6 +7,8 @@ import http.client
 import json
 import struct
 import threading
+import time
+import uuid
 from dataclasses import dataclass
 from typing import IO, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union, cast
 from urllib.parse import quote
@@ -137,16 +139,17 @@ class Job:
 
         A daemon that is restarted meanwhile is waited for.
         """
-        seconds = None if timeout is None else milliseconds(timeout) / 1000
-        try:
-            while True:
-                answer = self._ask("GET", "/result", query={"wait": "true"}, timeout=seconds)
-                if answer["state"] in ENDED:
-                    return Result.of(answer)
-        except Unreachable as error:
-            if isinstance(error.__cause__, TIMED_OUT):
+        until = None if timeout is None else time.monotonic() + milliseconds(timeout) / 1000
+        while True:
+            left = None if until is None else max(until - time.monotonic(), 0.001)
+            try:
+                answer = self._ask("GET", "/result", query={"wait": "true"}, timeout=left)
+            except Unreachable as error:
+                if not isinstance(error.__cause__, TIMED_OUT):
+                    raise
                 raise TimeoutError(f"job {self.id} has not ended yet") from None
-            raise
+            if answer["state"] in ENDED:
+                return Result.of(answer)
 
     def result(self, timeout: Optional[Duration] = None) -> Any:
         """Waits and returns what the job gave to ``dauer.exit``. Raises :class:`JobFailed` where it did not complete."""
@@ -218,7 +221,9 @@ class Job:
 
     def signal(self, name: str, payload: Any = None) -> str:
         """Sends it a signal for ``dauer.wait_signal(name)``, which wakes it. Returns the signal's id."""
-        return cast(str, self._ask("POST", "/signal", {"name": name, "payload": payload})["signal_id"])
+        # The daemon sends a signal with a token it knows no second time.
+        body = {"name": name, "payload": payload, "token": str(uuid.uuid4())}
+        return cast(str, self._ask("POST", "/signal", body, repeatable=True)["signal_id"])
 
     def delete(self, force: bool = False) -> None:
         """Removes the record and all data of an ended job; a living one only with ``force``."""
@@ -319,8 +324,9 @@ class Job:
         body: Any = None,
         query: Optional[Mapping[str, Union[str, int, None]]] = None,
         timeout: Optional[float] = None,
+        repeatable: bool = False,
     ) -> Mapping[str, Any]:
-        answer = self._caller.call(method, self._path(rest), body, query, timeout=timeout)
+        answer = self._caller.call(method, self._path(rest), body, query, repeatable, timeout)
         if not isinstance(answer, dict):
             raise NotUnderstood(f"{self._caller.host} answered {answer!r} where an object was expected")
         return answer

@@ -146,7 +146,7 @@ def wait_signal(name: str, token: str, timeout: Optional[Duration], suspend: boo
         try:
             answer = _object((yield from _answered(_post("/v1/self/signals/wait", body))))
         except Refused as refusal:
-            if body["suspend"] and refusal.code in CANNOT_FREEZE:
+            if body["suspend"] and refusal.code in (*CANNOT_FREEZE, "failed"):
                 # Waiting is what was asked for; to sleep meanwhile only saves memory.
                 body["suspend"] = False
                 continue
