@@ -73,7 +73,7 @@ pub(crate) async fn collect(body: Incoming) -> Result<Bytes, Error> {
     collected.map(|body| body.to_bytes()).map_err(Error::lost)
 }
 
-fn problem(status: StatusCode, body: &[u8]) -> Problem {
+pub(crate) fn problem(status: StatusCode, body: &[u8]) -> Problem {
     match serde_json::from_slice::<Problem>(body) {
         Ok(problem) if !problem.code.is_empty() => problem,
         Ok(_) | Err(_) => Problem {
@@ -122,7 +122,7 @@ fn input_error(error: &hyper::Error) -> Option<io::Error> {
     Some(io::Error::new(source.kind(), source.to_string()))
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {}", chain(source)),
         None => error.to_string(),
