@@ -1,3 +1,5 @@
+//! Client of Dauer's caller API, which the `dauer` command uses and any Rust program can, and the calls of a job for itself.
+//!
 #![doc = include_str!("../README.md")]
 //!
 //! Each call opens its own connection: a unix socket costs microseconds, and a daemon that was restarted in between is
