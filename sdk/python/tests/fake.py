@@ -86,7 +86,7 @@ class Fake(CuttingServer):
         self.progress: List[Any] = []
         self.exits: List[Any] = []
         self.generation = 1
-        self.attempt = 1
+        self.retries = 0
         super().__init__(socket.create_server(("127.0.0.1", 0)))
 
     @property
@@ -104,7 +104,7 @@ class Fake(CuttingServer):
         if parts[:3] == ["v1", "self", "checkpoint"]:
             return self._checkpoint(method, parts, body)
         if (method, path) == ("GET", "/v1/self"):
-            return 200, {"id": "j", "generation": self.generation, "attempt": self.attempt}
+            return 200, {"id": "j", "generation": self.generation, "retries": self.retries}
         if (method, path) == ("GET", "/v1/self/params"):
             return 200, self.params
         if (method, path) == ("GET", "/v1/self/metadata"):

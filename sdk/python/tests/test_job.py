@@ -411,8 +411,8 @@ class RestoredTest(JobTest):
         self.assertTrue(asyncio.run(aio.restored()))
         self.assertFalse(dauer.restored())
 
-    def test_a_later_attempt_does_not_begin_restored(self) -> None:
-        self.fake.generation, self.fake.attempt = 4, 2
+    def test_a_job_that_is_retried_does_not_begin_restored(self) -> None:
+        self.fake.generation, self.fake.retries = 4, 1
         self.assertFalse(dauer.restored())
         self.fake.generation = 5
         self.assertTrue(dauer.restored())

@@ -229,7 +229,7 @@ export async function restored(): Promise<boolean> {
   const api = apiAddress();
   if (api === undefined) return false;
   const view = object(await answered(api, "GET", "/v1/self"));
-  return generationMoved(Number(view["generation"] ?? 0), Number(view["attempt"] ?? 0));
+  return generationMoved(Number(view["generation"] ?? 0), Number(view["retries"] ?? 0));
 }
 
 /**

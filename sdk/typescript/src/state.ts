@@ -68,9 +68,9 @@ export function noteGeneration(generation: number): void {
 }
 
 /** Whether the incarnation is another one than at the last call. */
-export function generationMoved(generation: number, attempt: number): boolean {
-  // The first incarnation of a job is the first; which one began a later attempt is not known here.
-  const known = lastGeneration ?? (attempt === 1 ? 1 : generation);
+export function generationMoved(generation: number, retries: number): boolean {
+  // A job begins with its first incarnation; with which one it began once more is not known here.
+  const known = lastGeneration ?? (retries === 0 ? 1 : generation);
   lastGeneration = generation;
   return generation !== known;
 }

@@ -91,7 +91,7 @@ export class Fake extends CuttingServer {
   progress = [];
   exits = [];
   generation = 1;
-  attempt = 1;
+  retries = 0;
 
   answer(method, path, headers, body) {
     return jsonAnswer(this.#route(method, path, body));
@@ -103,7 +103,7 @@ export class Fake extends CuttingServer {
     if (path.startsWith("/v1/self/checkpoint")) return this.#checkpoint(method, parts, body);
     switch (`${method} ${path}`) {
       case "GET /v1/self":
-        return [200, { id: "j", generation: this.generation, attempt: this.attempt }];
+        return [200, { id: "j", generation: this.generation, retries: this.retries }];
       case "GET /v1/self/params":
         return [200, this.params];
       case "GET /v1/self/metadata":

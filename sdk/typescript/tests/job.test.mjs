@@ -241,9 +241,9 @@ function script(source, env = {}) {
 
 test("restored is told once for each thaw", async () => {
   const look = `console.log(await dauer.restored());`;
-  for (const [attempt, generation, expected] of [[1, 1, false], [1, 2, true], [2, 4, false]]) {
+  for (const [retries, generation, expected] of [[0, 1, false], [0, 2, true], [1, 4, false]]) {
     await withFake(async (fake) => {
-      Object.assign(fake, { attempt, generation });
+      Object.assign(fake, { retries, generation });
       const thawed = fake;
       let asked = 0;
       fake.beforeAnswer = async () => {

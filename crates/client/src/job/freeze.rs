@@ -144,7 +144,7 @@ const ORDER: Ordering = Ordering::SeqCst;
 #[derive(Deserialize)]
 struct Incarnation {
     generation: u32,
-    attempt: u32,
+    retries: u32,
 }
 
 /// Whether the process was thawed or restored since this was last asked. Then connections to the outside are gone.
@@ -157,8 +157,8 @@ pub async fn restored() -> Result<bool, Error> {
     };
     let own: Incarnation = api::get(&address, "/v1/self").await?.json()?;
     let before = match SEEN.swap(own.generation, ORDER) {
-        // The first incarnation of a job is the first; which one began a later attempt is not known here.
-        UNSEEN if own.attempt == 1 => 1,
+        // A job begins with its first incarnation; with which one it began once more is not known here.
+        UNSEEN if own.retries == 0 => 1,
         UNSEEN => own.generation,
         seen => seen,
     };

@@ -219,7 +219,7 @@ def restored() -> bool:
     if address is None:
         return False
     view = drive(address, _steps.self_view())
-    return _process.generation_moved(int(view.get("generation") or 0), int(view.get("attempt") or 0))
+    return _process.generation_moved(int(view.get("generation") or 0), int(view.get("retries") or 0))
 
 
 def exit(output: Any = None, code: int = 0) -> NoReturn:

@@ -124,12 +124,12 @@ def note_generation(generation: int) -> None:
             _state.generation = generation
 
 
-def generation_moved(generation: int, attempt: int) -> bool:
+def generation_moved(generation: int, retries: int) -> bool:
     """Whether the incarnation is another one than at the last call."""
     with _state.guard:
         known = _state.generation
         if known is None:
-            # The first incarnation of a job is the first; which one began a later attempt is not known here.
-            known = 1 if attempt == 1 else generation
+            # A job begins with its first incarnation; with which one it began once more is not known here.
+            known = 1 if retries == 0 else generation
         _state.generation = generation
         return generation != known

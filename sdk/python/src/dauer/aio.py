@@ -154,7 +154,7 @@ async def restored() -> bool:
     if address is None:
         return False
     view = await drive(address, _steps.self_view())
-    return _process.generation_moved(int(view.get("generation") or 0), int(view.get("attempt") or 0))
+    return _process.generation_moved(int(view.get("generation") or 0), int(view.get("retries") or 0))
 
 
 async def exit(output: Any = None, code: int = 0) -> NoReturn:
