@@ -151,3 +151,14 @@ pub struct Publish {
     /// Port inside.
     pub guest_port: u16,
 }
+
+/// A spec for tests of this crate.
+#[cfg(test)]
+pub(crate) fn sample() -> JobSpec {
+    serde_json::from_value(serde_json::json!({
+        "name": null, "argv": ["true"], "env": {}, "workdir": null, "driver": "runc", "image": {"kind": "host"},
+        "mounts": [], "inject": null, "cpu_millis": null, "memory_bytes": null, "timeout_ms": null, "network": "none",
+        "publish": [], "user": null, "tty": false, "stdin": false, "remove_on_exit": false, "stop_grace_ms": 10
+    }))
+    .expect("a record of the first version is read")
+}

@@ -1,13 +1,13 @@
 //! Scenarios of `decide` as text: `tests/scripts/*.txt`, one `#` title a scenario.
 //!
-//! `submitted [timeout=MS]` makes a job; `event [g=N] NAME …` applies an event at the time the line number says;
+//! `submitted [timeout=MS] [retries=N delay=MS] [run_at=MS]` makes a job; `event [g=N] NAME …` applies an event at the time the line number says;
 //! `expect …` is the verdict in one line, written by [`show`].
 
 use dauer_core::*;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-fn spec(timeout_ms: Option<u64>) -> JobSpec {
+fn spec(words: &Words<'_>) -> JobSpec {
     JobSpec {
         name: None,
         argv: vec!["true".into()],
@@ -19,7 +19,7 @@ fn spec(timeout_ms: Option<u64>) -> JobSpec {
         inject: None,
         cpu_millis: None,
         memory_bytes: None,
-        timeout_ms,
+        timeout_ms: words.number("timeout"),
         network: Network::None,
         publish: vec![],
         user: None,
@@ -32,8 +32,12 @@ fn spec(timeout_ms: Option<u64>) -> JobSpec {
         metadata: BTreeMap::new(),
         tags: BTreeMap::new(),
         priority: Priority::Normal,
-        retry: RetryPolicy::default(),
-        run_at: None,
+        retry: RetryPolicy {
+            max_retries: words.number("retries").unwrap_or(0),
+            retry_delay_ms: words.number("delay").unwrap_or(0),
+            ..RetryPolicy::default()
+        },
+        run_at: words.number("run_at").map(Timestamp),
     }
 }
 
@@ -160,6 +164,7 @@ fn event(job: &Job, line: &str, at: i64) -> Event {
             give_up_at: Timestamp(0),
             timed_out: words.has("over"),
         }),
+        "retry" => EventKind::RetryAsked,
         "grace_over" => EventKind::GraceOver,
         "deadline" => EventKind::DeadlineReached,
         "released" => EventKind::Released,
@@ -231,6 +236,11 @@ fn show(verdict: &Verdict) -> String {
     if movement.quiet {
         text.push_str(" quiet");
     }
+    match movement.forget_tokens {
+        Forget::None => {}
+        Forget::Requested => text.push_str(" forget=requested"),
+        Forget::All => text.push_str(" forget=all"),
+    }
     let effects: Vec<String> = movement
         .effects
         .iter()
@@ -285,11 +295,7 @@ fn run(path: &std::path::Path) -> usize {
             "" | "#" => {}
             "submitted" => {
                 let words = Words(rest.split_whitespace().collect());
-                job = Some(Job::new(
-                    "j".into(),
-                    spec(words.number("timeout")),
-                    Timestamp(0),
-                ));
+                job = Some(Job::new("j".into(), spec(&words), Timestamp(0)));
             }
             "event" => {
                 let present = job.as_mut().expect("submitted first");

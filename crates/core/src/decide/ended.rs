@@ -2,7 +2,7 @@
 
 use super::event::Ended;
 use super::verdict::{Effect, Move, Verdict, Why};
-use super::{RESTORES_IN_A_ROW_MAX, WAKE_RETRY_MS, movement, next};
+use super::{RESTORES_IN_A_ROW_MAX, WAKE_RETRY_MS, movement, next, retry};
 use crate::job::{End, Forget, Intent, Job, Outcome, Reason};
 use crate::kept::Kept;
 use crate::{Operation, State, Timestamp};
@@ -92,11 +92,15 @@ pub(super) fn ended_by(end: End, code: Option<i32>, signal: Option<i32>) -> (Sta
     }
 }
 
+/// The end of a job, or of an attempt that is followed by another one.
 pub(super) fn terminal(job: &Job, (state, outcome): (State, Outcome), at: Timestamp) -> Box<Move> {
+    if state == State::Failed
+        && let Some(again_at) = retry::due_after(job, &outcome, at)
+    {
+        return retry::attempt_failed(job, &outcome, again_at);
+    }
     let mut next = next(job);
-    // A job that never had a sandbox, or none any more, has nothing to clean up.
-    let has_sandbox =
-        job.generation > 0 && !(job.state == State::Suspended && job.operation.is_none());
+    let has_sandbox = has_sandbox(job);
     next.state = state;
     next.operation = has_sandbox.then_some(Operation::Exiting);
     next.intent = None;
@@ -122,15 +126,34 @@ pub(super) fn terminal(job: &Job, (state, outcome): (State, Outcome), at: Timest
         State::Cancelled => "cancelled",
         _ => "failed",
     };
-    let detail = match (&outcome.reason, &outcome.message) {
-        (Some(reason), Some(message)) => Some(format!("{}: {message}", reason.name())),
-        (Some(reason), None) => Some(reason.name().to_owned()),
-        (None, message) => message.clone(),
-    };
+    let detail = said(&outcome);
     next.outcome = Some(outcome);
     let mut movement = movement(next, event, effects);
     movement.detail = detail;
     movement
+}
+
+/// A job that never had a sandbox, or none any more, has nothing to clean up.
+fn has_sandbox(job: &Job) -> bool {
+    let rests = match job.state {
+        State::Pending | State::Suspended | State::PendingRetry => job.operation.is_none(),
+        State::Running
+        | State::Completed
+        | State::Failed
+        | State::Cancelled
+        | State::Stopped
+        | State::Error => false,
+    };
+    job.generation > 0 && !rests
+}
+
+/// An outcome in a line, where there is more to it than the state.
+pub(super) fn said(outcome: &Outcome) -> Option<String> {
+    match (&outcome.reason, &outcome.message) {
+        (Some(reason), Some(message)) => Some(format!("{}: {message}", reason.name())),
+        (Some(reason), None) => Some(reason.name().to_owned()),
+        (None, message) => message.clone(),
+    }
 }
 
 fn lost(job: &Job, out_of_memory: bool, rebooted: bool, at: Timestamp) -> Verdict {

@@ -90,6 +90,8 @@ pub enum EventKind {
     },
     /// A wait of the job has an end, or reached it.
     WaitNoted(Wait),
+    /// Somebody wants a job that failed or was cancelled tried again, or one that waits for that tried now.
+    RetryAsked,
     /// The grace of an ending job is over.
     GraceOver,
     /// The attempt's time is over.

@@ -4,13 +4,14 @@
 //! effects is tried; results of effects come back as events. An event of an earlier incarnation changes nothing.
 //!
 //! `event` and `verdict` are the words; `freeze` decides about checkpoints and waking, `ending` about being ended, `ended` about
-//! incarnations that are over, `own` about what a job asks for itself and signals to it.
+//! incarnations that are over, `own` about what a job asks for itself and signals to it, `retry` about trying again.
 
 mod ended;
 mod ending;
 mod event;
 mod freeze;
 mod own;
+mod retry;
 mod verdict;
 
 pub use event::{Ended, Event, EventKind, Then};
@@ -25,6 +26,7 @@ use freeze::{checkpoint_asked, checkpoint_failed, published, wake};
 use own::{
     exit_asked, lock_asked, lock_released, progressed, signal_sent, signal_taken, wait_noted,
 };
+use retry::retry_asked;
 
 /// A job that killed its sandbox so often without reaching another checkpoint is not tried again.
 pub const RESTORES_IN_A_ROW_MAX: u32 = 5;
@@ -52,7 +54,7 @@ pub fn decide(job: &Job, event: &Event) -> Verdict {
     }
     let at = event.at;
     match &event.kind {
-        EventKind::Admitted { sandbox, boot_id } => admitted(job, sandbox, boot_id),
+        EventKind::Admitted { sandbox, boot_id } => admitted(job, sandbox, boot_id, at),
         EventKind::Started => started(job, at),
         EventKind::Ended(ended) => incarnation_ended(job, ended, at),
         EventKind::CheckpointAsked {
@@ -80,6 +82,7 @@ pub fn decide(job: &Job, event: &Event) -> Verdict {
             token,
         } => signal_taken(job, signal, name, token),
         EventKind::WaitNoted(wait) => wait_noted(job, wait),
+        EventKind::RetryAsked => retry_asked(job, at),
         EventKind::GraceOver => grace_over(job, at),
         EventKind::DeadlineReached => deadline_reached(job, at),
         EventKind::Released => released(job),
@@ -106,8 +109,10 @@ fn movement(job: Job, event: &'static str, effects: Vec<Effect>) -> Box<Move> {
     })
 }
 
-fn admitted(job: &Job, sandbox: &SandboxId, boot_id: &str) -> Verdict {
-    if job.state != State::Pending {
+fn admitted(job: &Job, sandbox: &SandboxId, boot_id: &str, at: Timestamp) -> Verdict {
+    let waits = matches!(job.state, State::Pending | State::PendingRetry);
+    let is_due = job.wake_at.is_none_or(|due| due <= at);
+    if !waits || job.operation.is_some() || !is_due {
         return Verdict::Ignore(Why::NoLongerMatters);
     }
     let mut next = next(job);
@@ -115,7 +120,8 @@ fn admitted(job: &Job, sandbox: &SandboxId, boot_id: &str) -> Verdict {
     next.operation = Some(Operation::Starting);
     next.attempt += 1;
     next.generation += 1;
-    next.sandbox = Some(sandbox.clone());
+    // Another attempt goes on in the same place, so that the log of all attempts is one; its generation is its own.
+    next.sandbox = Some(job.sandbox.clone().unwrap_or_else(|| sandbox.clone()));
     next.boot_id = Some(boot_id.to_owned());
     next.wake_at = None;
     next.locks = Vec::new();

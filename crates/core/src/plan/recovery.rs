@@ -23,7 +23,7 @@ pub enum Observed {
 /// What to do, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Give it to the scheduler: it never started.
+    /// It waits for its turn: tell the scheduler.
     Schedule,
     /// Reconnect to its shim and go on; the shim repeats what was not heard.
     Adopt,
@@ -47,7 +47,7 @@ pub fn recovery(job: &Job, observed: &Observed, image_published: bool) -> Vec<St
         State::Running => running(job, observed, image_published),
         State::Suspended => suspended(job, observed),
         State::PendingRetry => match job.operation {
-            None => Vec::new(),
+            None => vec![Step::Schedule],
             Some(_) => vec![Step::DestroyLeftover],
         },
         State::Completed | State::Failed | State::Cancelled => match (job.operation, observed) {
