@@ -287,11 +287,13 @@ async fn questions(folder: &Path, jobs: u64) {
         states: vec![State::Failed],
         before: Some(middle.id.clone()),
         limit: 100,
+        ..Filter::default()
     };
     let all = Filter {
         states: vec![],
         before: Some(middle.id.clone()),
         limit: 100,
+        ..Filter::default()
     };
     ask("job", async || {
         drop(store.job(&middle.id).await.expect("a job"))
@@ -316,7 +318,13 @@ async fn questions(folder: &Path, jobs: u64) {
     })
     .await;
     ask("next_wake", async || {
-        assert!(store.next_wake().await.expect("an answer").is_some())
+        assert!(
+            store
+                .next_wake(Timestamp(0))
+                .await
+                .expect("an answer")
+                .is_some()
+        )
     })
     .await;
     ask("due, 100", async || {

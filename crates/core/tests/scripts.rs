@@ -237,8 +237,8 @@ fn show(verdict: &Verdict) -> String {
         text.push_str(" quiet");
     }
     match movement.forget_tokens {
-        Forget::None => {}
-        Forget::Requested => text.push_str(" forget=requested"),
+        // With every restore; the simulation shows what it is for.
+        Forget::None | Forget::Requested => {}
         Forget::All => text.push_str(" forget=all"),
     }
     let effects: Vec<String> = movement

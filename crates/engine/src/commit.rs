@@ -75,6 +75,7 @@ impl Runner {
             && self.job.state.is_terminal()
         {
             // Stays unsettled until it is removed, so that a daemon that dies before removes it at its next start.
+            self.engine.let_go(&self.job.id);
             self.remove_when_read();
             return Ok(());
         }

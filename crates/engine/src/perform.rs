@@ -130,6 +130,11 @@ impl Runner {
                 self.discard_files_of(generation).await;
                 Some((Some(generation), EventKind::Released))
             }
+            (State::PendingRetry, Some(Operation::Exiting)) => {
+                // The next attempt begins without anything of this one but its log.
+                self.discard_files_of(generation).await;
+                Some((Some(generation), EventKind::Released))
+            }
             (state, Some(Operation::Exiting)) if state.is_terminal() => {
                 Some((Some(generation), EventKind::Released))
             }

@@ -11,9 +11,9 @@ use crate::ask::{Answer, Ask};
 use crate::engine::Live;
 use crate::own::Unwritten;
 use crate::signals::{Told, WaitCall};
-use crate::{Caller, Engine, Error};
+use crate::{Caller, Engine, Error, scheduler};
 use dauer_core::{
-    Checkpoint, CheckpointId, Ended, EventKind, Intent, Job, JobId, Operation, Progress, State,
+    Checkpoint, CheckpointId, Ended, EventKind, Intent, Job, JobId, Operation, Progress,
 };
 use dauer_sandbox::protocol::Phase;
 use dauer_sandbox::{Link, LinkEvent, LinkEvents};
@@ -151,8 +151,7 @@ impl Runner {
     }
 
     fn is_settled(&self) -> bool {
-        let quiet = self.job.state.is_terminal()
-            || matches!(self.job.state, State::Suspended | State::PendingRetry);
+        let quiet = self.job.state.is_terminal() || scheduler::waits(&self.job);
         quiet
             && self.job.operation.is_none()
             && self.asks.is_empty()

@@ -3,14 +3,13 @@
 use crate::error::Refusal;
 use crate::extract::{Input, Params};
 use crate::routes::Shared;
-use crate::{spec, view};
+use crate::view;
 use axum::Json;
 use axum::extract::{Path, State};
 use dauer_core::{JobId, State as JobState};
 use dauer_engine::Filter;
 use dauer_wire::http::{
-    ChangeView, CheckpointCall, CheckpointView, CreateJob, JobPage, JobView, KillCall, ResizeCall,
-    StopCall,
+    ChangeView, CheckpointCall, CheckpointView, JobPage, JobView, KillCall, ResizeCall, StopCall,
 };
 use http::StatusCode;
 use serde::Deserialize;
@@ -21,60 +20,95 @@ const PAGE_MAX: usize = 1000;
 
 type Answer<T> = Result<Json<T>, Refusal>;
 
-/// Accepts a job and starts it
-///
-/// When this is answered, the job is durable.
-#[utoipa::path(post, path = "/v1/jobs", tag = "jobs", request_body = CreateJob,
-    responses((status = 201, description = "The job as it was accepted.", body = JobView)))]
-pub(crate) async fn create(
-    State(shared): State<Shared>,
-    Input(request): Input<CreateJob>,
-) -> Result<(StatusCode, Json<JobView>), Refusal> {
-    let spec = spec::from_request(request)?;
-    let job = shared.engine.submit(spec).await?;
-    let cannot_freeze = shared.engine.cannot_freeze(&job.spec);
-    Ok((
-        StatusCode::CREATED,
-        Json(JobView {
-            cannot_freeze,
-            ..view::job(&job)
-        }),
-    ))
-}
-
 /// The query of `GET /v1/jobs`.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[serde(default, deny_unknown_fields)]
 pub(crate) struct ListParams {
     /// State names with commas between.
     state: Option<String>,
+    /// Only with this tag, as `key:value`; repeated, only with all of them.
+    #[param(required = false)]
+    tag: Vec<String>,
+    /// Only the one of this name.
+    name: Option<String>,
     /// At most so many; 100 where absent, never more than 1000.
     limit: Option<usize>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
+impl ListParams {
+    /// By hand, because a tag may come several times.
+    fn of(pairs: Vec<(String, String)>) -> Result<Self, Refusal> {
+        let mut params = Self::default();
+        for (name, value) in pairs {
+            match name.as_str() {
+                "state" => {
+                    let states = params.state.get_or_insert_default();
+                    states.push(',');
+                    states.push_str(&value);
+                }
+                "tag" => params.tag.push(value),
+                "name" => params.name = Some(value),
+                "limit" => {
+                    let limit = value.parse().map_err(|_| {
+                        Refusal::malformed(format!("{value:?} is not a number of jobs")).at("limit")
+                    })?;
+                    params.limit = Some(limit);
+                }
+                "cursor" => params.cursor = Some(value),
+                other => {
+                    let text = format!(
+                        "unknown parameter {other:?}: there are state, tag, name, limit and cursor"
+                    );
+                    return Err(Refusal::malformed(text));
+                }
+            }
+        }
+        Ok(params)
+    }
+}
+
+fn cursor(text: String) -> Result<JobId, Refusal> {
+    let is_id = text.len() == 36 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    if is_id {
+        return Ok(JobId(text));
+    }
+    Err(Refusal::malformed("the cursor is none of a page before").at("cursor"))
+}
+
 /// Jobs, newest first, in pages
 #[utoipa::path(get, path = "/v1/jobs", tag = "jobs", params(ListParams), responses((status = 200, description = "A page.", body = JobPage)))]
 pub(crate) async fn list(
     State(shared): State<Shared>,
-    Params(params): Params<ListParams>,
+    Params(pairs): Params<Vec<(String, String)>>,
 ) -> Answer<JobPage> {
+    let params = ListParams::of(pairs)?;
     let names = params.state.as_deref().unwrap_or_default();
     let states = names
         .split(',')
         .filter(|name| !name.is_empty())
         .map(|name| {
-            JobState::from_name(name)
-                .ok_or_else(|| Refusal::malformed(format!("there is no state {name:?}")))
+            JobState::from_name(name).ok_or_else(|| {
+                Refusal::malformed(format!("there is no state {name:?}")).at("state")
+            })
         });
     let states = states.collect::<Result<Vec<_>, _>>()?;
+    let tags = params.tag.iter().map(|tag| {
+        let wrong = || format!("{tag:?} is not a tag: write for example team:blue");
+        let (key, value) = tag
+            .split_once(':')
+            .ok_or_else(|| Refusal::malformed(wrong()).at("tag"))?;
+        Ok((key.to_owned(), value.to_owned()))
+    });
+    let tags = tags.collect::<Result<Vec<_>, Refusal>>()?;
     let limit = params.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
     // One more than asked for tells whether there is a next page.
     let filter = Filter {
         states,
-        before: params.cursor.map(JobId),
+        tags,
+        name: params.name,
+        before: params.cursor.map(cursor).transpose()?,
         limit: limit + 1,
     };
     let mut jobs = shared.engine.list(filter).await?;
@@ -193,16 +227,34 @@ pub(crate) async fn stop(
     )))
 }
 
-/// The same as stop
+/// Ends a job that has not ended
+///
+/// Whatever it is doing: TERM, its grace, KILL where it runs. Answered when it is cancelled, also where it was before; one that
+/// has completed or failed is refused.
 #[utoipa::path(post, path = "/v1/jobs/{job}/cancel", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
     request_body = StopCall,
     responses((status = 200, description = "The job as it ended.", body = JobView)))]
 pub(crate) async fn cancel(
-    shared: State<Shared>,
-    job: Path<String>,
-    call: Input<StopCall>,
+    State(shared): State<Shared>,
+    Path(job): Path<String>,
+    Input(call): Input<StopCall>,
 ) -> Answer<JobView> {
-    stop(shared, job, call).await
+    let id = shared.engine.find(&job).await?;
+    let job = shared.engine.cancel(&id, call.grace_ms).await?;
+    Ok(Json(view::job(&job)))
+}
+
+/// Tries a job again
+///
+/// From its start, as a new attempt: one that failed or was cancelled, or now one that waits for that.
+#[utoipa::path(post, path = "/v1/jobs/{job}/retry", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    responses((status = 200, description = "It waits for its turn.", body = JobView)))]
+pub(crate) async fn retry(
+    State(shared): State<Shared>,
+    Path(job): Path<String>,
+) -> Answer<JobView> {
+    let id = shared.engine.find(&job).await?;
+    Ok(Json(view::job(&shared.engine.retry(&id).await?)))
 }
 
 /// Kills a job, or sends it a signal

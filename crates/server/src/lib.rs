@@ -6,6 +6,7 @@
 
 mod about;
 mod access;
+mod definitions;
 mod document;
 mod error;
 mod exec;
@@ -21,6 +22,7 @@ mod spec;
 mod sse;
 mod stream;
 mod streams;
+mod submit;
 mod view;
 
 pub use document::openapi;

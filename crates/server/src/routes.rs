@@ -2,7 +2,7 @@
 
 use crate::access::Scope;
 use crate::error::Refusal;
-use crate::{about, document, exec, files, jobs, messages, stream, streams};
+use crate::{about, definitions, document, exec, files, jobs, messages, stream, streams, submit};
 use axum::Router;
 use axum::extract::Request;
 use dauer_engine::Engine;
@@ -74,8 +74,13 @@ routes! {
     get "/v1/openapi.json" Nothing Brief document::show;
     get "/v1/info" Read Brief about::info;
     get "/v1/events" Read Long streams::events;
+    get "/v1/definitions" Read Brief definitions::list;
+    post "/v1/definitions" Submit Brief definitions::create;
+    get "/v1/definitions/{name}/{version}" Read Brief definitions::show;
+    delete "/v1/definitions/{name}/{version}" Submit Brief definitions::remove;
     get "/v1/jobs" Read Brief jobs::list;
-    post "/v1/jobs" Submit Brief jobs::create;
+    post "/v1/jobs" Submit Brief submit::create;
+    post "/v1/jobs:batch" Submit Long submit::create_all;
     get "/v1/jobs/{job}" Read Brief jobs::show;
     delete "/v1/jobs/{job}" Submit Long jobs::remove;
     post "/v1/jobs/{job}/checkpoint" Submit Long jobs::checkpoint;
@@ -83,6 +88,7 @@ routes! {
     post "/v1/jobs/{job}/resume" Submit Long jobs::resume;
     post "/v1/jobs/{job}/stop" Submit Long jobs::stop;
     post "/v1/jobs/{job}/cancel" Submit Long jobs::cancel;
+    post "/v1/jobs/{job}/retry" Submit Brief jobs::retry;
     post "/v1/jobs/{job}/kill" Submit Long jobs::kill;
     post "/v1/jobs/{job}/resize" Submit Brief jobs::resize;
     get "/v1/jobs/{job}/wait" Read Long jobs::wait;

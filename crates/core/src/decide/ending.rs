@@ -129,7 +129,8 @@ pub(super) fn deadline_reached(job: &Job, at: Timestamp) -> Verdict {
 
 pub(super) fn released(job: &Job) -> Verdict {
     match job.operation {
-        Some(Operation::Exiting) if job.state.is_terminal() => {
+        // A running one is on its way out by its own wish, and ends first.
+        Some(Operation::Exiting) if job.state != State::Running => {
             let mut next = next(job);
             next.operation = None;
             Verdict::Move(movement(next, "released", Vec::new()))

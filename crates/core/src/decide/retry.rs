@@ -72,6 +72,8 @@ fn begin_anew(job: &Job, due_at: Timestamp, event: &'static str) -> Box<Move> {
     next.deadline_at = None;
     next.timeout_left_ms = job.spec.timeout_ms;
     next.checkpoint = None;
+    next.locks = Vec::new();
+    next.progress = None;
     next.restores_in_a_row = 0;
     next.retries += 1;
     let effects = if had_sandbox {

@@ -196,7 +196,7 @@ pub fn pending_effects(job: &Job, now: Timestamp) -> Vec<Effect> {
             Some(Intent::End { kill_at, .. }) if *kill_at <= now => vec![destroy(job.generation)],
             _ => vec![Effect::Terminate],
         },
-        Some(Operation::Exiting) if job.state.is_terminal() => vec![destroy(job.generation)],
+        Some(Operation::Exiting) if job.state != State::Running => vec![destroy(job.generation)],
         // The program leaves by itself, or is asked to when its time is over.
         Some(Operation::Exiting) => Vec::new(),
         None => Vec::new(),

@@ -18,7 +18,9 @@ pub(crate) const PROBLEM: &str = "application/problem+json";
 pub(crate) struct Refusal {
     pub(crate) code: Code,
     pub(crate) detail: String,
-    header: Option<(HeaderName, HeaderValue)>,
+    /// The path of the field that is wrong, where it is one.
+    pub(crate) field: Option<String>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl Refusal {
@@ -27,13 +29,29 @@ impl Refusal {
         Self {
             code,
             detail: detail.into(),
+            field: None,
             header: None,
         }
     }
 
     /// The same, with a header that its status asks for.
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.header = Some((name, value));
+        self.header = Some(Box::new((name, value)));
+        self
+    }
+
+    /// The same, about this field of the request.
+    pub(crate) fn at(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// The same, seen from outside: the request that is wrong is the field `outer` of another one.
+    pub(crate) fn within(mut self, outer: &str) -> Self {
+        self.field = Some(match self.field {
+            Some(field) => format!("{outer}.{field}"),
+            None => outer.to_owned(),
+        });
         self
     }
 
@@ -80,6 +98,7 @@ impl Refusal {
             status: self.code.status().as_u16(),
             code: self.code.name().to_owned(),
             detail: self.detail,
+            field: self.field,
             instance: request_id::current(),
         }
     }
@@ -88,11 +107,17 @@ impl Refusal {
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let detail = error.to_string();
+        let field = match &error {
+            Error::InvalidField { field, .. } => Some(field.clone()),
+            _ => None,
+        };
         let code = match error {
-            Error::NotFound(_) => Code::NotFound,
+            Error::NotFound(_) | Error::NoDefinition(_) => Code::NotFound,
             Error::Ambiguous(_) => Code::Ambiguous,
             Error::NameInUse { .. } => Code::NameInUse,
-            Error::Invalid(_) => Code::Invalid,
+            Error::KeyInUse { .. } => Code::KeyInUse,
+            Error::DefinitionExists(_) => Code::DefinitionExists,
+            Error::Invalid(_) | Error::InvalidField { .. } => Code::Invalid,
             Error::Unsupported(_) => Code::Unsupported,
             Error::Conflict(_) | Error::Busy(_) => Code::Conflict,
             Error::NoSpace(_) => Code::NoSpace,
@@ -103,7 +128,10 @@ impl From<Error> for Refusal {
         if code.status() == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(code = code.name(), detail, "a request failed");
         }
-        Self::new(code, detail)
+        Self {
+            field,
+            ..Self::new(code, detail)
+        }
     }
 }
 
@@ -113,7 +141,8 @@ impl IntoResponse for Refusal {
         let extra = self.header.take();
         let body = Json(self.problem());
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM)], body).into_response();
-        if let Some((name, value)) = extra {
+        if let Some(extra) = extra {
+            let (name, value) = *extra;
             response.headers_mut().insert(name, value);
         }
         response

@@ -1,6 +1,6 @@
 //! Claims about what belongs to a job: checkpoints, tokens, and that all goes with it.
 
-use super::sample::{become_state, change, checkpoint, create, edit, id};
+use super::sample::{become_state, change, checkpoint, create, edit, id, listed};
 use crate::{Error, Filter, Store};
 use dauer_core::{Checkpoint, CheckpointId, Forget, Job, State, Token, TokenStatus};
 use std::sync::Arc;
@@ -240,7 +240,7 @@ pub(super) async fn everything_of_a_removed_job_goes(store: Arc<dyn Store>) {
             })
             .await
             .unwrap(),
-        [kept.clone()]
+        [listed(&kept)]
     );
     assert_eq!(store.checkpoints(&kept.id).await.unwrap().len(), 2);
     assert!(store.token(&kept.id, "t").await.unwrap().is_some());

@@ -4,8 +4,8 @@ use super::beside::Beside;
 use super::sample;
 use crate::{Change, Entry, Error, NewEntry, Store};
 use dauer_core::{
-    Checkpoint, CheckpointId, Forget, Job, JobId, Operation, SandboxId, State, Timestamp, Token,
-    TokenStatus,
+    Checkpoint, CheckpointId, Forget, Job, JobId, Operation, Priority, SandboxId, State, Timestamp,
+    Token, TokenStatus,
 };
 use std::collections::BTreeMap;
 
@@ -115,7 +115,10 @@ impl Model {
     pub async fn write(&mut self, store: &dyn Store, op: &Op) {
         let (expected, answered) = match *op {
             Op::Create { job, name } => {
-                let job = sample::named(job, name.map(|name| format!("name-{name}")).as_deref());
+                let number = usize::try_from(job).unwrap_or(0);
+                let mut job =
+                    sample::named(job, name.map(|name| format!("name-{name}")).as_deref());
+                job.spec.priority = Priority::ALL[number % 4];
                 let entry = sample::entry("created");
                 (self.create(&job, &entry), store.create(job, entry).await)
             }

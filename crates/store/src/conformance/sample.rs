@@ -1,6 +1,7 @@
 //! Jobs and changes for the claims.
 
 use crate::{Change, NewEntry, Store};
+use dauer_core::plan::admission::Due;
 use dauer_core::{
     Checkpoint, CheckpointId, DefinitionRef, Forget, Image, Job, JobId, JobSpec, Mount, Network,
     Priority, Publish, RetryPolicy, State, Timestamp,
@@ -61,10 +62,10 @@ pub(crate) fn named(n: u64, name: Option<&str>) -> Job {
             name: "resize".into(),
             version: "1.10.0-rc.1".into(),
         }),
-        params: None,
+        params: Some(serde_json::json!({"n": n, "text": "\"params\": {ü}"})),
         metadata: [("answer".into(), [42].into_iter().collect())].into(),
         tags: [("team".into(), format!("t{}", n % 3))].into(),
-        priority: Priority::ALL[usize::try_from(n % 4).unwrap_or(0)],
+        priority: Priority::Normal,
         retry: RetryPolicy {
             max_retries: 3,
             ..RetryPolicy::default()
@@ -73,6 +74,23 @@ pub(crate) fn named(n: u64, name: Option<&str>) -> Job {
     };
     let at = Timestamp(1_700_000_000_000 + i64::try_from(n).unwrap_or(0));
     Job::new(id(n), spec, at)
+}
+
+/// A job as lists show it.
+pub(crate) fn listed(job: &Job) -> Job {
+    let mut job = job.clone();
+    job.spec.params = None;
+    job
+}
+
+/// A job that waits, as the schedule shows it.
+pub(crate) fn due(job: &Job) -> Due {
+    Due {
+        job: job.id.clone(),
+        priority: job.spec.priority,
+        wake_at: job.wake_at.expect("it waits for a moment"),
+        suspended: job.state == State::Suspended,
+    }
 }
 
 /// A journal entry of this word.

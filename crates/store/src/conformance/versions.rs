@@ -1,6 +1,6 @@
 //! Claims about versions and the journal: who wins, and what is written of it.
 
-use super::sample::{change, checkpoint, create, edit, entry, id, job, named};
+use super::sample::{change, checkpoint, create, edit, entry, id, job, listed, named};
 use crate::{Change, Error, NewEntry, Store};
 use dauer_core::{
     Forget, Intent, Operation, Outcome, Reason, SandboxId, State, Timestamp, Token, TokenStatus,
@@ -33,7 +33,7 @@ pub(super) async fn what_was_created_is_read_back_whole(store: Arc<dyn Store>) {
     })
     .await;
     assert_eq!(store.job(&job.id).await.unwrap(), job);
-    assert_eq!(store.unsettled().await.unwrap(), [job]);
+    assert_eq!(store.unsettled().await.unwrap(), [listed(&job)]);
 }
 
 pub(super) async fn an_id_is_taken_once(store: Arc<dyn Store>) {

@@ -16,12 +16,17 @@ mod writer;
 
 pub use open::Durability;
 
-use crate::{Change, Entry, Error, Filter, NewEntry, SignalFor, Store};
+use crate::{Change, DefinitionFilter, Entry, Error, Filter, Keyed, NewJob, SignalFor, Store};
 use async_trait::async_trait;
-use dauer_core::{Checkpoint, CheckpointId, Job, JobId, Json, SandboxId, Timestamp, Token, Wait};
+use dauer_core::plan::admission::Due;
+use dauer_core::{
+    Checkpoint, CheckpointId, Definition, DefinitionRef, Job, JobId, Json, SandboxId, Timestamp,
+    Token, Wait,
+};
 use fault::Fault;
 use readers::Readers;
 use rusqlite::Connection;
+use std::collections::BTreeMap;
 use std::path::Path;
 use tokio::sync::oneshot;
 use write::Write;
@@ -85,8 +90,13 @@ impl Sqlite {
 
 #[async_trait]
 impl Store for Sqlite {
-    async fn create(&self, job: Job, entry: NewEntry) -> Result<(), Error> {
-        self.writer.write(Write::create(job, entry)).await
+    async fn create_all(&self, jobs: Vec<NewJob>) -> Result<(), Error> {
+        self.writer.write(Write::create(jobs)).await
+    }
+
+    async fn keyed(&self, keys: Vec<String>) -> Result<BTreeMap<String, Keyed>, Error> {
+        self.read(move |connection| read::keyed(connection, &keys))
+            .await
     }
 
     async fn commit(&self, change: Change) -> Result<(), Error> {
@@ -114,11 +124,12 @@ impl Store for Sqlite {
         self.read(read::unsettled).await
     }
 
-    async fn next_wake(&self) -> Result<Option<Timestamp>, Error> {
-        self.read(read::next_wake).await
+    async fn next_wake(&self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+        self.read(move |connection| read::next_wake(connection, now))
+            .await
     }
 
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<JobId>, Error> {
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, Error> {
         self.read(move |connection| read::due(connection, now, limit))
             .await
     }
@@ -204,5 +215,30 @@ impl Store for Sqlite {
                 version,
             })
             .await
+    }
+
+    async fn define(&self, definition: Definition) -> Result<(), Error> {
+        self.writer.write(Write::define(definition)).await
+    }
+
+    async fn definition(&self, id: &DefinitionRef) -> Result<Option<Definition>, Error> {
+        let id = id.clone();
+        self.read(move |connection| read::definition(connection, &id))
+            .await
+    }
+
+    async fn versions(&self, name: &str) -> Result<Vec<String>, Error> {
+        let name = name.to_owned();
+        self.read(move |connection| read::versions(connection, &name))
+            .await
+    }
+
+    async fn definitions(&self, filter: DefinitionFilter) -> Result<Vec<Definition>, Error> {
+        self.read(move |connection| read::definitions(connection, &filter))
+            .await
+    }
+
+    async fn undefine(&self, id: &DefinitionRef) -> Result<(), Error> {
+        self.writer.write(Write::Undefine(id.clone())).await
     }
 }

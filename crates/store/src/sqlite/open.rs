@@ -13,6 +13,7 @@ const APPLICATION_ID: i32 = 0x4441_5545;
 /// The schema, step by step: the n-th script makes version n. A script that was released is never edited.
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_jobs.sql"),
+    include_str!("migrations/0002_definitions.sql"),
     include_str!("migrations/0003_own.sql"),
 ];
 

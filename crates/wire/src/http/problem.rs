@@ -19,6 +19,9 @@ pub struct Problem {
     pub code: String,
     /// For people: what failed, and what to do.
     pub detail: String,
+    /// The path of the field that is wrong, such as `config.mounts[0].source`, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
     /// The id of the request, as in the header `x-request-id` and in the daemon's log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
