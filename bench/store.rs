@@ -4,7 +4,10 @@
 //! transaction and one sync each. Rounds alternate; figures are medians. Then JOBS jobs (100,000) with ten journal entries
 //! each, 10,000 of them suspended, are asked what the daemon asks. The file lies in $TMPDIR.
 
-use dauer_core::{Image, Job, JobId, JobSpec, Network, Operation, SandboxId, State, Timestamp};
+use dauer_core::{
+    Forget, Image, Job, JobId, JobSpec, Network, Operation, Priority, RetryPolicy, SandboxId,
+    State, Timestamp,
+};
 use dauer_store::{Change, Filter, NewEntry, Sqlite, Store};
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
@@ -66,6 +69,13 @@ fn job(n: u64) -> Job {
         stdin: false,
         remove_on_exit: false,
         stop_grace_ms: 10_000,
+        definition: None,
+        params: None,
+        metadata: BTreeMap::new(),
+        tags: BTreeMap::new(),
+        priority: Priority::Normal,
+        retry: RetryPolicy::default(),
+        run_at: None,
     };
     let mut job = Job::new(
         JobId(format!(
@@ -100,10 +110,11 @@ fn change(job: &mut Job) -> Change {
     };
     Change {
         job: job.clone(),
-        entry: entry(),
+        entry: Some(entry()),
         checkpoint: None,
         token: None,
-        forget_requested_tokens: false,
+        forget_tokens: Forget::None,
+        kept: Vec::new(),
     }
 }
 
@@ -206,7 +217,8 @@ impl Raw {
     fn round(&self) -> f64 {
         let (mut job, mut count, begin) = (job(0), 0_u32, Instant::now());
         while begin.elapsed() < ROUND {
-            let Change { job, entry, .. } = change(&mut job);
+            let Change { job, .. } = change(&mut job);
+            let entry = entry();
             let record = serde_json::to_string(&Job {
                 spec: JobSpec {
                     argv: Vec::new(),
@@ -275,11 +287,13 @@ async fn questions(folder: &Path, jobs: u64) {
         states: vec![State::Failed],
         before: Some(middle.id.clone()),
         limit: 100,
+        ..Filter::default()
     };
     let all = Filter {
         states: vec![],
         before: Some(middle.id.clone()),
         limit: 100,
+        ..Filter::default()
     };
     ask("job", async || {
         drop(store.job(&middle.id).await.expect("a job"))
@@ -304,7 +318,13 @@ async fn questions(folder: &Path, jobs: u64) {
     })
     .await;
     ask("next_wake", async || {
-        assert!(store.next_wake().await.expect("an answer").is_some())
+        assert!(
+            store
+                .next_wake(Timestamp(0))
+                .await
+                .expect("an answer")
+                .is_some()
+        )
     })
     .await;
     ask("due, 100", async || {

@@ -1,5 +1,6 @@
-//! Chores of the repository: `cargo xtask tidy`, `cargo xtask reference`.
+//! Chores of the repository: `cargo xtask tidy`, `cargo xtask reference`, `cargo xtask openapi`.
 
+mod openapi;
 mod reference;
 mod tidy;
 
@@ -16,8 +17,10 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(root),
         ["reference"] => reference::run(root, false),
         ["reference", "--check"] => reference::run(root, true),
+        ["openapi"] => openapi::run(root, false),
+        ["openapi", "--check"] => openapi::run(root, true),
         _ => Err(anyhow::anyhow!(
-            "usage: cargo xtask tidy | reference [--check]"
+            "usage: cargo xtask tidy | reference [--check] | openapi [--check]"
         )),
     };
     match result {

@@ -1,7 +1,7 @@
 //! `docs/cli.md`: the command line reference, made of what the built binary says about itself.
 
 use anyhow::{Context, Result, bail, ensure};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const PAGE: &str = "docs/cli.md";
@@ -11,9 +11,7 @@ const HEAD: &str = "# Command line\n\n\
 
 /// Writes the page, or with `check` fails where it is not what the binary says.
 pub(crate) fn run(root: &Path, check: bool) -> Result<()> {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
-    let binary = target.join("release/dauer");
+    let binary = binary(root);
     let overview = help(&binary, &[])?;
     let mut page = format!("{HEAD}\n```text\n{}\n```\n", overview.trim_end());
     for command in commands(&overview) {
@@ -33,6 +31,13 @@ pub(crate) fn run(root: &Path, check: bool) -> Result<()> {
     }
     println!("reference: {PAGE} is current");
     Ok(())
+}
+
+/// The built binary.
+pub(crate) fn binary(root: &Path) -> PathBuf {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    target.join("release/dauer")
 }
 
 fn help(binary: &Path, command: &[&str]) -> Result<String> {

@@ -249,12 +249,12 @@ impl Client {
             .map_err(|error| Error::Protocol(format!("{target}: {error}")))
     }
 
-    async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, Error> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, Error> {
         let request = self.request(Method::GET, target, whole(Bytes::new()))?;
         parsed(connection::call(&self.host, request).await?.into_body()).await
     }
 
-    async fn post<T: DeserializeOwned>(
+    pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         target: &str,
         call: &impl Serialize,

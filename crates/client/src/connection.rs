@@ -64,7 +64,7 @@ pub(crate) async fn call(host: &Host, request: Request<Body>) -> Result<Response
         return Ok(response);
     }
     let body = collect(response.into_body()).await?;
-    Err(Error::Refused(problem(status, &body)))
+    Err(Error::Refused(Box::new(problem(status, &body))))
 }
 
 /// The whole body of an answer.
@@ -73,15 +73,19 @@ pub(crate) async fn collect(body: Incoming) -> Result<Bytes, Error> {
     collected.map(|body| body.to_bytes()).map_err(Error::lost)
 }
 
-fn problem(status: StatusCode, body: &[u8]) -> Problem {
-    serde_json::from_slice(body).unwrap_or_else(|_| Problem {
-        status: status.as_u16(),
-        code: "unknown".into(),
-        detail: format!(
-            "the daemon answered {status}: {}",
-            String::from_utf8_lossy(body).trim()
-        ),
-    })
+pub(crate) fn problem(status: StatusCode, body: &[u8]) -> Problem {
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(problem) if !problem.code.is_empty() => problem,
+        Ok(_) | Err(_) => Problem {
+            status: status.as_u16(),
+            code: "unknown".into(),
+            detail: format!(
+                "the daemon answered {status}: {}",
+                String::from_utf8_lossy(body).trim()
+            ),
+            ..Problem::default()
+        },
+    }
 }
 
 async fn open(host: &Host) -> Result<UnixStream, Error> {
@@ -118,7 +122,7 @@ fn input_error(error: &hyper::Error) -> Option<io::Error> {
     Some(io::Error::new(source.kind(), source.to_string()))
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {}", chain(source)),
         None => error.to_string(),

@@ -23,7 +23,7 @@ pub enum Error {
     Lost(String),
     /// The daemon said no; [`Problem::code`] is for programs.
     #[error("{}", .0.detail)]
-    Refused(Problem),
+    Refused(Box<Problem>),
     /// The answer is none this version understands.
     #[error(
         "cannot understand the daemon's answer: {0} (client and daemon may be of different versions)"
@@ -32,6 +32,20 @@ pub enum Error {
     /// The caller's own input could not be read.
     #[error("{0}")]
     Input(io::Error),
+    /// This process is no job of Dauer, and the call has no meaning without one.
+    #[error(
+        "not managed by dauer: DAUER_API is not set; start the program with: dauer run -- PROGRAM"
+    )]
+    NotManaged,
+    /// The job goes on without this checkpoint.
+    #[error("no checkpoint was taken: {0}")]
+    CheckpointFailed(String),
+    /// The job's own checkpoint would wait for its own lock, and so forever.
+    #[error("a checkpoint waits for all locks, and this is inside of one: leave with_lock first")]
+    LockHeld,
+    /// The signal of this name did not come.
+    #[error("the signal {0:?} did not come in time")]
+    SignalTimeout(String),
 }
 
 impl Error {
@@ -44,7 +58,11 @@ impl Error {
             | Self::Unreachable { .. }
             | Self::Lost(_)
             | Self::Protocol(_)
-            | Self::Input(_) => None,
+            | Self::Input(_)
+            | Self::NotManaged
+            | Self::CheckpointFailed(_)
+            | Self::LockHeld
+            | Self::SignalTimeout(_) => None,
         }
     }
 
@@ -53,7 +71,14 @@ impl Error {
     pub fn is_disconnect(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Lost(_) => true,
-            Self::Host(_) | Self::Refused(_) | Self::Protocol(_) | Self::Input(_) => false,
+            Self::Host(_)
+            | Self::Refused(_)
+            | Self::Protocol(_)
+            | Self::Input(_)
+            | Self::NotManaged
+            | Self::CheckpointFailed(_)
+            | Self::LockHeld
+            | Self::SignalTimeout(_) => false,
         }
     }
 

@@ -32,8 +32,17 @@ pub struct Job {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
-    /// Suspended until then; absent: until somebody resumes it.
+    /// It is due then: pending, it may begin; suspended, it wakes (absent: when somebody resumes it); failed, it is tried again.
     pub wake_at: Option<Timestamp>,
+    /// Suspended until a signal of this name comes.
+    #[serde(default)]
+    pub waits_for: Option<String>,
+    /// Held by the present incarnation: while there are any, no checkpoint is taken.
+    #[serde(default)]
+    pub locks: Vec<Lock>,
+    /// How far the job says it is.
+    #[serde(default)]
+    pub progress: Option<Progress>,
     /// The attempt times out then. Absent while suspended: see `timeout_left_ms`.
     pub deadline_at: Option<Timestamp>,
     /// What is left of the attempt's timeout while it does not run.
@@ -44,6 +53,9 @@ pub struct Job {
     pub restores: u32,
     /// How often in a row it was restored without reaching another checkpoint: a job that kills its sandbox is not tried for ever.
     pub restores_in_a_row: u32,
+    /// How often it was tried again from its start after an attempt failed.
+    #[serde(default)]
+    pub retries: u32,
     /// How it ended.
     pub outcome: Option<Outcome>,
     /// The last thing that went wrong without ending the job, such as a checkpoint that failed.
@@ -55,6 +67,8 @@ impl Job {
     #[must_use]
     pub fn new(id: JobId, spec: JobSpec, at: Timestamp) -> Self {
         let timeout_left_ms = spec.timeout_ms;
+        // Since when it waits, or until when: either way the moment its turn is counted from.
+        let wake_at = spec.run_at.filter(|run_at| *run_at > at).unwrap_or(at);
         Self {
             id,
             spec,
@@ -69,15 +83,26 @@ impl Job {
             created_at: at,
             started_at: None,
             finished_at: None,
-            wake_at: None,
+            wake_at: Some(wake_at),
+            waits_for: None,
+            locks: Vec::new(),
+            progress: None,
             deadline_at: None,
             timeout_left_ms,
             checkpoint: None,
             restores: 0,
             restores_in_a_row: 0,
+            retries: 0,
             outcome: None,
             last_error: None,
         }
+    }
+
+    /// The locks that are not over by themselves at this moment.
+    pub fn locks_held(&self, at: Timestamp) -> impl Iterator<Item = &Lock> {
+        self.locks
+            .iter()
+            .filter(move |lock| lock.expires_at.is_none_or(|expires_at| expires_at > at))
     }
 
     /// The exit code a shell would see: the job's own, 128 + signal, or 125 where Dauer failed it.
@@ -104,6 +129,9 @@ pub enum Intent {
         token: Option<String>,
         /// When suspending: wake then.
         wake_at: Option<Timestamp>,
+        /// When suspending: wake at a signal of this name.
+        #[serde(default)]
+        waits_for: Option<String>,
     },
     /// It is being woken.
     Wake {
@@ -129,6 +157,33 @@ pub enum End {
     Kill,
     /// Its time is over: fails as `timeout`.
     Timeout,
+    /// The job itself said that it is done: it has this exit code, however its program ends.
+    Exit {
+        /// As of a program.
+        exit_code: i32,
+    },
+}
+
+/// What keeps checkpoints waiting: the job does something that must not be torn apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    /// Unique among those of the job.
+    pub id: String,
+    /// Over by itself then.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// How far a job says it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// So much of it is done …
+    pub done: f64,
+    /// … of so much, where the job knows.
+    pub total: Option<f64>,
+    /// A line for people.
+    pub message: Option<String>,
+    /// When it said so.
+    pub at: Timestamp,
 }
 
 /// How a job ended.
@@ -235,4 +290,16 @@ pub enum TokenStatus {
         /// Why.
         message: String,
     },
+}
+
+/// Which of its tokens a job forgets with a change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forget {
+    /// None of them.
+    #[default]
+    None,
+    /// Those still requested: the code that asked was rolled back and asks again.
+    Requested,
+    /// Every one: the program begins anew and may use the same keys for other places.
+    All,
 }

@@ -4,15 +4,23 @@
 //! does to a job), [`plan`] (what to do about a record and what is really there).
 
 pub mod decide;
+pub mod definition;
 pub mod id;
 pub mod job;
+pub mod kept;
 pub mod parse;
 pub mod plan;
+pub mod retry;
 pub mod spec;
 pub mod state;
 
 pub use decide::{Effect, Ended, Event, EventKind, Move, Refusal, Then, Verdict, Why, decide};
+pub use definition::{Definition, DefinitionRef};
 pub use id::{CheckpointId, JobId, SandboxId, Timestamp};
-pub use job::{Checkpoint, End, Intent, Job, Outcome, Reason, Token, TokenStatus};
-pub use spec::{Image, JobSpec, Mount, Network, Publish};
+pub use job::{
+    Checkpoint, End, Forget, Intent, Job, Lock, Outcome, Progress, Reason, Token, TokenStatus,
+};
+pub use kept::{Json, Kept, Signal, Wait};
+pub use retry::RetryPolicy;
+pub use spec::{Image, JobSpec, Mount, Network, Priority, Publish};
 pub use state::{Operation, State};

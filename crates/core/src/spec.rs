@@ -1,5 +1,6 @@
 //! What a caller asks for: an immutable description of a job, complete once it is accepted.
 
+use crate::{DefinitionRef, RetryPolicy, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -42,6 +43,68 @@ pub struct JobSpec {
     pub remove_on_exit: bool,
     /// From TERM to KILL when it is stopped.
     pub stop_grace_ms: u64,
+    /// What it was made from.
+    #[serde(default)]
+    pub definition: Option<DefinitionRef>,
+    /// What the job asks for with `GET /v1/self/params`. Lists of jobs leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<serde_json::Value>,
+    /// Whatever the caller wants to find with the job.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, serde_json::Value>,
+    /// What jobs are searched by.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// Which of the jobs that wait begins first.
+    #[serde(default)]
+    pub priority: Priority,
+    /// What follows a failed attempt.
+    #[serde(default)]
+    pub retry: RetryPolicy,
+    /// It does not begin before.
+    #[serde(default)]
+    pub run_at: Option<Timestamp>,
+}
+
+/// Which of the jobs that wait begins first. Ordered from the least urgent.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// When nothing else waits.
+    Low,
+    /// In its turn.
+    #[default]
+    Normal,
+    /// Before those.
+    High,
+    /// Before everything.
+    Critical,
+}
+
+impl Priority {
+    /// Each, the least urgent first.
+    pub const ALL: [Self; 4] = [Self::Low, Self::Normal, Self::High, Self::Critical];
+
+    /// The serialized name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+
+    /// The priority of this serialized name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|priority| priority.name() == name)
+    }
 }
 
 /// A read-only root file system.
@@ -87,4 +150,15 @@ pub struct Publish {
     pub host_port: u16,
     /// Port inside.
     pub guest_port: u16,
+}
+
+/// A spec for tests of this crate.
+#[cfg(test)]
+pub(crate) fn sample() -> JobSpec {
+    serde_json::from_value(serde_json::json!({
+        "name": null, "argv": ["true"], "env": {}, "workdir": null, "driver": "runc", "image": {"kind": "host"},
+        "mounts": [], "inject": null, "cpu_millis": null, "memory_bytes": null, "timeout_ms": null, "network": "none",
+        "publish": [], "user": null, "tty": false, "stdin": false, "remove_on_exit": false, "stop_grace_ms": 10
+    }))
+    .expect("a record of the first version is read")
 }

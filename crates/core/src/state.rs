@@ -63,7 +63,7 @@ impl State {
         Self::ALL.into_iter().find(|state| state.name() == name)
     }
 
-    /// Nothing changes a job any more.
+    /// Nothing changes a job any more by itself; somebody may ask for another try of one that failed or was cancelled.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         match self {
@@ -94,12 +94,22 @@ impl State {
                 Stopped,
                 Error,
             ],
-            // Completed: it woke and ended while no daemon looked.
-            Suspended => &[Running, Completed, Failed, Cancelled, Stopped, Error],
+            // Completed, PendingRetry: it woke and ended while no daemon looked.
+            Suspended => &[
+                Running,
+                PendingRetry,
+                Completed,
+                Failed,
+                Cancelled,
+                Stopped,
+                Error,
+            ],
             PendingRetry => &[Pending, Running, Failed, Cancelled],
             Stopped => &[Running, Error],
             Error => &[Running, Stopped],
-            Completed | Failed | Cancelled => &[],
+            Completed => &[],
+            // Somebody wants it tried again.
+            Failed | Cancelled => &[PendingRetry],
         };
         self == next || legal.contains(&next)
     }
@@ -126,7 +136,7 @@ pub enum Operation {
     Waking,
     /// It was asked to stop: TERM, grace, KILL.
     Terminating,
-    /// The program ended; its sandbox is being cleaned up.
+    /// The job said that it is done and its program is leaving; or it has ended and its sandbox is being cleaned up.
     Exiting,
     /// A sandbox is being restored because the last one was lost.
     Restarting,

@@ -1,13 +1,13 @@
 //! Scenarios of `decide` as text: `tests/scripts/*.txt`, one `#` title a scenario.
 //!
-//! `submitted [timeout=MS]` makes a job; `event [g=N] NAME …` applies an event at the time the line number says;
+//! `submitted [timeout=MS] [retries=N delay=MS] [run_at=MS]` makes a job; `event [g=N] NAME …` applies an event at the time the line number says;
 //! `expect …` is the verdict in one line, written by [`show`].
 
 use dauer_core::*;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-fn spec(timeout_ms: Option<u64>) -> JobSpec {
+fn spec(words: &Words<'_>) -> JobSpec {
     JobSpec {
         name: None,
         argv: vec!["true".into()],
@@ -19,7 +19,7 @@ fn spec(timeout_ms: Option<u64>) -> JobSpec {
         inject: None,
         cpu_millis: None,
         memory_bytes: None,
-        timeout_ms,
+        timeout_ms: words.number("timeout"),
         network: Network::None,
         publish: vec![],
         user: None,
@@ -27,6 +27,17 @@ fn spec(timeout_ms: Option<u64>) -> JobSpec {
         stdin: false,
         remove_on_exit: false,
         stop_grace_ms: 10_000,
+        definition: None,
+        params: None,
+        metadata: BTreeMap::new(),
+        tags: BTreeMap::new(),
+        priority: Priority::Normal,
+        retry: RetryPolicy {
+            max_retries: words.number("retries").unwrap_or(0),
+            retry_delay_ms: words.number("delay").unwrap_or(0),
+            ..RetryPolicy::default()
+        },
+        run_at: words.number("run_at").map(Timestamp),
     }
 }
 
@@ -98,6 +109,7 @@ fn event(job: &Job, line: &str, at: i64) -> Event {
             then: if words.has("suspend") {
                 Then::Suspend {
                     wake_at: words.number("wake").map(Timestamp),
+                    waits_for: words.value("for").map(str::to_owned),
                 }
             } else {
                 Then::Continue
@@ -119,6 +131,40 @@ fn event(job: &Job, line: &str, at: i64) -> Event {
             },
             grace_ms: words.number("grace"),
         },
+        "exit" => EventKind::ExitAsked {
+            exit_code: words.number("code").unwrap(),
+            output: words.value("output").map(|text| Json(text.to_owned())),
+        },
+        "lock" => EventKind::LockAsked(Lock {
+            id: id(),
+            expires_at: words.number("until").map(Timestamp),
+        }),
+        "unlock" => EventKind::LockReleased { id: id() },
+        "progress" => EventKind::Progressed(Progress {
+            done: words.number("done").unwrap(),
+            total: None,
+            message: None,
+            at: Timestamp(at),
+        }),
+        "signal" => EventKind::SignalSent(Signal {
+            job: job.id.clone(),
+            id: id(),
+            name: words.value("name").expect("name=").to_owned(),
+            payload: Json("null".into()),
+            sent_at: Timestamp(at),
+        }),
+        "take" => EventKind::SignalTaken {
+            signal: id(),
+            name: "go".into(),
+            token: words.value("token").expect("token=").to_owned(),
+        },
+        "wait" => EventKind::WaitNoted(Wait {
+            job: job.id.clone(),
+            token: words.value("token").expect("token=").to_owned(),
+            give_up_at: Timestamp(0),
+            timed_out: words.has("over"),
+        }),
+        "retry" => EventKind::RetryAsked,
         "grace_over" => EventKind::GraceOver,
         "deadline" => EventKind::DeadlineReached,
         "released" => EventKind::Released,
@@ -149,6 +195,16 @@ fn show(verdict: &Verdict) -> String {
     if let Some(at) = job.wake_at {
         write!(text, " wake={}", at.0).unwrap();
     }
+    if let Some(name) = &job.waits_for {
+        write!(text, " for={name}").unwrap();
+    }
+    if !job.locks.is_empty() {
+        let ids: Vec<&str> = job.locks.iter().map(|lock| lock.id.as_str()).collect();
+        write!(text, " locks={}", ids.join(",")).unwrap();
+    }
+    if let Some(progress) = &job.progress {
+        write!(text, " progress={}", progress.done).unwrap();
+    }
     if let Some(at) = job.deadline_at {
         write!(text, " deadline={}", at.0).unwrap();
     }
@@ -165,6 +221,25 @@ fn show(verdict: &Verdict) -> String {
             TokenStatus::Failed { .. } => "failed",
         };
         write!(text, " {}:{status}", token.token).unwrap();
+    }
+    for kept in &movement.kept {
+        match kept {
+            Kept::Output(Json(json)) => write!(text, " output={json}").unwrap(),
+            Kept::Signal(signal) => write!(text, " +{}", signal.id).unwrap(),
+            Kept::SignalTaken { signal, token } => write!(text, " {signal}>{token}").unwrap(),
+            Kept::Wait(wait) => write!(text, " wait({})", wait.token).unwrap(),
+            // With every checkpoint and every loss; the simulation shows what they are for.
+            Kept::SignalsSealed | Kept::SignalsFreed => {}
+            Kept::BegunAnew => text.push_str(" anew"),
+        }
+    }
+    if movement.quiet {
+        text.push_str(" quiet");
+    }
+    match movement.forget_tokens {
+        // With every restore; the simulation shows what it is for.
+        Forget::None | Forget::Requested => {}
+        Forget::All => text.push_str(" forget=all"),
     }
     let effects: Vec<String> = movement
         .effects
@@ -220,11 +295,7 @@ fn run(path: &std::path::Path) -> usize {
             "" | "#" => {}
             "submitted" => {
                 let words = Words(rest.split_whitespace().collect());
-                job = Some(Job::new(
-                    "j".into(),
-                    spec(words.number("timeout")),
-                    Timestamp(0),
-                ));
+                job = Some(Job::new("j".into(), spec(&words), Timestamp(0)));
             }
             "event" => {
                 let present = job.as_mut().expect("submitted first");

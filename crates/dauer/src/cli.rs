@@ -2,7 +2,7 @@
 
 use crate::command::{
     checkpoint, checkpoints, completion, cp, diff, doctor, events, exec, info, inspect, kill, logs,
-    ps, resume, rm, run, serve, stop, suspend, version, wait,
+    openapi, ps, result, resume, rm, run, serve, signal, stop, suspend, version, wait,
 };
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -28,7 +28,11 @@ Look at jobs
   logs         Show a job's output
   inspect      Everything about a job, as JSON
   wait         Wait until a job has ended; exits with its code
+  result       Print the output that a job left with its exit, as JSON
   events       What happened to jobs
+
+Talk to jobs
+  signal       Send a named message to a job
 
 Freeze and thaw
   checkpoint   Save a job with its memory; it goes on running
@@ -46,6 +50,7 @@ This machine
   info         The daemon and its drivers
   serve        Run the daemon (other commands start it when none runs)
   completion   Completion for a shell
+  openapi      Print the OpenAPI document of the API
   version      The version
 
 Options
@@ -98,6 +103,8 @@ pub(crate) enum Command {
     Inspect(inspect::Args),
     Wait(wait::Args),
     Events(events::Args),
+    Result(result::Args),
+    Signal(signal::Args),
     Checkpoint(checkpoint::Args),
     Suspend(suspend::Args),
     Resume(resume::Args),
@@ -109,6 +116,7 @@ pub(crate) enum Command {
     Info(info::Args),
     Serve(serve::Args),
     Completion(completion::Args),
+    Openapi(openapi::Args),
     Version(version::Args),
 }
 
@@ -124,6 +132,8 @@ impl Command {
             | Self::Logs(_)
             | Self::Inspect(_)
             | Self::Events(_)
+            | Self::Result(_)
+            | Self::Signal(_)
             | Self::Checkpoint(_)
             | Self::Suspend(_)
             | Self::Resume(_)
@@ -135,6 +145,7 @@ impl Command {
             | Self::Info(_)
             | Self::Serve(_)
             | Self::Completion(_)
+            | Self::Openapi(_)
             | Self::Version(_) => 1,
         }
     }

@@ -22,7 +22,7 @@ use clap::Parser as _;
 use cli::{Cli, Command};
 use command::{
     checkpoint, checkpoints, completion, cp, diff, doctor, events, exec, info, inspect, kill, logs,
-    ps, resume, rm, run, serve, stop, suspend, version, wait,
+    openapi, ps, result, resume, rm, run, serve, signal, stop, suspend, version, wait,
 };
 use context::Context;
 use failure::{Failure, Outcome, report};
@@ -109,6 +109,7 @@ fn dispatch(cli: Cli) -> Outcome {
     match cli.command {
         Command::Version(_) => version::run(),
         Command::Completion(args) => completion::run(&args),
+        Command::Openapi(_) => openapi::run(),
         Command::Doctor(args) => doctor::run(&args, &Settings::load(&cli.global)?),
         Command::Serve(args) => serve::run(&args, Settings::load(&cli.global)?),
         command => {
@@ -140,6 +141,8 @@ async fn talk(command: Command, context: &Context) -> Outcome {
         Command::Inspect(args) => inspect::run(args, context).await,
         Command::Wait(args) => wait::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
+        Command::Result(args) => result::run(args, context).await,
+        Command::Signal(args) => signal::run(args, context).await,
         Command::Checkpoint(args) => checkpoint::run(args, context).await,
         Command::Suspend(args) => suspend::run(args, context).await,
         Command::Resume(args) => resume::run(args, context).await,
@@ -148,7 +151,11 @@ async fn talk(command: Command, context: &Context) -> Outcome {
         Command::Kill(args) => kill::run(args, context).await,
         Command::Rm(args) => rm::run(args, context).await,
         Command::Info(args) => info::run(args, context).await,
-        Command::Doctor(_) | Command::Serve(_) | Command::Completion(_) | Command::Version(_) => {
+        Command::Doctor(_)
+        | Command::Serve(_)
+        | Command::Completion(_)
+        | Command::Openapi(_)
+        | Command::Version(_) => {
             unreachable!("dispatched without a runtime")
         }
     }

@@ -21,6 +21,8 @@ struct File {
     host: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     driver: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_running: Option<usize>,
 }
 
 /// The settings in force.
@@ -34,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) local: bool,
     /// What `auto` means, where not the best there is.
     pub(crate) driver: Option<String>,
+    /// How many sandboxes live at once, where somebody said it.
+    pub(crate) max_running: Option<usize>,
     /// The file that was named, for the daemon that is started.
     pub(crate) config: Option<PathBuf>,
 }
@@ -56,11 +60,18 @@ impl Settings {
             run_dir: global.run_dir.clone(),
             host: global.host.clone(),
             driver: None,
+            max_running: None,
         };
         let file = named.clone().unwrap_or_else(default_config);
         let merged: File = Figment::new()
             .merge(Toml::file(&file))
-            .merge(Env::prefixed("DAUER_").only(&["data_dir", "run_dir", "host", "driver"]))
+            .merge(Env::prefixed("DAUER_").only(&[
+                "data_dir",
+                "run_dir",
+                "host",
+                "driver",
+                "max_running",
+            ]))
             .merge(Serialized::defaults(flags))
             .extract()
             .map_err(Failure::because(format!(
@@ -92,6 +103,7 @@ impl Settings {
             host,
             local,
             driver: file.driver,
+            max_running: file.max_running,
             config,
         })
     }

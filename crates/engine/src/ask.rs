@@ -3,7 +3,7 @@
 
 use crate::runner::{InFlight, Message, Runner};
 use crate::{Engine, Error};
-use dauer_core::{Checkpoint, CheckpointId, EventKind, JobId, Operation, State, Then};
+use dauer_core::{Checkpoint, CheckpointId, EventKind, JobId, Operation, State, Then, TokenStatus};
 use tokio::sync::oneshot;
 
 /// The end of a request that waits.
@@ -92,6 +92,12 @@ impl Runner {
     pub(crate) async fn serve_asks(&mut self) {
         while !self.asks.is_empty() {
             match (self.job.state, self.job.operation) {
+                // Woken when one is given back or over.
+                (State::Running, None)
+                    if self.job.locks_held(self.engine.now()).next().is_some() =>
+                {
+                    return;
+                }
                 (State::Running, None) => {}
                 (State::Running, Some(Operation::Terminating | Operation::Exiting)) => {
                     return self.refuse_asks("the job is ending");
@@ -108,8 +114,22 @@ impl Runner {
                 .is_some_and(|generation| generation != self.job.generation)
             {
                 // Asked by an incarnation that is gone; the code asks again.
+                self.no_longer_queued(&ask);
                 ask.refuse(&Error::Conflict("asked by an earlier incarnation".into()));
                 continue;
+            }
+            if self.was_asked_before(&ask).await {
+                self.no_longer_queued(&ask);
+                if let Some(accepted) = ask.accepted {
+                    let _gone = accepted.send(Ok(()));
+                }
+                continue;
+            }
+            if let Some(name) = ask.then.waits_for()
+                && self.signal_waits(name).await
+            {
+                // What it would sleep for is there.
+                ask.then = Then::Continue;
             }
             let mut done: Vec<_> = ask.done.take().into_iter().collect();
             let (joining, waiting): (Vec<_>, Vec<_>) =
@@ -120,29 +140,76 @@ impl Runner {
         }
     }
 
-    async fn begin_checkpoint(&mut self, ask: Ask, done: Vec<Answer<Checkpoint>>) {
+    /// A client that repeats its request while the first one is being accepted must not get two checkpoints.
+    async fn was_asked_before(&self, ask: &Ask) -> bool {
+        let Some(token) = &ask.token else {
+            return false;
+        };
+        match self.engine.store().token(&self.job.id, token).await {
+            Ok(known) => known.is_some_and(|known| match known.status {
+                TokenStatus::Requested | TokenStatus::Done { .. } => true,
+                TokenStatus::Failed { .. } => false,
+            }),
+            Err(error) => {
+                tracing::warn!(job = %self.job.id, %error, "looking for a key");
+                false
+            }
+        }
+    }
+
+    /// A store that cannot be read is no reason to refuse: asleep, the job still wakes for what comes.
+    async fn signal_waits(&self, name: &str) -> bool {
+        match self.has_signal_waiting(name).await {
+            Ok(waits) => waits,
+            Err(error) => {
+                tracing::warn!(job = %self.job.id, %error, "looking for a signal before a sleep");
+                false
+            }
+        }
+    }
+
+    async fn begin_checkpoint(&mut self, mut ask: Ask, done: Vec<Answer<Checkpoint>>) {
         let checkpoint = CheckpointId(crate::submit::random_id());
         self.in_flight = Some(InFlight { done, error: None });
         let event = EventKind::CheckpointAsked {
             checkpoint,
-            token: ask.token,
-            then: ask.then,
+            token: ask.token.clone(),
+            then: ask.then.clone(),
         };
-        let (answer, accepted) = tokio::sync::oneshot::channel();
-        self.apply_answering(None, event, Some(answer)).await;
-        let result = accepted
-            .await
-            .unwrap_or_else(|_| Err(Error::Failed("the engine is shutting down".into())));
+        let result = self.apply_told(None, event).await;
         if let Err(error) = &result {
             self.settle_in_flight(Err(error.clone()));
         }
-        if let Some(accepted) = ask.accepted {
+        self.no_longer_queued(&ask);
+        if let Some(accepted) = ask.accepted.take() {
             let _gone = accepted.send(result.map(|_| ()));
         }
     }
 
+    /// Takes a request into the queue. One with a key that waits there already is the same one.
+    pub(crate) fn enqueue(&mut self, ask: Ask) {
+        if let Some(token) = &ask.token {
+            let mut queued = self.entry.queued.lock().expect("no panic while held");
+            if queued.contains(token) {
+                drop(queued);
+                // Its caller asks for the key's status instead.
+                return ask.refuse(&Error::Busy("it is asked for already".into()));
+            }
+            queued.push(token.clone());
+        }
+        self.asks.push_back(ask);
+    }
+
+    fn no_longer_queued(&self, ask: &Ask) {
+        if let Some(token) = &ask.token {
+            let mut queued = self.entry.queued.lock().expect("no panic while held");
+            queued.retain(|other| other != token);
+        }
+    }
+
     fn refuse_asks(&mut self, why: &str) {
-        for ask in self.asks.drain(..) {
+        for ask in std::mem::take(&mut self.asks) {
+            self.no_longer_queued(&ask);
             ask.refuse(&Error::Conflict(why.to_owned()));
         }
     }

@@ -15,6 +15,18 @@ impl Runner {
         self.apply_answering(generation, kind, None).await;
     }
 
+    /// The same, and what became of it.
+    pub(crate) async fn apply_told(
+        &mut self,
+        generation: Option<u32>,
+        kind: EventKind,
+    ) -> Result<Job, Error> {
+        let (answer, told) = tokio::sync::oneshot::channel();
+        self.apply_answering(generation, kind, Some(answer)).await;
+        told.await
+            .unwrap_or_else(|_| Err(Error::Failed("the engine is shutting down".into())))
+    }
+
     pub(crate) async fn apply_answering(
         &mut self,
         generation: Option<u32>,
@@ -63,6 +75,7 @@ impl Runner {
             && self.job.state.is_terminal()
         {
             // Stays unsettled until it is removed, so that a daemon that dies before removes it at its next start.
+            self.engine.let_go(&self.job.id);
             self.remove_when_read();
             return Ok(());
         }
@@ -70,16 +83,17 @@ impl Runner {
         let (event, detail, token) = (movement.event, movement.detail, movement.token);
         let committed = movement.checkpoint.clone();
         let change = Change {
-            entry: NewEntry {
+            entry: (!movement.quiet).then(|| NewEntry {
                 at: self.engine.now(),
                 event: event.to_owned(),
                 from: Some(self.job.state),
                 detail,
-            },
+            }),
             job: movement.job,
             checkpoint: movement.checkpoint,
             token,
-            forget_requested_tokens: movement.forget_requested_tokens,
+            forget_tokens: movement.forget_tokens,
+            kept: movement.kept,
         };
         self.commit(change).await?;
         tracing::debug!(job = %self.job.id, event, state = %self.job.state, "committed");

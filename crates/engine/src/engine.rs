@@ -1,10 +1,12 @@
 //! What callers ask of the engine, and the registry of runners.
 
 use crate::ask::Ask;
+use crate::places::Places;
 use crate::runner::{Message, Runner};
 use crate::watchers::Watchers;
-use crate::{Caller, Error, RuntimeApi, clock, housekeeping, poller, recover};
-use dauer_core::{Checkpoint, End, EventKind, Job, JobId, State, Then, Timestamp};
+use crate::{Caller, Error, RuntimeApi, clock, housekeeping, recover, scheduler};
+use dauer_core::plan::admission::{Limits, Place, place};
+use dauer_core::{Checkpoint, EventKind, Job, JobId, State, Then, Timestamp};
 use dauer_sandbox::{Layout, Link, Node};
 use dauer_store::{Entry, Filter, Store};
 use dauer_wire::guest::{ApiRequest, ApiResponse};
@@ -20,8 +22,7 @@ const UP_SOON: Duration = Duration::from_secs(1);
 
 /// Whether a job's sandbox is still to come up.
 pub(crate) fn on_its_way(job: &Job) -> bool {
-    use dauer_core::Operation::{Restarting, Starting, Waking};
-    job.state == State::Pending || matches!(job.operation, Some(Starting | Waking | Restarting))
+    place(job) == Some(Place::Rising)
 }
 
 /// What an engine needs to know.
@@ -35,6 +36,8 @@ pub struct Config {
     pub guest_binary: PathBuf,
     /// What `auto` means; absent: the best that this machine and this user have.
     pub default_driver: Option<String>,
+    /// What this machine has room for.
+    pub limits: Limits,
 }
 
 /// A running engine. Cheap to clone.
@@ -52,7 +55,8 @@ struct Inner {
     watchers: Watchers,
     live: Mutex<HashMap<JobId, Arc<Live>>>,
     commits: watch::Sender<u64>,
-    wake_changed: Notify,
+    schedule_changed: Notify,
+    places: Places,
     followers: Mutex<HashMap<JobId, Followers>>,
 }
 
@@ -69,6 +73,8 @@ pub(crate) struct Live {
     mailbox: mpsc::UnboundedSender<Message>,
     /// Its shim, while connected.
     pub(crate) link: Mutex<Option<Link>>,
+    /// Keys of checkpoints that the job asked for and that wait their turn.
+    pub(crate) queued: Mutex<Vec<String>>,
     /// For `inspect`.
     pub(crate) handles: Mutex<Option<Handles>>,
 }
@@ -90,6 +96,7 @@ impl Engine {
             config.shim_binary.clone(),
             config.guest_binary.clone(),
         );
+        let places = Places::new(config.limits);
         let engine = Self {
             inner: Arc::new(Inner {
                 config,
@@ -100,12 +107,13 @@ impl Engine {
                 watchers: Watchers::default(),
                 live: Mutex::default(),
                 commits: watch::channel(0).0,
-                wake_changed: Notify::new(),
+                schedule_changed: Notify::new(),
+                places,
                 followers: Mutex::default(),
             }),
         };
         recover::at_start(&engine).await?;
-        tokio::spawn(poller::run(engine.clone()));
+        tokio::spawn(scheduler::run(engine.clone()));
         tokio::spawn(housekeeping::at_start(engine.clone()));
         Ok(engine)
     }
@@ -172,7 +180,11 @@ impl Engine {
     /// As [`Engine::checkpoint`].
     pub async fn suspend(&self, id: &JobId, for_ms: Option<u64>) -> Result<Checkpoint, Error> {
         let wake_at = for_ms.map(|ms| self.now().plus_ms(ms));
-        let checkpoint = self.take(id, Then::Suspend { wake_at }).await?;
+        let then = Then::Suspend {
+            wake_at,
+            waits_for: None,
+        };
+        let checkpoint = self.take(id, then).await?;
         self.wait_until(id, |job| {
             job.state != State::Suspended || job.operation.is_none()
         })
@@ -213,73 +225,6 @@ impl Engine {
             }
             _ => Ok(job),
         }
-    }
-
-    /// Asks a job to end: TERM, grace, KILL. Returns when it has ended; one that had ended already is returned as it is.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn stop(&self, id: &JobId, grace_ms: Option<u64>) -> Result<Job, Error> {
-        self.end(id, End::Stop, grace_ms).await
-    }
-
-    /// Delivers a signal. KILL ends the job whatever it is doing, and returns when it has ended.
-    ///
-    /// # Errors
-    /// `Conflict` where there is nothing to signal.
-    pub async fn kill(&self, id: &JobId, signal: i32) -> Result<Job, Error> {
-        if signal == 9 {
-            let job = self.job(id).await?;
-            if job.state.is_terminal() {
-                return Err(Error::Conflict(format!(
-                    "the job has ended ({})",
-                    job.state
-                )));
-            }
-            return self.end(id, End::Kill, Some(0)).await;
-        }
-        self.link(id).await?.signal(signal, false).await?;
-        self.job(id).await
-    }
-
-    async fn end(&self, id: &JobId, end: End, grace_ms: Option<u64>) -> Result<Job, Error> {
-        let job = self.job(id).await?;
-        if job.state.is_terminal() {
-            return Ok(job);
-        }
-        match self.tell(id, EventKind::EndAsked { end, grace_ms }).await {
-            // It ended by itself just now, or was asked before: both end as wanted.
-            Ok(_) | Err(Error::Conflict(_)) => {}
-            Err(error) => return Err(error),
-        }
-        self.wait_until(id, |job| job.state.is_terminal() && job.operation.is_none())
-            .await
-    }
-
-    /// Removes a job that has ended, with its log, files and checkpoints; with `force` one in any state, which is killed first.
-    ///
-    /// # Errors
-    /// `Conflict` where it has not ended and `force` was not given.
-    pub async fn remove(&self, id: &JobId, force: bool) -> Result<(), Error> {
-        let job = self.job(id).await?;
-        if !job.state.is_terminal() {
-            if !force {
-                let text = format!(
-                    "the job is {}: stop it first, or remove it with --force",
-                    job.state
-                );
-                return Err(Error::Conflict(text));
-            }
-            self.end(id, End::Kill, Some(0)).await?;
-        }
-        let (answer, removed) = oneshot::channel();
-        self.send(
-            id,
-            Message::Remove {
-                answer: Some(answer),
-            },
-        );
-        removed.await.unwrap_or(Ok(()))
     }
 
     /// Waits until a job has ended.
@@ -339,10 +284,21 @@ impl Engine {
 
     /// Gives an event of a caller or of the clock to the job's runner; returns the record committed for it.
     pub(crate) async fn tell(&self, id: &JobId, event: EventKind) -> Result<Job, Error> {
+        self.tell_about(id, None, event).await
+    }
+
+    /// The same about one incarnation: of another one it changes nothing.
+    pub(crate) async fn tell_about(
+        &self,
+        id: &JobId,
+        generation: Option<u32>,
+        event: EventKind,
+    ) -> Result<Job, Error> {
         let (answer, told) = oneshot::channel();
         self.send(
             id,
             Message::Event {
+                generation,
                 event,
                 answer: Some(answer),
             },
@@ -373,6 +329,7 @@ impl Engine {
         let entry = Arc::new(Live {
             mailbox,
             link: Mutex::default(),
+            queued: Mutex::default(),
             handles: Mutex::default(),
         });
         live.insert(id.clone(), Arc::clone(&entry));
@@ -412,13 +369,27 @@ impl Engine {
     pub(crate) fn committed(&self, job: &Job) {
         self.inner.watchers.publish(&job.id, job.version);
         self.inner.commits.send_modify(|count| *count += 1);
-        if job.state == State::Suspended {
-            self.inner.wake_changed.notify_one();
+        let less = self.inner.places.note(job);
+        if less || scheduler::waits(job) {
+            self.inner.schedule_changed.notify_one();
+        }
+    }
+
+    /// Jobs were accepted. Nothing of them lives yet.
+    pub(crate) fn accepted(&self) {
+        self.inner.commits.send_modify(|count| *count += 1);
+    }
+
+    /// Nothing of a job's sandbox is left, although its record still has the operation.
+    pub(crate) fn let_go(&self, id: &JobId) {
+        if self.inner.places.forget(id) {
+            self.inner.schedule_changed.notify_one();
         }
     }
 
     /// A job was removed: whoever waits for it looks and finds nothing.
     pub(crate) fn removed(&self, id: &JobId) {
+        self.let_go(id);
         self.inner.watchers.publish(id, u64::MAX);
         self.inner.commits.send_modify(|count| *count += 1);
     }
@@ -454,11 +425,18 @@ impl Engine {
         &self.inner.boot_id
     }
 
-    pub(crate) fn wake_changed(&self) -> &Notify {
-        &self.inner.wake_changed
+    /// Notified when a place became free, and when a job came to wait.
+    pub(crate) fn schedule_changed(&self) -> &Notify {
+        &self.inner.schedule_changed
     }
 
-    pub(crate) fn now(&self) -> Timestamp {
+    pub(crate) fn places(&self) -> &Places {
+        &self.inner.places
+    }
+
+    /// The wall clock that everything of this engine goes by.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
         clock::now()
     }
 }

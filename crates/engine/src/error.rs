@@ -1,6 +1,6 @@
 //! What a caller is told, by what it can do next. The text is one line for people.
 
-use dauer_core::Refusal;
+use dauer_core::{DefinitionRef, Refusal};
 
 /// An error of the engine.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -21,15 +21,42 @@ pub enum Error {
         /// Who has it.
         job: String,
     },
+    /// A request with this key made another job.
+    #[error("the key {key:?} was used for another request, which made job {job}: use a new key")]
+    KeyInUse {
+        /// The key.
+        key: String,
+        /// What was made with it.
+        job: String,
+    },
+    /// There is no such definition.
+    #[error("no definition {0}: `dauer def ls` lists those there are")]
+    NoDefinition(String),
+    /// Another definition has this name and version.
+    #[error(
+        "there is another definition {0}: what is registered never changes; give yours a new version"
+    )]
+    DefinitionExists(DefinitionRef),
     /// The request is wrong.
     #[error("{0}")]
     Invalid(String),
+    /// A field of the request is wrong.
+    #[error("{message}")]
+    InvalidField {
+        /// Its path, such as `mounts[0].source`.
+        field: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// It cannot be done here, or by this driver.
     #[error("{0}")]
     Unsupported(String),
     /// The job is not in the state for it.
     #[error("{0}")]
     Conflict(String),
+    /// It cannot be done while something else is being done to the job.
+    #[error("{0}")]
+    Busy(String),
     /// A disk is full; nothing was lost.
     #[error("{0}")]
     NoSpace(String),
@@ -44,6 +71,28 @@ pub enum Error {
     Store(dauer_store::Error),
 }
 
+impl Error {
+    /// A field of the request is wrong.
+    pub(crate) fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::InvalidField {
+            field: field.into(),
+            message: message.into(),
+        }
+    }
+
+    /// The same, seen from outside: its field is one of `outer`.
+    pub(crate) fn within(self, outer: &str) -> Self {
+        match self {
+            Self::InvalidField { field, message } => Self::InvalidField {
+                field: format!("{outer}.{field}"),
+                message,
+            },
+            Self::Invalid(message) => Self::invalid(outer, message),
+            other => other,
+        }
+    }
+}
+
 impl From<dauer_store::Error> for Error {
     fn from(error: dauer_store::Error) -> Self {
         match error {
@@ -53,6 +102,11 @@ impl From<dauer_store::Error> for Error {
             dauer_store::Error::NoSpace(what) => {
                 Self::NoSpace(format!("no space left for the store: {what}"))
             }
+            dauer_store::Error::KeyInUse { key, used } => Self::KeyInUse {
+                key,
+                job: used.job.0,
+            },
+            dauer_store::Error::Defined(id) => Self::DefinitionExists(id),
             other @ (dauer_store::Error::Conflict { .. } | dauer_store::Error::Backend(_)) => {
                 Self::Store(other)
             }
@@ -79,6 +133,13 @@ impl From<dauer_sandbox::Error> for Error {
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
-        Self::Conflict(refusal.to_string())
+        let text = refusal.to_string();
+        match refusal {
+            Refusal::Busy(_) => Self::Busy(text),
+            Refusal::HasEnded(_)
+            | Refusal::WrongState { .. }
+            | Refusal::Locked
+            | Refusal::TooManyLocks => Self::Conflict(text),
+        }
     }
 }

@@ -1,36 +1,50 @@
-//! The engine: one runner task for each live job, recovery, the resume poller, housekeeping. Knows no HTTP and no
+//! The engine: one runner task for each live job, recovery, the scheduler, housekeeping. Knows no HTTP and no
 //! names of back ends.
 //!
 //! Reading order: [`Engine`] (what callers ask), `runner` (the actor), `commit` (decide, commit, then act), `perform`
-//! (effects), `recover` (start-up and drift), `poller` (waking what is due).
+//! (effects), `recover` (start-up and drift), `scheduler` (who begins, and when).
 
 mod ask;
 mod at_rest;
+mod capacity;
+mod check;
 mod clock;
 mod commit;
+mod definitions;
+mod ending;
 mod engine;
 mod error;
 mod files;
 mod housekeeping;
 mod input;
 mod logs;
+mod own;
 mod perform;
-mod poller;
+mod places;
 mod reach;
 mod recover;
 mod runner;
 mod runtime;
+mod scheduler;
+mod signals;
+mod stream;
 mod submit;
 mod watchers;
 
+pub use capacity::limits;
 pub use engine::{Config, Engine};
 pub use error::Error;
 pub use files::ByteStream;
 pub use input::StdinSink;
 pub use logs::{LogChunk, LogTail};
 pub use runtime::{Caller, REQUEST_HEADER, RuntimeApi};
+pub use signals::{WaitCall, Waited};
+pub use stream::{JobStream, Position, StreamItem, StreamPart, Streamed};
+pub use submit::{RequestKey, Submission};
 
 // What the engine hands out of the crates below it, for callers that must not know those.
+pub use dauer_core::plan::admission::Limits;
 pub use dauer_sandbox::ExecSession;
 pub use dauer_sandbox::disk::{ChangeKind, Changed};
-pub use dauer_store::{Entry, Filter};
+pub use dauer_sandbox::log::Place;
+pub use dauer_store::{DefinitionFilter, Entry, Filter};

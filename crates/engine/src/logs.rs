@@ -2,7 +2,7 @@
 
 use crate::{Engine, Error};
 use bytes::Bytes;
-use dauer_core::{JobId, Timestamp};
+use dauer_core::{Job, JobId, Timestamp};
 use dauer_sandbox::log::{self, Tail};
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -34,17 +34,13 @@ impl Engine {
     pub async fn log_tail(&self, id: &JobId, from: u64) -> Result<LogTail, Error> {
         let changes = self.subscribe(id);
         let job = self.job(id).await?;
-        let follower = job
-            .spec
-            .remove_on_exit
-            .then(|| Follower::new(self.clone(), id.clone()));
         Ok(LogTail {
             engine: self.clone(),
             job: id.clone(),
             from,
             tail: None,
             changes,
-            _follower: follower,
+            _follower: Follower::of(self, &job),
         })
     }
 
@@ -127,12 +123,19 @@ impl LogTail {
 }
 
 /// Counts among a job's followers while it exists.
-struct Follower {
+pub(crate) struct Follower {
     engine: Engine,
     job: JobId,
 }
 
 impl Follower {
+    /// Counts where it matters: for a job that is removed when it has ended and was read.
+    pub(crate) fn of(engine: &Engine, job: &Job) -> Option<Self> {
+        job.spec
+            .remove_on_exit
+            .then(|| Self::new(engine.clone(), job.id.clone()))
+    }
+
     fn new(engine: Engine, job: JobId) -> Self {
         {
             let mut followers = engine.followers();

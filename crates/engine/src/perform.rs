@@ -130,8 +130,15 @@ impl Runner {
                 self.discard_files_of(generation).await;
                 Some((Some(generation), EventKind::Released))
             }
-            (_, Some(Operation::Exiting)) => Some((Some(generation), EventKind::Released)),
-            (_, Some(Operation::Terminating)) => {
+            (State::PendingRetry, Some(Operation::Exiting)) => {
+                // The next attempt begins without anything of this one but its log.
+                self.discard_files_of(generation).await;
+                Some((Some(generation), EventKind::Released))
+            }
+            (state, Some(Operation::Exiting)) if state.is_terminal() => {
+                Some((Some(generation), EventKind::Released))
+            }
+            (_, Some(Operation::Terminating | Operation::Exiting)) => {
                 // How it really ended, where that was recorded before KILL came.
                 let ended = match node.observe(&sandbox, generation).await {
                     Ok(Observed::Ended(exit)) => crate::recover::ended(&exit),

@@ -24,6 +24,10 @@ pub(crate) async fn at_start(engine: &Engine) -> Result<(), Error> {
     if !unsettled.is_empty() {
         tracing::info!(jobs = unsettled.len(), "recovering");
     }
+    // All of them before the first runner commits anything: what it commits is newer.
+    for job in &unsettled {
+        engine.places().note(job);
+    }
     futures_util::stream::iter(unsettled)
         .for_each_concurrent(PARALLEL, |job| async move {
             let (answer, reconciled) = oneshot::channel();
@@ -107,7 +111,7 @@ impl Runner {
         let generation = Some(self.job.generation);
         for step in steps {
             match step {
-                Step::Schedule => self.apply(None, self.engine.admission()).await,
+                Step::Schedule => self.engine.schedule_changed().notify_one(),
                 Step::Adopt => self.adopt().await?,
                 Step::RepeatOperation => self.repeat_operation().await,
                 Step::Apply(ended) => self.apply(generation, EventKind::Ended(ended)).await,

@@ -9,9 +9,11 @@
 
 use crate::ask::{Answer, Ask};
 use crate::engine::Live;
-use crate::{Caller, Engine, Error};
+use crate::own::Unwritten;
+use crate::signals::{Told, WaitCall};
+use crate::{Caller, Engine, Error, scheduler};
 use dauer_core::{
-    Checkpoint, CheckpointId, Ended, EventKind, Intent, Job, JobId, Operation, State,
+    Checkpoint, CheckpointId, Ended, EventKind, Intent, Job, JobId, Operation, Progress,
 };
 use dauer_sandbox::protocol::Phase;
 use dauer_sandbox::{Link, LinkEvent, LinkEvents};
@@ -26,6 +28,8 @@ use tokio::time::Instant;
 pub(crate) enum Message {
     /// A caller or the clock speaks.
     Event {
+        /// The incarnation it is about, where the job speaks.
+        generation: Option<u32>,
         event: EventKind,
         answer: Option<Answer<Job>>,
     },
@@ -36,6 +40,18 @@ pub(crate) enum Message {
         generation: u32,
         checkpoint: CheckpointId,
         result: Result<Checkpoint, Error>,
+    },
+    /// The job waits for a signal.
+    Wait {
+        generation: u32,
+        call: WaitCall,
+        answer: Answer<Told>,
+    },
+    /// The job says how far it is.
+    Progress {
+        generation: u32,
+        progress: Progress,
+        answer: Answer<()>,
     },
     /// Look at what is really there.
     Reconcile { answer: Option<Answer<Job>> },
@@ -61,6 +77,7 @@ pub(crate) struct Runner {
     heard: Option<LinkEvent>,
     pub(crate) asks: VecDeque<Ask>,
     pub(crate) in_flight: Option<InFlight>,
+    pub(crate) unwritten: Unwritten,
     /// An effect failed for a passing reason: look again then.
     pub(crate) look_again_at: Option<Instant>,
     pub(crate) look_again_after: Duration,
@@ -99,6 +116,7 @@ impl Runner {
             heard: None,
             asks: VecDeque::new(),
             in_flight: None,
+            unwritten: Unwritten::default(),
             look_again_at: None,
             look_again_after: LOOK_AGAIN,
             rising_since: None,
@@ -133,8 +151,7 @@ impl Runner {
     }
 
     fn is_settled(&self) -> bool {
-        let quiet = self.job.state.is_terminal()
-            || matches!(self.job.state, State::Suspended | State::PendingRetry);
+        let quiet = self.job.state.is_terminal() || scheduler::waits(&self.job);
         quiet
             && self.job.operation.is_none()
             && self.asks.is_empty()
@@ -143,8 +160,32 @@ impl Runner {
 
     async fn hear(&mut self, message: Message) {
         match message {
-            Message::Event { event, answer } => self.apply_answering(None, event, answer).await,
-            Message::Ask(ask) => self.asks.push_back(ask),
+            Message::Event {
+                generation,
+                event,
+                answer,
+            } => {
+                self.write_progress().await;
+                self.apply_answering(generation, event, answer).await;
+            }
+            Message::Ask(ask) => self.enqueue(ask),
+            Message::Wait {
+                generation,
+                call,
+                answer,
+            } => {
+                let told = self.serve_wait(generation, &call).await;
+                // The job may be asking again over another connection.
+                let _gone = answer.send(told);
+            }
+            Message::Progress {
+                generation,
+                progress,
+                answer,
+            } => {
+                self.note_progress(generation, progress).await;
+                let _gone = answer.send(Ok(()));
+            }
             Message::CheckpointTaken {
                 generation,
                 checkpoint,
@@ -168,6 +209,9 @@ impl Runner {
 
     async fn hear_shim(&mut self, event: LinkEvent) {
         let generation = Some(self.job.generation);
+        if !matches!(event, LinkEvent::Request { .. }) {
+            self.write_progress().await;
+        }
         match event {
             LinkEvent::Request { id, request } => self.serve_request(id, request),
             LinkEvent::Closed => {
@@ -224,23 +268,23 @@ impl Runner {
     /// The next moment at which something is due without anybody saying so.
     fn next_alarm(&self) -> Option<Instant> {
         let kill_at = match &self.job.intent {
-            Some(Intent::End { kill_at, .. })
-                if self.job.operation == Some(Operation::Terminating) =>
-            {
-                Some(*kill_at)
-            }
-            Some(Intent::End { .. } | Intent::Checkpoint { .. } | Intent::Wake { .. }) | None => {
-                None
-            }
+            Some(Intent::End { kill_at, .. }) => Some(*kill_at),
+            Some(Intent::Checkpoint { .. } | Intent::Wake { .. }) | None => None,
         };
         let due = match (kill_at, self.job.deadline_at.filter(|_| kill_at.is_none())) {
             (Some(kill_at), _) => Some(kill_at),
             (None, deadline) => deadline,
         };
-        let due =
-            due.map(|due| Instant::now() + Duration::from_millis(due.since(self.engine.now())));
+        let now = self.engine.now();
+        // Checkpoints wait for locks.
+        let locks = self.job.locks_held(now).filter(|_| !self.asks.is_empty());
+        let due = due
+            .into_iter()
+            .chain(locks.filter_map(|lock| lock.expires_at))
+            .min();
+        let due = due.map(|due| Instant::now() + Duration::from_millis(due.since(now)));
         let given_up = self.rising_since.map(|(_, since)| since + RISE_MAX);
-        [due, self.look_again_at, given_up]
+        [due, self.look_again_at, given_up, self.unwritten.due_at()]
             .into_iter()
             .flatten()
             .min()
@@ -285,6 +329,14 @@ impl Runner {
         {
             self.rising_since = None;
             self.give_up_the_rise().await;
+            return;
+        }
+        if self
+            .unwritten
+            .due_at()
+            .is_some_and(|at| at <= Instant::now())
+        {
+            self.write_progress().await;
             return;
         }
         let now = self.engine.now();
@@ -391,6 +443,12 @@ impl Engine {
                     | Message::Reconcile {
                         answer: Some(answer),
                     } => {
+                        let _gone = answer.send(Err(error.clone()));
+                    }
+                    Message::Wait { answer, .. } => {
+                        let _gone = answer.send(Err(error.clone()));
+                    }
+                    Message::Progress { answer, .. } => {
                         let _gone = answer.send(Err(error.clone()));
                     }
                     Message::Remove {

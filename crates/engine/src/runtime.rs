@@ -3,7 +3,7 @@
 use crate::ask::Ask;
 use crate::{Engine, Error};
 use async_trait::async_trait;
-use dauer_core::{JobId, Then, Timestamp, TokenStatus};
+use dauer_core::{JobId, Then, TokenStatus};
 use dauer_wire::guest::{ApiRequest, ApiResponse};
 use dauer_wire::http::CheckpointStatus;
 use std::time::Duration;
@@ -33,8 +33,9 @@ pub trait RuntimeApi: Send + Sync + 'static {
 const POLL: Duration = Duration::from_secs(20);
 
 impl Engine {
-    /// The job asks for a checkpoint under its own key, and to sleep `suspend_ms` after it. Returns when the request is
-    /// committed. A key that was committed before answers with what came of it, and takes no other checkpoint.
+    /// The job asks for a checkpoint under its own key, and what comes after it. Returns when the request is committed, or still
+    /// `pending` after 20 s, because the job holds a lock. A key that was asked with before answers with what came of it, and
+    /// takes no other checkpoint.
     ///
     /// # Errors
     /// `Unsupported` where it cannot be frozen; `Conflict` where it is ending.
@@ -43,25 +44,21 @@ impl Engine {
         job: &JobId,
         generation: u32,
         token: &str,
-        suspend_ms: Option<u64>,
+        then: Then,
     ) -> Result<CheckpointStatus, Error> {
-        if let Some(known) = self.status_of(job, token).await?
+        if let Some(known) = self.known_status(job, token).await?
             && known.status != "failed"
         {
             return Ok(known);
         }
-        let now = self.now();
-        let then = match suspend_ms {
-            None => Then::Continue,
-            Some(ms) => Then::Suspend {
-                wake_at: Some(Timestamp(now.0).plus_ms(ms)),
-            },
-        };
         let (ask, accepted) = Ask::by_the_job(generation, token, then);
         self.ask_checkpoint(job, ask)?;
-        accepted
-            .await
-            .map_err(|_| Error::Conflict("the job ended".into()))??;
+        match tokio::time::timeout(POLL, accepted).await {
+            // Still waiting, or waiting since an earlier request.
+            Err(_) | Ok(Ok(Err(Error::Busy(_)))) => {}
+            Ok(Ok(result)) => result?,
+            Ok(Err(_)) => return Err(Error::Conflict("the job ended".into())),
+        }
         self.token_status(job, token, false).await
     }
 
@@ -80,7 +77,7 @@ impl Engine {
         loop {
             changes.mark_unchanged();
             let status = self
-                .status_of(job, token)
+                .known_status(job, token)
                 .await?
                 .ok_or_else(|| Error::NotFound(format!("token {token:?}")))?;
             if !wait || status.status != "pending" {
@@ -93,11 +90,30 @@ impl Engine {
         }
     }
 
-    async fn status_of(&self, job: &JobId, token: &str) -> Result<Option<CheckpointStatus>, Error> {
-        let Some(known) = self.store().token(job, token).await? else {
-            return Ok(None);
-        };
+    /// What became of a key, if it was asked with.
+    pub(crate) async fn known_status(
+        &self,
+        job: &JobId,
+        token: &str,
+    ) -> Result<Option<CheckpointStatus>, Error> {
+        // Before the store: a request leaves the queue after it is written down.
+        let queued = self.is_queued(job, token);
+        let known = self.store().token(job, token).await?;
         let present = self.job(job).await?;
+        let holds_locks = present.locks_held(self.now()).next().is_some();
+        let known = match known {
+            // Asked again: what came of it before counts no longer.
+            Some(known) if !queued || !matches!(known.status, TokenStatus::Failed { .. }) => known,
+            Some(_) | None => {
+                return Ok(queued.then(|| CheckpointStatus {
+                    token: token.to_owned(),
+                    status: "pending".to_owned(),
+                    checkpoint: None,
+                    message: holds_locks.then(|| "the job holds a lock".to_owned()),
+                    generation: present.generation,
+                }));
+            }
+        };
         let (status, checkpoint, message) = match known.status {
             TokenStatus::Requested => ("pending", None, None),
             // While its sandbox is still being put to sleep, the frozen original must not hear that it was taken.
@@ -114,5 +130,14 @@ impl Engine {
             message,
             generation: present.generation,
         }))
+    }
+
+    /// Whether a checkpoint that the job asked for with this key waits its turn.
+    fn is_queued(&self, job: &JobId, token: &str) -> bool {
+        let live = self.lock_live().get(job).cloned();
+        live.is_some_and(|live| {
+            let queued = live.queued.lock().expect("no panic while held");
+            queued.iter().any(|other| other == token)
+        })
     }
 }

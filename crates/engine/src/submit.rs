@@ -1,13 +1,12 @@
-//! Accepting a job: everything that can be refused is refused here, before anything is written.
+//! Accepting jobs: everything that can be refused is refused before anything is written.
 
+use crate::check::check;
 use crate::{Config, Engine, Error, clock};
-use dauer_core::{EventKind, Image, Job, JobId, JobSpec, Network, SandboxId, parse};
-use dauer_sandbox::driver::{self, Driver, probe};
-use dauer_sandbox::{Origin, SandboxSpec, image};
-use dauer_store::NewEntry;
+use dauer_core::{EventKind, Job, JobId, JobSpec, SandboxId};
+use dauer_sandbox::driver::{self, probe};
+use dauer_sandbox::{Origin, SandboxSpec};
+use dauer_store::{Keyed, NewEntry, NewJob};
 use dauer_wire::http::DriverView;
-use std::path::Path;
-use std::sync::Arc;
 
 /// 16 random hexadecimal digits.
 pub(crate) fn random_id() -> String {
@@ -15,34 +14,162 @@ pub(crate) fn random_id() -> String {
     random[..16].to_owned()
 }
 
+/// A request for a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Submission {
+    /// What is asked for; its driver may be `auto`.
+    pub spec: JobSpec,
+    /// What makes the request safe to repeat.
+    pub key: Option<RequestKey>,
+}
+
+/// The key of a request: the same request with it is answered with the same job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestKey {
+    /// Chosen by the caller.
+    pub key: String,
+    /// Of all that the request asks for: another one with this key is refused.
+    pub digest: String,
+}
+
+impl RequestKey {
+    /// The job that this very request made. Errors: `KeyInUse`.
+    fn made(&self, used: Keyed) -> Result<JobId, Error> {
+        if used.digest == self.digest {
+            return Ok(used.job);
+        }
+        Err(Error::KeyInUse {
+            key: self.key.clone(),
+            job: used.job.0,
+        })
+    }
+}
+
 impl Engine {
-    /// Accepts a job and starts it. Its driver may be `auto`. Returns when it is committed.
+    /// Accepts a job, and starts it where it is due and there is room. Returns when that is committed.
     ///
     /// # Errors
-    /// `Invalid` and `Unsupported` with one line that says what to do; `NameInUse`. Nothing was written then.
-    pub async fn submit(&self, mut spec: JobSpec) -> Result<Job, Error> {
-        if spec.driver == "auto" {
-            spec.driver = self.default_driver().await?;
+    /// `InvalidField`, `Invalid` and `Unsupported` with one line that says what to do; `NameInUse`; `KeyInUse`. Nothing was
+    /// written then.
+    pub async fn submit(&self, submission: Submission) -> Result<Job, Error> {
+        let [new] = self
+            .new_jobs(vec![submission.spec])
+            .await?
+            .try_into()
+            .map_err(|_| Error::Failed("one request made several jobs".into()))?;
+        let job = new.clone();
+        let key = submission.key;
+        let pair = key.clone().map(|key| (key.key, key.digest));
+        match self.store().create_all(vec![new_job(new, pair)]).await {
+            Ok(()) => {
+                self.accepted();
+                self.welcome(job).await
+            }
+            // The same request was faster.
+            Err(dauer_store::Error::KeyInUse { used, key: text }) => {
+                let Some(key) = key else {
+                    return Err(Error::Failed(format!("the key {text:?} was never given")));
+                };
+                self.job(&key.made(used)?).await
+            }
+            Err(error) => Err(error.into()),
         }
-        let config = self.config().clone();
-        let id = JobId(uuid::Uuid::now_v7().to_string());
-        let job = Job::new(id, spec, clock::now());
-        let checked = job.clone();
-        tokio::task::spawn_blocking(move || check(&checked, &config))
-            .await
-            .map_err(|e| Error::Failed(format!("checking the job: {e}")))??;
-        let entry = NewEntry {
-            at: job.created_at,
-            event: "submitted".into(),
-            from: None,
-            detail: None,
-        };
-        self.store().create(job.clone(), entry).await?;
-        self.committed(&job);
-        self.tell(&job.id, self.admission()).await
     }
 
-    /// The event that gives a pending job its sandbox.
+    /// The job that this very request made before, if it did.
+    ///
+    /// # Errors
+    /// `KeyInUse` where another request made one with this key.
+    pub async fn submitted(&self, key: &RequestKey) -> Result<Option<Job>, Error> {
+        match self
+            .store()
+            .keyed(vec![key.key.clone()])
+            .await?
+            .remove(&key.key)
+        {
+            Some(used) => Ok(Some(self.job(&key.made(used)?).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Accepts all of these jobs, or none, and returns their ids in this order. They begin as there is room.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`]; a field is named with the place of its job, such as `jobs[7].argv`.
+    pub async fn submit_all(&self, submissions: Vec<Submission>) -> Result<Vec<JobId>, Error> {
+        let (specs, keys): (Vec<_>, Vec<_>) = submissions
+            .into_iter()
+            .map(|one| (one.spec, one.key))
+            .unzip();
+        let jobs = self.new_jobs(specs).await?;
+        loop {
+            let asked = keys.iter().flatten().map(|key| key.key.clone()).collect();
+            let mut known = self.store().keyed(asked).await?;
+            let (mut ids, mut new) = (Vec::with_capacity(jobs.len()), Vec::new());
+            for (job, key) in jobs.iter().zip(&keys) {
+                let Some(key) = key else {
+                    ids.push(job.id.clone());
+                    new.push(new_job(job.clone(), None));
+                    continue;
+                };
+                if let Some(used) = known.get(&key.key) {
+                    ids.push(key.made(used.clone())?);
+                    continue;
+                }
+                ids.push(job.id.clone());
+                let used = Keyed {
+                    job: job.id.clone(),
+                    digest: key.digest.clone(),
+                };
+                known.insert(key.key.clone(), used);
+                let pair = (key.key.clone(), key.digest.clone());
+                new.push(new_job(job.clone(), Some(pair)));
+            }
+            match self.store().create_all(new).await {
+                Ok(()) => {
+                    self.accepted();
+                    self.schedule_changed().notify_one();
+                    return Ok(ids);
+                }
+                // Somebody used one of the keys just now: look them up again.
+                Err(dauer_store::Error::KeyInUse { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Jobs of these specs, checked and with ids that grow in their order.
+    async fn new_jobs(&self, specs: Vec<JobSpec>) -> Result<Vec<Job>, Error> {
+        let several = specs.len() > 1;
+        let mut jobs = Vec::with_capacity(specs.len());
+        for mut spec in specs {
+            if spec.driver == "auto" {
+                spec.driver = self.default_driver().await?;
+            }
+            let id = JobId(uuid::Uuid::now_v7().to_string());
+            jobs.push(Job::new(id, spec, clock::now()));
+        }
+        self.check_all(jobs, several).await
+    }
+
+    /// Checks on a thread that may block.
+    pub(crate) async fn check_all(&self, jobs: Vec<Job>, several: bool) -> Result<Vec<Job>, Error> {
+        let config = self.config().clone();
+        let work = move || {
+            for (index, job) in jobs.iter().enumerate() {
+                if let Err(error) = check(job, &config) {
+                    let place = format!("jobs[{index}]");
+                    return Err(if several { error.within(&place) } else { error });
+                }
+            }
+            Ok(jobs)
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|e| Error::Failed(format!("checking the job: {e}")))?
+    }
+
+    /// The event that gives a waiting job its sandbox.
     pub(crate) fn admission(&self) -> EventKind {
         EventKind::Admitted {
             sandbox: SandboxId(random_id()),
@@ -84,64 +211,19 @@ impl Engine {
     }
 }
 
-/// Blocking: looks at the file system.
-fn check(job: &Job, config: &Config) -> Result<Arc<dyn Driver>, Error> {
-    let spec = &job.spec;
-    let invalid = |text: String| Err(Error::Invalid(text));
-    match spec.argv.first() {
-        None => {
-            return invalid(
-                "no command: write it after --, for example: dauer run -- echo hello".into(),
-            );
-        }
-        Some(program) if program.is_empty() => return invalid("the command is empty".into()),
-        Some(_) => {}
-    }
-    if spec.argv.iter().any(|word| word.contains('\0')) {
-        return invalid("a word of the command contains a NUL byte".into());
-    }
-    for (name, value) in &spec.env {
-        parse::env_pair(&format!("{name}={value}")).map_err(Error::Invalid)?;
-    }
-    if let Some(name) = &spec.name {
-        parse::name(name).map_err(Error::Invalid)?;
-    }
-    if let Some(workdir) = spec.workdir.as_ref().filter(|path| !path.starts_with('/')) {
-        return invalid(format!("the working directory {workdir:?} is not absolute"));
-    }
-    check_paths(spec)?;
-    if !spec.publish.is_empty() && spec.network != Network::Nat {
-        return invalid("forwarding ports needs --network nat".into());
-    }
-    let driver = driver::by_name(&spec.driver)?;
-    driver.check(&sandbox_spec(job, Origin::Fresh, config))?;
-    Ok(driver)
+fn new_job(job: Job, key: Option<(String, String)>) -> NewJob {
+    let entry = NewEntry {
+        at: job.created_at,
+        event: "submitted".into(),
+        from: None,
+        detail: job
+            .spec
+            .definition
+            .as_ref()
+            .map(|definition| format!("from {definition}")),
+    };
+    NewJob { job, entry, key }
 }
-
-fn check_paths(spec: &JobSpec) -> Result<(), Error> {
-    for mount in &spec.mounts {
-        if !Path::new(&mount.source).exists() {
-            return Err(Error::Invalid(format!(
-                "the mount's source {} does not exist on the host",
-                mount.source
-            )));
-        }
-    }
-    if let Some(folder) = spec
-        .inject
-        .as_ref()
-        .filter(|folder| !Path::new(folder).is_dir())
-    {
-        return Err(Error::Invalid(format!(
-            "the folder to inject, {folder}, does not exist"
-        )));
-    }
-    match &spec.image {
-        Image::Host => Ok(()),
-        Image::Directory(path) | Image::Tar(path) => Ok(image::resolve(path).map(|_| ())?),
-    }
-}
-
 /// What a shim is told of a job's present incarnation.
 pub(crate) fn sandbox_spec(job: &Job, origin: Origin, config: &Config) -> SandboxSpec {
     let spec = job.spec.clone();

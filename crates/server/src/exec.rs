@@ -1,6 +1,6 @@
 //! `POST /v1/jobs/{job}/exec`: another program in the sandbox, over an upgraded connection.
 
-use crate::error::Refusal;
+use crate::error::{Code, Refusal};
 use crate::extract;
 use crate::routes::Shared;
 use axum::body::Body;
@@ -10,7 +10,7 @@ use dauer_engine::ExecSession;
 use dauer_wire::frame::{Frame, HEAD_BYTES, parse_head};
 use dauer_wire::guest::{Command, WindowSize};
 use dauer_wire::http::ExecCall;
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use std::io;
@@ -19,7 +19,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf};
 /// The protocol of the upgrade.
 const PROTOCOL: &str = "dauer-exec";
 
-/// Starts the program, then answers 101; from there on only frames.
+/// Runs another program in the sandbox
+///
+/// The connection is upgraded to `dauer-exec`: after the answer only frames, as in the crate dauer-wire.
+#[utoipa::path(post, path = "/v1/jobs/{job}/exec", tag = "exec", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    request_body = ExecCall,
+    responses((status = 101, description = "Frames follow, both ways.")))]
 pub(crate) async fn exec(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -30,9 +35,9 @@ pub(crate) async fn exec(
         .get(header::UPGRADE)
         .and_then(|value| value.to_str().ok());
     if asked != Some(PROTOCOL) {
-        return Err(Refusal::malformed(format!(
-            "exec needs the headers connection: upgrade and upgrade: {PROTOCOL}"
-        )));
+        let detail = format!("exec needs the headers connection: upgrade and upgrade: {PROTOCOL}");
+        return Err(Refusal::new(Code::UpgradeRequired, detail)
+            .with_header(header::UPGRADE, HeaderValue::from_static(PROTOCOL)));
     }
     let upgrade = hyper::upgrade::on(&mut request);
     let call: ExecCall = extract::parse(&extract::whole(request).await?)?;

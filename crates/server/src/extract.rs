@@ -11,6 +11,9 @@ use serde::de::DeserializeOwned;
 /// A command line and an environment have room in this, nothing sensible needs more.
 const BODY_BYTES_MAX: usize = 4 << 20;
 
+/// Ten thousand jobs of some kilobytes each.
+const LARGE_BYTES_MAX: usize = 64 << 20;
+
 /// A JSON body; an empty one stands for `{}`.
 #[derive(Clone, Debug)]
 pub(crate) struct Input<T>(pub(crate) T);
@@ -24,15 +27,31 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
     }
 }
 
+/// A JSON body of many parts.
+#[derive(Clone, Debug)]
+pub(crate) struct Large<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Large<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
+        let body = up_to(request, LARGE_BYTES_MAX)
+            .await
+            .map_err(Refusal::into_response)?;
+        parse(&body).map(Self).map_err(Refusal::into_response)
+    }
+}
+
 /// The whole body, up to a limit.
 pub(crate) async fn whole(request: Request) -> Result<Bytes, Refusal> {
-    match Limited::new(request.into_body(), BODY_BYTES_MAX)
-        .collect()
-        .await
-    {
+    up_to(request, BODY_BYTES_MAX).await
+}
+
+async fn up_to(request: Request, bytes_max: usize) -> Result<Bytes, Refusal> {
+    match Limited::new(request.into_body(), bytes_max).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Refusal::too_long(format!(
-            "the body is longer than {BODY_BYTES_MAX} bytes"
+            "the body is longer than {bytes_max} bytes"
         ))),
         Err(error) => Err(Refusal::malformed(format!("the body broke off: {error}"))),
     }
@@ -45,8 +64,27 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     } else {
         body
     };
-    serde_json::from_slice(body)
-        .map_err(|error| Refusal::malformed(format!("the body is not as expected: {error}")))
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(unexpected)?;
+    deserializer
+        .end()
+        .map_err(|error| Refusal::malformed(format!("the body is not as expected: {error}")))?;
+    Ok(parsed)
+}
+
+/// The same of JSON that was read before.
+pub(crate) fn typed<T: DeserializeOwned>(value: &serde_json::Value) -> Result<T, Refusal> {
+    serde_path_to_error::deserialize(value).map_err(unexpected)
+}
+
+fn unexpected(error: serde_path_to_error::Error<serde_json::Error>) -> Refusal {
+    let path = error.path().to_string();
+    let refusal = Refusal::malformed(format!("the body is not as expected: {}", error.inner()));
+    match path.as_str() {
+        // The whole body.
+        "." => refusal,
+        _ => refusal.at(path),
+    }
 }
 
 /// The query.

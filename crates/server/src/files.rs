@@ -12,11 +12,14 @@ use futures_util::StreamExt;
 use http::{StatusCode, header};
 use serde::Deserialize;
 use std::io;
+use utoipa::IntoParams;
 
 /// The query of the file calls.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FileParams {
+    /// Absolute, inside the sandbox.
     path: String,
 }
 
@@ -33,7 +36,9 @@ impl FileParams {
     }
 }
 
-/// `GET /v1/jobs/{job}/files?path=`.
+/// Copies a file or folder out of a job, as a tar
+#[utoipa::path(get, path = "/v1/jobs/{job}/files", tag = "files", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id."), FileParams),
+    responses((status = 200, description = "A tar.", content_type = "application/x-tar", body = [u8])))]
 pub(crate) async fn copy_out(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -49,7 +54,10 @@ pub(crate) async fn copy_out(
         .into_response())
 }
 
-/// `PUT /v1/jobs/{job}/files?path=`.
+/// Copies a tar into a folder of a job
+#[utoipa::path(put, path = "/v1/jobs/{job}/files", tag = "files", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id."), FileParams),
+    request_body(content = [u8], content_type = "application/x-tar"),
+    responses((status = 204, description = "It is there.")))]
 pub(crate) async fn copy_in(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -65,8 +73,13 @@ pub(crate) async fn copy_in(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /v1/jobs/{job}/stdin`: the body is read as fast as the job takes it; its end is the end of the job's input. A body that
-/// breaks off leaves the input open for another call.
+/// Feeds a job's standard input
+///
+/// The body is read as fast as the job takes it; its end is the end of the job's input. A body that breaks off leaves the input open
+/// for another call.
+#[utoipa::path(post, path = "/v1/jobs/{job}/stdin", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    request_body(content = [u8], content_type = "application/octet-stream"),
+    responses((status = 204, description = "All of it was taken.")))]
 pub(crate) async fn stdin(
     State(shared): State<Shared>,
     Path(job): Path<String>,

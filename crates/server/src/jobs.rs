@@ -3,87 +3,112 @@
 use crate::error::Refusal;
 use crate::extract::{Input, Params};
 use crate::routes::Shared;
-use crate::{spec, view};
+use crate::view;
 use axum::Json;
 use axum::extract::{Path, State};
 use dauer_core::{JobId, State as JobState};
 use dauer_engine::Filter;
 use dauer_wire::http::{
-    ChangeView, CheckpointCall, CheckpointView, CreateJob, Info, JobPage, JobView, KillCall,
-    ResizeCall, StopCall,
+    ChangeView, CheckpointCall, CheckpointView, JobPage, JobView, KillCall, ResizeCall, StopCall,
 };
 use http::StatusCode;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
 
 type Answer<T> = Result<Json<T>, Refusal>;
 
-/// `GET /v1/info`.
-pub(crate) async fn info(State(shared): State<Shared>) -> Answer<Info> {
-    // Without any driver that works, the list below says what is missing.
-    let default_driver = shared
-        .engine
-        .default_driver()
-        .await
-        .unwrap_or_else(|_| "none".to_owned());
-    Ok(Json(Info {
-        version: shared.about.version.clone(),
-        pid: std::process::id(),
-        data_dir: shared.about.data_dir.display().to_string(),
-        run_dir: shared.about.run_dir.display().to_string(),
-        default_driver,
-        drivers: shared.engine.drivers().await,
-    }))
-}
-
-/// `POST /v1/jobs`.
-pub(crate) async fn create(
-    State(shared): State<Shared>,
-    Input(request): Input<CreateJob>,
-) -> Result<(StatusCode, Json<JobView>), Refusal> {
-    let spec = spec::from_request(request)?;
-    let job = shared.engine.submit(spec).await?;
-    let cannot_freeze = shared.engine.cannot_freeze(&job.spec);
-    Ok((
-        StatusCode::CREATED,
-        Json(JobView {
-            cannot_freeze,
-            ..view::job(&job)
-        }),
-    ))
-}
-
 /// The query of `GET /v1/jobs`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Default, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ListParams {
     /// State names with commas between.
     state: Option<String>,
+    /// Only with this tag, as `key:value`; repeated, only with all of them.
+    #[param(required = false)]
+    tag: Vec<String>,
+    /// Only the one of this name.
+    name: Option<String>,
+    /// At most so many; 100 where absent, never more than 1000.
     limit: Option<usize>,
+    /// `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
-/// `GET /v1/jobs`.
+impl ListParams {
+    /// By hand, because a tag may come several times.
+    fn of(pairs: Vec<(String, String)>) -> Result<Self, Refusal> {
+        let mut params = Self::default();
+        for (name, value) in pairs {
+            match name.as_str() {
+                "state" => {
+                    let states = params.state.get_or_insert_default();
+                    states.push(',');
+                    states.push_str(&value);
+                }
+                "tag" => params.tag.push(value),
+                "name" => params.name = Some(value),
+                "limit" => {
+                    let limit = value.parse().map_err(|_| {
+                        Refusal::malformed(format!("{value:?} is not a number of jobs")).at("limit")
+                    })?;
+                    params.limit = Some(limit);
+                }
+                "cursor" => params.cursor = Some(value),
+                other => {
+                    let text = format!(
+                        "unknown parameter {other:?}: there are state, tag, name, limit and cursor"
+                    );
+                    return Err(Refusal::malformed(text));
+                }
+            }
+        }
+        Ok(params)
+    }
+}
+
+fn cursor(text: String) -> Result<JobId, Refusal> {
+    let is_id = text.len() == 36 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    if is_id {
+        return Ok(JobId(text));
+    }
+    Err(Refusal::malformed("the cursor is none of a page before").at("cursor"))
+}
+
+/// Jobs, newest first, in pages
+#[utoipa::path(get, path = "/v1/jobs", tag = "jobs", params(ListParams), responses((status = 200, description = "A page.", body = JobPage)))]
 pub(crate) async fn list(
     State(shared): State<Shared>,
-    Params(params): Params<ListParams>,
+    Params(pairs): Params<Vec<(String, String)>>,
 ) -> Answer<JobPage> {
+    let params = ListParams::of(pairs)?;
     let names = params.state.as_deref().unwrap_or_default();
     let states = names
         .split(',')
         .filter(|name| !name.is_empty())
         .map(|name| {
-            JobState::from_name(name)
-                .ok_or_else(|| Refusal::malformed(format!("there is no state {name:?}")))
+            JobState::from_name(name).ok_or_else(|| {
+                Refusal::malformed(format!("there is no state {name:?}")).at("state")
+            })
         });
     let states = states.collect::<Result<Vec<_>, _>>()?;
+    let tags = params.tag.iter().map(|tag| {
+        let wrong = || format!("{tag:?} is not a tag: write for example team:blue");
+        let (key, value) = tag
+            .split_once(':')
+            .ok_or_else(|| Refusal::malformed(wrong()).at("tag"))?;
+        Ok((key.to_owned(), value.to_owned()))
+    });
+    let tags = tags.collect::<Result<Vec<_>, Refusal>>()?;
     let limit = params.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
     // One more than asked for tells whether there is a next page.
     let filter = Filter {
         states,
-        before: params.cursor.map(JobId),
+        tags,
+        name: params.name,
+        before: params.cursor.map(cursor).transpose()?,
         limit: limit + 1,
     };
     let mut jobs = shared.engine.list(filter).await?;
@@ -96,7 +121,9 @@ pub(crate) async fn list(
     }))
 }
 
-/// `GET /v1/jobs/{job}`.
+/// One job
+#[utoipa::path(get, path = "/v1/jobs/{job}", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    responses((status = 200, description = "The job with its spec and handles.", body = JobView)))]
 pub(crate) async fn show(State(shared): State<Shared>, Path(job): Path<String>) -> Answer<JobView> {
     let id = shared.engine.find(&job).await?;
     let record = shared.engine.job(&id).await?;
@@ -109,13 +136,20 @@ pub(crate) async fn show(State(shared): State<Shared>, Path(job): Path<String>) 
 }
 
 /// The query of `DELETE /v1/jobs/{job}`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RemoveParams {
+    /// Kill it first where it lives.
+    #[param(required = false)]
     force: bool,
 }
 
-/// `DELETE /v1/jobs/{job}`.
+/// Removes an ended job and all its data
+///
+/// With `force` also a living one, which is killed first.
+#[utoipa::path(delete, path = "/v1/jobs/{job}", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id."), RemoveParams),
+    responses((status = 204, description = "Nothing of it is left.")))]
 pub(crate) async fn remove(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -126,7 +160,12 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /v1/jobs/{job}/checkpoint`.
+/// Saves a job with its memory; it goes on
+///
+/// Answered when it is committed.
+#[utoipa::path(post, path = "/v1/jobs/{job}/checkpoint", tag = "freeze", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    request_body = CheckpointCall,
+    responses((status = 200, description = "It is committed.", body = CheckpointView)))]
 pub(crate) async fn checkpoint(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -142,7 +181,12 @@ pub(crate) async fn checkpoint(
     Ok(Json(view::checkpoint(&checkpoint, true)))
 }
 
-/// `POST /v1/jobs/{job}/suspend`.
+/// Saves a job with its memory and lets it sleep
+///
+/// For so long, or until it is resumed. Answered when nothing of it is left but its image.
+#[utoipa::path(post, path = "/v1/jobs/{job}/suspend", tag = "freeze", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    request_body = CheckpointCall,
+    responses((status = 200, description = "It sleeps.", body = CheckpointView)))]
 pub(crate) async fn suspend(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -153,7 +197,11 @@ pub(crate) async fn suspend(
     Ok(Json(view::checkpoint(&checkpoint, true)))
 }
 
-/// `POST /v1/jobs/{job}/resume`.
+/// Wakes a suspended job
+///
+/// Answered when it runs again.
+#[utoipa::path(post, path = "/v1/jobs/{job}/resume", tag = "freeze", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    responses((status = 200, description = "It runs.", body = JobView)))]
 pub(crate) async fn resume(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -162,7 +210,12 @@ pub(crate) async fn resume(
     Ok(Json(view::job(&shared.engine.resume(&id).await?)))
 }
 
-/// `POST /v1/jobs/{job}/stop`.
+/// Asks a job to end: TERM, a grace, KILL
+///
+/// Answered when it has ended.
+#[utoipa::path(post, path = "/v1/jobs/{job}/stop", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    request_body = StopCall,
+    responses((status = 200, description = "The job as it ended.", body = JobView)))]
 pub(crate) async fn stop(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -174,7 +227,40 @@ pub(crate) async fn stop(
     )))
 }
 
-/// `POST /v1/jobs/{job}/kill`.
+/// Ends a job that has not ended
+///
+/// Whatever it is doing: TERM, its grace, KILL where it runs. Answered when it is cancelled, also where it was before; one that
+/// has completed or failed is refused.
+#[utoipa::path(post, path = "/v1/jobs/{job}/cancel", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    request_body = StopCall,
+    responses((status = 200, description = "The job as it ended.", body = JobView)))]
+pub(crate) async fn cancel(
+    State(shared): State<Shared>,
+    Path(job): Path<String>,
+    Input(call): Input<StopCall>,
+) -> Answer<JobView> {
+    let id = shared.engine.find(&job).await?;
+    let job = shared.engine.cancel(&id, call.grace_ms).await?;
+    Ok(Json(view::job(&job)))
+}
+
+/// Tries a job again
+///
+/// From its start, as a new attempt: one that failed or was cancelled, or now one that waits for that.
+#[utoipa::path(post, path = "/v1/jobs/{job}/retry", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    responses((status = 200, description = "It waits for its turn.", body = JobView)))]
+pub(crate) async fn retry(
+    State(shared): State<Shared>,
+    Path(job): Path<String>,
+) -> Answer<JobView> {
+    let id = shared.engine.find(&job).await?;
+    Ok(Json(view::job(&shared.engine.retry(&id).await?)))
+}
+
+/// Kills a job, or sends it a signal
+#[utoipa::path(post, path = "/v1/jobs/{job}/kill", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    request_body = KillCall,
+    responses((status = 200, description = "The job.", body = JobView)))]
 pub(crate) async fn kill(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -192,7 +278,10 @@ pub(crate) async fn kill(
     )))
 }
 
-/// `POST /v1/jobs/{job}/resize`.
+/// Tells a job's terminal its size
+#[utoipa::path(post, path = "/v1/jobs/{job}/resize", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    request_body = ResizeCall,
+    responses((status = 204, description = "The terminal has this size.")))]
 pub(crate) async fn resize(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -203,13 +292,17 @@ pub(crate) async fn resize(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `GET /v1/jobs/{job}/wait`.
+/// Answered when the job has ended
+#[utoipa::path(get, path = "/v1/jobs/{job}/wait", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    responses((status = 200, description = "The job as it ended.", body = JobView)))]
 pub(crate) async fn wait(State(shared): State<Shared>, Path(job): Path<String>) -> Answer<JobView> {
     let id = shared.engine.find(&job).await?;
     Ok(Json(view::job(&shared.engine.wait(&id).await?)))
 }
 
-/// `GET /v1/jobs/{job}/checkpoints`.
+/// The committed checkpoints of a job, oldest first
+#[utoipa::path(get, path = "/v1/jobs/{job}/checkpoints", tag = "freeze", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    responses((status = 200, description = "Its checkpoints.", body = Vec<CheckpointView>)))]
 pub(crate) async fn checkpoints(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -225,7 +318,9 @@ pub(crate) async fn checkpoints(
     ))
 }
 
-/// `GET /v1/jobs/{job}/diff`.
+/// The files that a job changed
+#[utoipa::path(get, path = "/v1/jobs/{job}/diff", tag = "files", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
+    responses((status = 200, description = "Sorted by path.", body = Vec<ChangeView>)))]
 pub(crate) async fn diff(
     State(shared): State<Shared>,
     Path(job): Path<String>,

@@ -1,13 +1,16 @@
 //! The socket, its connections, and an orderly end.
 
+use crate::request_id;
 use crate::routes::{About, router};
 use axum::Router;
 use axum::body::Body;
+use axum::response::Response;
 use dauer_engine::Engine;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
 use std::fs::{File, Permissions};
 use std::future::Future;
 use std::io;
@@ -19,6 +22,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
+use tracing::Instrument as _;
 
 /// A connection may buffer this much: log pieces are large.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -121,9 +125,8 @@ pub async fn serve(
 }
 
 async fn answer(stream: UnixStream, router: Router, mut ending: watch::Receiver<bool>) {
-    let service = service_fn(move |request: http::Request<Incoming>| {
-        router.clone().oneshot(request.map(Body::new))
-    });
+    let service =
+        service_fn(move |request: http::Request<Incoming>| respond(router.clone(), request));
     let connection = http1::Builder::new()
         .max_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service)
@@ -142,6 +145,21 @@ async fn answer(stream: UnixStream, router: Router, mut ending: watch::Receiver<
         // A client that went away, as a rule.
         tracing::debug!(%error, "a connection ended early");
     }
+}
+
+/// Answers one request under its id.
+async fn respond(router: Router, request: http::Request<Incoming>) -> Result<Response, Infallible> {
+    let id = request_id::of(request.headers());
+    let span = tracing::info_span!(
+        "request",
+        id = id.to_str().unwrap_or_default(),
+        method = %request.method(),
+        path = request.uri().path()
+    );
+    let answered = router.oneshot(request.map(Body::new));
+    let mut response = request_id::scope(&id, answered).instrument(span).await?;
+    response.headers_mut().insert(request_id::HEADER, id);
+    Ok(response)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! Every path of the caller API.
+//! Every path of the caller API: what answers it, who may call it, how long it may take.
 
+use crate::access::Scope;
 use crate::error::Refusal;
-use crate::{exec, files, jobs, streams};
+use crate::{about, definitions, document, exec, files, jobs, messages, stream, streams, submit};
 use axum::Router;
 use axum::extract::Request;
-use axum::routing::{get, post};
 use dauer_engine::Engine;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,36 +27,91 @@ pub(crate) struct Shared {
     pub(crate) about: Arc<About>,
 }
 
+/// How long an answer may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// It only looks something up or writes it down: a daemon that needs long is overloaded and says so.
+    Brief,
+    /// It follows or waits for something, or moves much: it takes what it takes.
+    Long,
+}
+
+/// A path with a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// In lower case.
+    pub(crate) method: &'static str,
+    /// With its parameters in braces.
+    pub(crate) path: &'static str,
+    /// What a token must allow.
+    pub(crate) scope: Scope,
+    /// How long the answer may take.
+    pub(crate) pace: Pace,
+}
+
+/// From one list: the router, the table of what each route asks for, and the document. A handler says in its own `utoipa::path`
+/// which path it is for; a test compares.
+macro_rules! routes {
+    ($($method:ident $path:literal $scope:ident $pace:ident $module:ident::$handler:ident;)*) => {
+        /// What each route asks for.
+        pub(crate) const ROUTES: &[Route] = &[
+            $(Route { method: stringify!($method), path: $path, scope: Scope::$scope, pace: Pace::$pace },)*
+        ];
+
+        fn routed() -> Router<Shared> {
+            Router::new()$(.route($path, axum::routing::$method($module::$handler)))*
+        }
+
+        /// The operations, as each handler describes itself.
+        #[derive(utoipa::OpenApi)]
+        #[openapi(paths($($module::$handler),*))]
+        pub(crate) struct Operations;
+    };
+}
+
+routes! {
+    get "/v1/ping" Nothing Brief about::ping;
+    get "/v1/openapi.json" Nothing Brief document::show;
+    get "/v1/info" Read Brief about::info;
+    get "/v1/events" Read Long streams::events;
+    get "/v1/definitions" Read Brief definitions::list;
+    post "/v1/definitions" Submit Brief definitions::create;
+    get "/v1/definitions/{name}/{version}" Read Brief definitions::show;
+    delete "/v1/definitions/{name}/{version}" Submit Brief definitions::remove;
+    get "/v1/jobs" Read Brief jobs::list;
+    post "/v1/jobs" Submit Brief submit::create;
+    post "/v1/jobs:batch" Submit Long submit::create_all;
+    get "/v1/jobs/{job}" Read Brief jobs::show;
+    delete "/v1/jobs/{job}" Submit Long jobs::remove;
+    post "/v1/jobs/{job}/checkpoint" Submit Long jobs::checkpoint;
+    post "/v1/jobs/{job}/suspend" Submit Long jobs::suspend;
+    post "/v1/jobs/{job}/resume" Submit Long jobs::resume;
+    post "/v1/jobs/{job}/stop" Submit Long jobs::stop;
+    post "/v1/jobs/{job}/cancel" Submit Long jobs::cancel;
+    post "/v1/jobs/{job}/retry" Submit Brief jobs::retry;
+    post "/v1/jobs/{job}/kill" Submit Long jobs::kill;
+    post "/v1/jobs/{job}/resize" Submit Brief jobs::resize;
+    get "/v1/jobs/{job}/wait" Read Long jobs::wait;
+    get "/v1/jobs/{job}/result" Read Long messages::result;
+    post "/v1/jobs/{job}/signal" Submit Brief messages::signal;
+    get "/v1/jobs/{job}/checkpoints" Read Brief jobs::checkpoints;
+    get "/v1/jobs/{job}/diff" Read Long jobs::diff;
+    get "/v1/jobs/{job}/events" Read Long streams::job_events;
+    get "/v1/jobs/{job}/stream" Read Long stream::stream;
+    get "/v1/jobs/{job}/logs" Read Long streams::logs;
+    post "/v1/jobs/{job}/stdin" Submit Long files::stdin;
+    get "/v1/jobs/{job}/files" Read Long files::copy_out;
+    put "/v1/jobs/{job}/files" Submit Long files::copy_in;
+    post "/v1/jobs/{job}/exec" Submit Long exec::exec;
+}
+
 /// The caller API over this engine.
 pub(crate) fn router(engine: Engine, about: About) -> Router {
     let shared = Shared {
         engine,
         about: Arc::new(about),
     };
-    Router::new()
-        .route("/v1/ping", get(|| async {}))
-        .route("/v1/info", get(jobs::info))
-        .route("/v1/events", get(streams::events))
-        .route("/v1/jobs", post(jobs::create).get(jobs::list))
-        .route("/v1/jobs/{job}", get(jobs::show).delete(jobs::remove))
-        .route("/v1/jobs/{job}/checkpoint", post(jobs::checkpoint))
-        .route("/v1/jobs/{job}/suspend", post(jobs::suspend))
-        .route("/v1/jobs/{job}/resume", post(jobs::resume))
-        .route("/v1/jobs/{job}/stop", post(jobs::stop))
-        .route("/v1/jobs/{job}/cancel", post(jobs::stop))
-        .route("/v1/jobs/{job}/kill", post(jobs::kill))
-        .route("/v1/jobs/{job}/resize", post(jobs::resize))
-        .route("/v1/jobs/{job}/wait", get(jobs::wait))
-        .route("/v1/jobs/{job}/checkpoints", get(jobs::checkpoints))
-        .route("/v1/jobs/{job}/diff", get(jobs::diff))
-        .route("/v1/jobs/{job}/events", get(streams::job_events))
-        .route("/v1/jobs/{job}/logs", get(streams::logs))
-        .route("/v1/jobs/{job}/stdin", post(files::stdin))
-        .route(
-            "/v1/jobs/{job}/files",
-            get(files::copy_out).put(files::copy_in),
-        )
-        .route("/v1/jobs/{job}/exec", post(exec::exec))
+    routed()
         .fallback(|request: Request| async move { Refusal::no_path(request.uri().path()) })
         .method_not_allowed_fallback(|request: Request| async move {
             Refusal::wrong_method(request.method().as_str(), request.uri().path())

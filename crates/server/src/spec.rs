@@ -1,16 +1,27 @@
 //! A request for a job as the engine's description of one.
 
 use crate::error::Refusal;
-use dauer_core::{Image, JobSpec, Mount, Network, Publish};
-use dauer_wire::http::CreateJob;
+use dauer_core::{
+    DefinitionRef, Image, JobSpec, Mount, Network, Priority, Publish, RetryPolicy, Timestamp, parse,
+};
+use dauer_wire::http::{CreateJob, Moment, RetryView, Span};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// From TERM to KILL where nobody says otherwise.
 const STOP_GRACE_MS: u64 = 10_000;
 
+/// What a program works on; more of it belongs into a file.
+const PARAMS_BYTES_MAX: usize = 1 << 20;
+
 /// Translates; the engine checks what is asked for. Looks at the file system to tell a folder from a tar.
 pub(crate) fn from_request(job: CreateJob) -> Result<JobSpec, Refusal> {
-    let mounts = job.mounts.into_iter().map(|mount| {
+    check_params(job.params.as_ref())?;
+    let timeout_ms = timeout_ms(&job)?;
+    let retry = retry(job.retry.as_ref(), "retry")?.unwrap_or_default();
+    let run_at = run_at(job.run_at.as_ref(), job.delay.as_ref())?;
+    let priority = priority(job.priority.as_deref())?;
+    let mounts = job.mounts.into_iter().enumerate().map(|(index, mount)| {
         let absolute = mount.source.starts_with('/') && mount.target.starts_with('/');
         if absolute {
             Ok(Mount {
@@ -23,13 +34,12 @@ pub(crate) fn from_request(job: CreateJob) -> Result<JobSpec, Refusal> {
                 "the paths of the mount {}:{} are not both absolute",
                 mount.source, mount.target
             );
-            Err(Refusal::malformed(text))
+            Err(Refusal::malformed(text).at(format!("mounts[{index}]")))
         }
     });
     if let Some(inject) = job.inject.as_ref().filter(|path| !path.starts_with('/')) {
-        return Err(Refusal::malformed(format!(
-            "the folder to inject, {inject:?}, is not an absolute path"
-        )));
+        let text = format!("the folder to inject, {inject:?}, is not an absolute path");
+        return Err(Refusal::malformed(text).at("inject"));
     }
     Ok(JobSpec {
         name: job.name,
@@ -42,7 +52,7 @@ pub(crate) fn from_request(job: CreateJob) -> Result<JobSpec, Refusal> {
         inject: job.inject,
         cpu_millis: job.cpu_millis,
         memory_bytes: job.memory_bytes,
-        timeout_ms: job.timeout_ms,
+        timeout_ms,
         network: network(job.network.as_deref())?,
         publish: job
             .publish
@@ -57,6 +67,104 @@ pub(crate) fn from_request(job: CreateJob) -> Result<JobSpec, Refusal> {
         stdin: job.stdin,
         remove_on_exit: job.remove_on_exit,
         stop_grace_ms: job.stop_grace_ms.unwrap_or(STOP_GRACE_MS),
+        definition: job
+            .definition_name
+            .zip(job.definition_version)
+            .map(|(name, version)| DefinitionRef { name, version }),
+        params: job.params,
+        metadata: job.metadata,
+        tags: job.tags,
+        priority,
+        retry,
+        run_at,
+    })
+}
+
+/// Now, as the engine counts it.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn check_params(params: Option<&serde_json::Value>) -> Result<(), Refusal> {
+    let bytes = params.map_or(0, |params| params.to_string().len());
+    if bytes > PARAMS_BYTES_MAX {
+        let text = format!(
+            "the params have {bytes} bytes: at most {PARAMS_BYTES_MAX}; give the program a file instead"
+        );
+        return Err(Refusal::too_long(text).at("params"));
+    }
+    Ok(())
+}
+
+fn span_ms(span: &Span, field: &str) -> Result<u64, Refusal> {
+    match span {
+        Span::Ms(ms) => Ok(*ms),
+        Span::Text(text) => {
+            parse::duration_ms(text).map_err(|text| Refusal::malformed(text).at(field))
+        }
+    }
+}
+
+fn timeout_ms(job: &CreateJob) -> Result<Option<u64>, Refusal> {
+    match (job.timeout_ms, &job.timeout) {
+        (Some(_), Some(_)) => {
+            Err(Refusal::malformed("give either timeout or timeout_ms").at("timeout"))
+        }
+        (Some(ms), None) => Ok(Some(ms)),
+        (None, Some(span)) => span_ms(span, "timeout").map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// A retry policy, which stands in this field.
+pub(crate) fn retry(
+    retry: Option<&RetryView>,
+    field: &str,
+) -> Result<Option<RetryPolicy>, Refusal> {
+    let Some(retry) = retry else { return Ok(None) };
+    let plain = RetryPolicy::default();
+    let ms = |span: &Option<Span>, name: &str, otherwise: u64| match span {
+        Some(span) => span_ms(span, &format!("{field}.{name}")),
+        None => Ok(otherwise),
+    };
+    let retry_delay_ms = ms(&retry.retry_delay, "retry_delay", plain.retry_delay_ms)?;
+    let longest = plain.max_delay_ms.max(retry_delay_ms);
+    Ok(Some(RetryPolicy {
+        max_retries: retry.max_retries,
+        retry_delay_ms,
+        factor: retry.factor.unwrap_or(plain.factor),
+        max_delay_ms: ms(&retry.max_delay, "max_delay", longest)?,
+    }))
+}
+
+fn run_at(run_at: Option<&Moment>, delay: Option<&Span>) -> Result<Option<Timestamp>, Refusal> {
+    match (run_at, delay) {
+        (Some(_), Some(_)) => Err(Refusal::malformed("give either run_at or delay").at("delay")),
+        (None, None) => Ok(None),
+        (None, Some(delay)) => Ok(Some(now().plus_ms(span_ms(delay, "delay")?))),
+        (Some(Moment::Ms(ms)), None) => Ok(Some(Timestamp(*ms))),
+        (Some(Moment::Text(text)), None) => {
+            let moment: jiff::Timestamp = text.parse().map_err(|_| {
+                let wrong = format!(
+                    "{text:?} is not a moment: write for example 2027-01-31T09:00:00Z, or milliseconds since the Unix epoch"
+                );
+                Refusal::malformed(wrong).at("run_at")
+            })?;
+            Ok(Some(Timestamp(moment.as_millisecond())))
+        }
+    }
+}
+
+fn priority(name: Option<&str>) -> Result<Priority, Refusal> {
+    let Some(name) = name else {
+        return Ok(Priority::default());
+    };
+    Priority::from_name(name).ok_or_else(|| {
+        let text = format!("unknown priority {name:?}: use low, normal, high or critical");
+        Refusal::malformed(text).at("priority")
     })
 }
 
@@ -65,9 +173,8 @@ fn image(text: &str) -> Result<Image, Refusal> {
         return Ok(Image::Host);
     }
     let wrong = |why: &str| {
-        Refusal::malformed(format!(
-            "the image {text} {why}: give host, a folder or a tar file"
-        ))
+        let text = format!("the image {text} {why}: give host, a folder or a tar file");
+        Refusal::malformed(text).at("image")
     };
     if !text.starts_with('/') {
         return Err(wrong("is not an absolute path"));
@@ -88,7 +195,8 @@ fn network(name: Option<&str>) -> Result<Network, Refusal> {
         Some("host") => Ok(Network::Host),
         Some(other) => Err(Refusal::malformed(format!(
             "unknown network {other:?}: use none, nat or host"
-        ))),
+        ))
+        .at("network")),
     }
 }
 
@@ -97,7 +205,7 @@ mod tests {
     use super::*;
 
     fn refused(job: CreateJob) -> String {
-        from_request(job).expect_err("accepted").0.detail
+        from_request(job).expect_err("accepted").detail
     }
 
     #[test]
@@ -125,7 +233,6 @@ mod tests {
         assert!(
             image_of(&folder.path().join("none"))
                 .unwrap_err()
-                .0
                 .detail
                 .contains("does not exist")
         );

@@ -3,20 +3,22 @@
 use crate::error::Refusal;
 use crate::extract::Params;
 use crate::routes::Shared;
+use crate::sse::{self, Source};
 use crate::view;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use dauer_core::JobId;
-use dauer_engine::{Engine, Error, LogChunk, LogTail};
+use dauer_engine::{Engine, Entry, Error, LogChunk, LogTail};
 use dauer_wire::frame::{Frame, HEAD_BYTES, parse_head};
-use dauer_wire::http::stream_kind;
-use http::header;
+use dauer_wire::http::{EventView, stream_kind};
+use http::{HeaderMap, header};
 use serde::Deserialize;
 use std::io;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use utoipa::IntoParams;
 
 /// A followed stream says something at least this often, so that a dead connection is noticed at both ends.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -28,10 +30,15 @@ const PIECES_MAX: usize = 2;
 const ENTRIES: usize = 500;
 
 /// The query of `GET /v1/jobs/{job}/logs`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LogParams {
+    /// Wait for more until the job has ended.
+    #[param(required = false)]
     follow: bool,
+    /// Only what comes after this offset.
+    #[param(required = false)]
     since: u64,
     /// Only `frames` so far.
     format: Option<String>,
@@ -39,7 +46,11 @@ pub(crate) struct LogParams {
 
 type Piece = io::Result<Bytes>;
 
-/// `GET /v1/jobs/{job}/logs`: the log's own frames, verbatim.
+/// A job's log, as the frames it is kept in
+///
+/// With `follow` until the job has ended; the last frame is the job as it ended then.
+#[utoipa::path(get, path = "/v1/jobs/{job}/logs", tag = "streams", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id."), LogParams),
+    responses((status = 200, description = "Frames, verbatim.", content_type = "application/x-dauer-frames", body = [u8])))]
 pub(crate) async fn logs(
     State(shared): State<Shared>,
     Path(job): Path<String>,
@@ -144,74 +155,156 @@ fn end_of(mut frames: &[u8]) -> Option<u64> {
 }
 
 /// The query of both event streams.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct EventParams {
+    /// Only what came after this entry.
+    #[param(required = false)]
     after: u64,
+    /// Wait for more.
+    #[param(required = false)]
     follow: bool,
 }
 
-/// `GET /v1/events`: a line of JSON for each entry.
+/// What happened to jobs, oldest first: a line of JSON for each entry
+///
+/// With `accept: text/event-stream` as events, each with its `seq` as id, and always followed.
+#[utoipa::path(get, path = "/v1/events", tag = "streams",
+    params(EventParams, ("last-event-id" = Option<String>, Header, description = "The id of the last event that came.")),
+    responses((status = 200, description = "Entries.", content((EventView = "application/x-ndjson"), (String = "text/event-stream")))))]
 pub(crate) async fn events(
     State(shared): State<Shared>,
     Params(params): Params<EventParams>,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    Ok(event_lines(shared.engine, None, params))
+    entries(shared.engine, None, params, &headers)
 }
 
-/// `GET /v1/jobs/{job}/events`: the same of one job; ends when the job is removed.
+/// What happened to a job: a line of JSON for each entry
+///
+/// Ends when the job is removed. With `accept: text/event-stream` as events, each with its `seq` as id, and always followed.
+#[utoipa::path(get, path = "/v1/jobs/{job}/events", tag = "streams",
+    params(("job" = String, Path, description = "Its id, its name, or the beginning of its id."), EventParams,
+        ("last-event-id" = Option<String>, Header, description = "The id of the last event that came.")),
+    responses((status = 200, description = "Entries.", content((EventView = "application/x-ndjson"), (String = "text/event-stream")))))]
 pub(crate) async fn job_events(
     State(shared): State<Shared>,
     Path(job): Path<String>,
     Params(params): Params<EventParams>,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let id = shared.engine.find(&job).await?;
-    Ok(event_lines(shared.engine, Some(id), params))
+    entries(shared.engine, Some(id), params, &headers)
 }
 
-fn event_lines(engine: Engine, job: Option<JobId>, params: EventParams) -> Response {
+fn entries(
+    engine: Engine,
+    job: Option<JobId>,
+    mut params: EventParams,
+    headers: &HeaderMap,
+) -> Result<Response, Refusal> {
+    if !sse::is_wanted(headers) {
+        let journal = Journal::new(engine, job, params);
+        return Ok(event_lines(journal));
+    }
+    params.follow = true;
+    if let Some(text) = sse::last_event_id(headers) {
+        params.after = text.parse().map_err(|_| {
+            Refusal::malformed(format!(
+                "{text:?} is not the id of an event: it is a number"
+            ))
+        })?;
+    }
+    Ok(sse::answer(JournalEvents(Journal::new(
+        engine, job, params,
+    ))))
+}
+
+/// A reader of the journal.
+struct Journal {
+    engine: Engine,
+    job: Option<JobId>,
+    after: u64,
+    follow: bool,
+    changes: watch::Receiver<u64>,
+}
+
+impl Journal {
+    fn new(engine: Engine, job: Option<JobId>, params: EventParams) -> Self {
+        Self {
+            changes: engine.journal_changes(),
+            engine,
+            job,
+            after: params.after,
+            follow: params.follow,
+        }
+    }
+
+    /// The next entries; none at the end. Cancel safe.
+    async fn next(&mut self) -> Result<Vec<Entry>, Error> {
+        loop {
+            self.changes.mark_unchanged();
+            let job = self.job.as_ref();
+            let entries = self.engine.journal(job, self.after, ENTRIES).await?;
+            if let Some(last) = entries.last() {
+                self.after = last.seq;
+                return Ok(entries);
+            }
+            let removed = match job {
+                Some(id) => matches!(self.engine.job(id).await, Err(Error::NotFound(_))),
+                None => false,
+            };
+            if !self.follow || removed || self.changes.changed().await.is_err() {
+                return Ok(Vec::new());
+            }
+        }
+    }
+}
+
+fn event_lines(mut journal: Journal) -> Response {
     let keepalive = Bytes::from_static(b"\n");
     let body = stream(keepalive, move |pieces| async move {
-        if let Err(error) = copy_events(engine, job, params, &pieces).await {
-            // The client may be gone; else it sees a cut connection and asks again.
-            let _ = pieces.send(Err(io::Error::other(error.to_string()))).await;
+        loop {
+            let piece = match journal.next().await {
+                Ok(entries) if entries.is_empty() => return,
+                Ok(entries) => Ok(lines(&entries)),
+                // The client sees a cut connection and asks again.
+                Err(error) => Err(io::Error::other(error.to_string())),
+            };
+            let cut = piece.is_err();
+            if pieces.send(piece).await.is_err() || cut {
+                return;
+            }
         }
     });
     ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }
 
-async fn copy_events(
-    engine: Engine,
-    job: Option<JobId>,
-    params: EventParams,
-    pieces: &mpsc::Sender<Piece>,
-) -> Result<(), Error> {
-    let mut changes = engine.journal_changes();
-    let mut after = params.after;
-    loop {
-        changes.mark_unchanged();
-        let entries = engine.journal(job.as_ref(), after, ENTRIES).await?;
-        if let Some(last) = entries.last() {
-            after = last.seq;
-            let mut lines = Vec::new();
-            for entry in &entries {
-                serde_json::to_writer(&mut lines, &view::event(entry)).expect("events serialize");
-                lines.push(b'\n');
-            }
-            if pieces.send(Ok(lines.into())).await.is_err() {
-                return Ok(());
-            }
+fn lines(entries: &[Entry]) -> Bytes {
+    let mut lines = Vec::new();
+    for entry in entries {
+        serde_json::to_writer(&mut lines, &view::event(entry)).expect("events serialize");
+        lines.push(b'\n');
+    }
+    lines.into()
+}
+
+/// The journal as server-sent events.
+struct JournalEvents(Journal);
+
+impl Source for JournalEvents {
+    async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let entries = self.0.next().await.map_err(io::Error::other)?;
+        if entries.is_empty() {
+            return Ok(None);
         }
-        if entries.len() == ENTRIES {
-            continue;
+        let mut out = Vec::new();
+        for entry in entries {
+            let json = serde_json::to_vec(&view::event(&entry)).expect("events serialize");
+            sse::event(&mut out, entry.seq, "event", &json);
         }
-        let removed = match &job {
-            Some(id) => matches!(engine.job(id).await, Err(Error::NotFound(_))),
-            None => false,
-        };
-        if !params.follow || removed || changes.changed().await.is_err() {
-            return Ok(());
-        }
+        Ok(Some(out))
     }
 }
 

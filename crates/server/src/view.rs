@@ -1,8 +1,11 @@
 //! Records as clients see them.
 
-use dauer_core::{Checkpoint, Image, Job};
+use dauer_core::{Checkpoint, Image, Job, Progress};
 use dauer_engine::{ChangeKind, Changed, Entry};
-use dauer_wire::http::{ChangeView, CheckpointView, EventView, Handles, JobView, SelfView};
+use dauer_wire::http::{
+    ChangeView, CheckpointView, DefinitionRefView, EventView, Handles, JobView, ProgressView,
+    SelfView,
+};
 
 /// A job as an element of a list.
 pub(crate) fn job(job: &Job) -> JobView {
@@ -21,10 +24,18 @@ pub(crate) fn job(job: &Job) -> JobView {
         attempt: job.attempt,
         generation: job.generation,
         restores: job.restores,
+        retries: job.retries,
+        definition: definition(job),
+        tags: job.spec.tags.clone(),
+        priority: job.spec.priority.name().to_owned(),
         created_at: job.created_at.0,
         started_at: job.started_at.map(|at| at.0),
         finished_at: job.finished_at.map(|at| at.0),
-        wake_at: job.wake_at.map(|at| at.0),
+        // One that may begin at once waits for its turn, not for a moment.
+        wake_at: job.wake_at.filter(|at| *at > job.created_at).map(|at| at.0),
+        waits_for: job.waits_for.clone(),
+        progress: job.progress.as_ref().map(progress),
+        locks: job.locks.len(),
         checkpoint: job
             .checkpoint
             .as_ref()
@@ -39,6 +50,23 @@ pub(crate) fn job(job: &Job) -> JobView {
         cannot_freeze: None,
         spec: None,
         handles: None,
+    }
+}
+
+fn definition(job: &Job) -> Option<DefinitionRefView> {
+    let definition = job.spec.definition.as_ref()?;
+    Some(DefinitionRefView {
+        name: definition.name.clone(),
+        version: definition.version.clone(),
+    })
+}
+
+fn progress(progress: &Progress) -> ProgressView {
+    ProgressView {
+        done: progress.done,
+        total: progress.total,
+        message: progress.message.clone(),
+        at: Some(progress.at.0),
     }
 }
 
@@ -70,6 +98,10 @@ pub(crate) fn own_job(job: &Job) -> SelfView {
             .checkpoint
             .as_ref()
             .map(|checkpoint| checkpoint.0.clone()),
+        retries: job.retries,
+        definition: definition(job),
+        fork: None,
+        locks: job.locks.len(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Durable state: one trait, one conformance suite, SQLite first.
 //!
 //! Every change of a job is one [`Change`]: the new record at an expected version, its journal entry and
-//! whatever belongs to it (a checkpoint, a token), in one transaction. Nothing else writes.
+//! whatever belongs to it (a checkpoint, a token, its output, its signals), in one transaction. Nothing else writes.
 
 pub mod conformance;
 mod sqlite;
@@ -9,7 +9,12 @@ mod sqlite;
 pub use sqlite::{Durability, Sqlite};
 
 use async_trait::async_trait;
-use dauer_core::{Checkpoint, CheckpointId, Job, JobId, SandboxId, State, Timestamp, Token};
+use dauer_core::plan::admission::Due;
+use dauer_core::{
+    Checkpoint, CheckpointId, Definition, DefinitionRef, Forget, Job, JobId, Json, Kept, SandboxId,
+    Signal, State, Timestamp, Token, Wait,
+};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What went wrong, by what the caller can do next.
@@ -37,6 +42,17 @@ pub enum Error {
         /// Whose it is.
         job: JobId,
     },
+    /// A request with this key was accepted before.
+    #[error("the key {key:?} was used for job {}", used.job)]
+    KeyInUse {
+        /// The key.
+        key: String,
+        /// What it was used for.
+        used: Keyed,
+    },
+    /// There is another definition of this name and version.
+    #[error("there is a definition {0} already")]
+    Defined(DefinitionRef),
     /// More than one job matches.
     #[error("{0:?} matches several jobs")]
     Ambiguous(String),
@@ -53,14 +69,45 @@ pub enum Error {
 pub struct Change {
     /// The new record; its version is one above the stored one, else [`Error::Conflict`].
     pub job: Job,
-    /// What the journal says of it.
-    pub entry: NewEntry,
+    /// What the journal says of it; absent where that would be too small and too frequent.
+    pub entry: Option<NewEntry>,
     /// A checkpoint that this commits.
     pub checkpoint: Option<Checkpoint>,
     /// A token's new status.
     pub token: Option<Token>,
-    /// Forget tokens that are still requested: the code that asked was rolled back and asks again.
-    pub forget_requested_tokens: bool,
+    /// Which of its tokens are forgotten, before the one above is written.
+    pub forget_tokens: Forget,
+    /// What else belongs to it, written in this order. A signal is taken only while it waits (`Backend`).
+    pub kept: Vec<Kept>,
+}
+
+/// What a wait for a signal gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignalFor {
+    /// What it took before, also of another name.
+    Taken(Signal),
+    /// The one to take: that which it had before a rollback gave it back, else the oldest of the name.
+    Waiting(Signal),
+}
+
+/// A job to be added.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// Of version 1.
+    pub job: Job,
+    /// What the journal says of it.
+    pub entry: NewEntry,
+    /// The key of the request that asked for it, and the digest of that request. Kept as long as the job.
+    pub key: Option<(String, String)>,
+}
+
+/// What a key of a request was used for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keyed {
+    /// The job that was made.
+    pub job: JobId,
+    /// The digest of the request it was made from.
+    pub digest: String,
 }
 
 /// A journal entry to be written; the store numbers it.
@@ -104,8 +151,34 @@ pub struct Entry {
 pub struct Filter {
     /// Only these states; empty: all.
     pub states: Vec<State>,
+    /// Only with every one of these tags.
+    pub tags: Vec<(String, String)>,
+    /// Only the one of this name.
+    pub name: Option<String>,
     /// Only ids below this one: the last id of the page before.
     pub before: Option<JobId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl Filter {
+    /// Whether a job is one of those asked for, wherever in the list.
+    #[must_use]
+    pub fn accepts(&self, job: &Job) -> bool {
+        let has = |(key, value): &(String, String)| job.spec.tags.get(key) == Some(value);
+        (self.states.is_empty() || self.states.contains(&job.state))
+            && self.tags.iter().all(has)
+            && (self.name.is_none() || self.name == job.spec.name)
+    }
+}
+
+/// Which definitions to list, by name and version as texts.
+#[derive(Clone, Debug, Default)]
+pub struct DefinitionFilter {
+    /// Only those of this name.
+    pub name: Option<String>,
+    /// Only those after this one: the last of the page before.
+    pub after: Option<DefinitionRef>,
     /// At most so many.
     pub limit: usize,
 }
@@ -115,7 +188,16 @@ pub struct Filter {
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Adds a job of version 1 with its first journal entry. Errors: `Conflict` where the id is taken; `NameInUse`.
-    async fn create(&self, job: Job, entry: NewEntry) -> Result<(), Error>;
+    async fn create(&self, job: Job, entry: NewEntry) -> Result<(), Error> {
+        let key = None;
+        self.create_all(vec![NewJob { job, entry, key }]).await
+    }
+
+    /// Adds all of these jobs, or none. Errors: as `create`; `KeyInUse` with what the key of one of them was used for.
+    async fn create_all(&self, jobs: Vec<NewJob>) -> Result<(), Error>;
+
+    /// What these keys of requests were used for; those that never were are left out.
+    async fn keyed(&self, keys: Vec<String>) -> Result<BTreeMap<String, Keyed>, Error>;
 
     /// Writes a transition. The spec was written by `create` and is not written again. Errors, with nothing written: `Conflict`;
     /// `NotFound`; `Backend` where the record points to a checkpoint that is not there, or names another job's sandbox.
@@ -128,18 +210,18 @@ pub trait Store: Send + Sync + 'static {
     /// Errors: `NotFound`, `Ambiguous`.
     async fn find(&self, text: &str) -> Result<JobId, Error>;
 
-    /// One page of jobs.
+    /// One page of jobs, without their `params`.
     async fn list(&self, filter: Filter) -> Result<Vec<Job>, Error>;
 
-    /// Every job that recovery has to look at: not terminal, except those suspended or waiting for a retry without an
-    /// operation in flight, which cost nothing; and terminal ones whose operation is not finished.
+    /// Every job that recovery has to look at: not terminal, except those pending, suspended or waiting for a retry without an
+    /// operation in flight, which cost nothing; and terminal ones whose operation is not finished. Without their `params`.
     async fn unsettled(&self) -> Result<Vec<Job>, Error>;
 
-    /// The earliest `wake_at` of a suspended job without an operation.
-    async fn next_wake(&self) -> Result<Option<Timestamp>, Error>;
+    /// The earliest `wake_at` after `now` of a job that waits: pending, suspended or waiting for a retry, without an operation.
+    async fn next_wake(&self, now: Timestamp) -> Result<Option<Timestamp>, Error>;
 
-    /// Suspended jobs without an operation whose `wake_at` is at or before `now`, earliest first.
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<JobId>, Error>;
+    /// Jobs that wait and whose `wake_at` is at or before `now`: by priority, the most urgent first, then the earliest first.
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, Error>;
 
     /// The job whose record names this sandbox.
     async fn owner(&self, sandbox: &SandboxId) -> Result<Option<JobId>, Error>;
@@ -157,6 +239,26 @@ pub trait Store: Send + Sync + 'static {
     /// A token of a job.
     async fn token(&self, job: &JobId, token: &str) -> Result<Option<Token>, Error>;
 
+    /// What a job left as its result.
+    async fn output(&self, job: &JobId) -> Result<Option<Json>, Error>;
+
+    /// Whether a signal of this id was ever sent to the job.
+    async fn has_signal(&self, job: &JobId, id: &str) -> Result<bool, Error>;
+
+    /// What a wait for this name under this token gets; nothing where no signal waits.
+    async fn signal_for(
+        &self,
+        job: &JobId,
+        name: &str,
+        token: &str,
+    ) -> Result<Option<SignalFor>, Error>;
+
+    /// How many signals of a job nobody took yet.
+    async fn signals_waiting(&self, job: &JobId) -> Result<u64, Error>;
+
+    /// A wait that has an end.
+    async fn wait(&self, job: &JobId, token: &str) -> Result<Option<Wait>, Error>;
+
     /// Journal entries after `seq`, of one job or of all, oldest first.
     async fn journal(
         &self,
@@ -165,7 +267,22 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Entry>, Error>;
 
-    /// Removes a terminal job of this version with its checkpoints, tokens and journal. Errors: `Conflict`, also where it is
+    /// Removes a terminal job of this version with everything that belongs to it. Errors: `Conflict`, also where it is
     /// not terminal; `NotFound`.
     async fn remove(&self, id: &JobId, version: u64) -> Result<(), Error>;
+
+    /// Adds a definition. Errors: `Defined` where there is one of this name and version, whatever it says.
+    async fn define(&self, definition: Definition) -> Result<(), Error>;
+
+    /// The definition of this name and version.
+    async fn definition(&self, id: &DefinitionRef) -> Result<Option<Definition>, Error>;
+
+    /// The versions that there are of a definition, in no order.
+    async fn versions(&self, name: &str) -> Result<Vec<String>, Error>;
+
+    /// One page of definitions.
+    async fn definitions(&self, filter: DefinitionFilter) -> Result<Vec<Definition>, Error>;
+
+    /// Removes a definition. Jobs that were made from it keep everything. Errors: `NotFound`.
+    async fn undefine(&self, id: &DefinitionRef) -> Result<(), Error>;
 }

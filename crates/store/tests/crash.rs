@@ -2,7 +2,7 @@
 
 mod small;
 
-use dauer_core::State;
+use dauer_core::{Forget, State};
 use dauer_store::{Change, Error, Sqlite, Store};
 use small::{entry, id, job};
 use std::collections::BTreeMap;
@@ -50,10 +50,11 @@ async fn commit_for_ever(store: Sqlite, writer: u64) {
         job.state = State::Running;
         let change = Change {
             job: job.clone(),
-            entry: entry("changed"),
+            entry: Some(entry("changed")),
             checkpoint: None,
             token: None,
-            forget_requested_tokens: false,
+            forget_tokens: Forget::None,
+            kept: Vec::new(),
         };
         store.commit(change).await.unwrap();
         let line = format!("acknowledged {writer} {}\n", job.version);

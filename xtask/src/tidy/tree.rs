@@ -89,5 +89,5 @@ impl Tree {
 fn is_ours(entry: &DirEntry) -> bool {
     let name = entry.file_name().to_string_lossy();
     let is_hidden = name.starts_with('.') && name != ".ci";
-    !is_hidden && name != "target" && name != "__pycache__"
+    !is_hidden && !["target", "__pycache__", "node_modules", "dist"].contains(&&*name)
 }

@@ -2,8 +2,9 @@
 
 use super::event::Ended;
 use super::verdict::{Effect, Move, Verdict, Why};
-use super::{RESTORES_IN_A_ROW_MAX, WAKE_RETRY_MS, movement, next};
-use crate::job::{End, Intent, Job, Outcome, Reason};
+use super::{RESTORES_IN_A_ROW_MAX, WAKE_RETRY_MS, movement, next, retry};
+use crate::job::{End, Forget, Intent, Job, Outcome, Reason};
+use crate::kept::Kept;
 use crate::{Operation, State, Timestamp};
 
 pub(super) fn incarnation_ended(job: &Job, ended: &Ended, at: Timestamp) -> Verdict {
@@ -86,19 +87,27 @@ pub(super) fn ended_by(end: End, code: Option<i32>, signal: Option<i32>) -> (Sta
         End::Stop => (State::Cancelled, outcome(None)),
         End::Kill => (State::Failed, outcome(Some(Reason::Killed))),
         End::Timeout => (State::Failed, outcome(Some(Reason::Timeout))),
+        // What it said counts, not how its program was then ended.
+        End::Exit { exit_code } => exited(Some(exit_code), None, false),
     }
 }
 
+/// The end of a job, or of an attempt that is followed by another one.
 pub(super) fn terminal(job: &Job, (state, outcome): (State, Outcome), at: Timestamp) -> Box<Move> {
+    if state == State::Failed
+        && let Some(again_at) = retry::due_after(job, &outcome, at)
+    {
+        return retry::attempt_failed(job, &outcome, again_at);
+    }
     let mut next = next(job);
-    // A job that never had a sandbox, or none any more, has nothing to clean up.
-    let has_sandbox =
-        job.generation > 0 && !(job.state == State::Suspended && job.operation.is_none());
+    let has_sandbox = has_sandbox(job);
     next.state = state;
     next.operation = has_sandbox.then_some(Operation::Exiting);
     next.intent = None;
     next.finished_at = Some(at);
     next.wake_at = None;
+    next.waits_for = None;
+    next.locks = Vec::new();
     next.deadline_at = None;
     next.timeout_left_ms = None;
     let mut effects = Vec::new();
@@ -117,15 +126,34 @@ pub(super) fn terminal(job: &Job, (state, outcome): (State, Outcome), at: Timest
         State::Cancelled => "cancelled",
         _ => "failed",
     };
-    let detail = match (&outcome.reason, &outcome.message) {
-        (Some(reason), Some(message)) => Some(format!("{}: {message}", reason.name())),
-        (Some(reason), None) => Some(reason.name().to_owned()),
-        (None, message) => message.clone(),
-    };
+    let detail = said(&outcome);
     next.outcome = Some(outcome);
     let mut movement = movement(next, event, effects);
     movement.detail = detail;
     movement
+}
+
+/// A job that never had a sandbox, or none any more, has nothing to clean up.
+fn has_sandbox(job: &Job) -> bool {
+    let rests = match job.state {
+        State::Pending | State::Suspended | State::PendingRetry => job.operation.is_none(),
+        State::Running
+        | State::Completed
+        | State::Failed
+        | State::Cancelled
+        | State::Stopped
+        | State::Error => false,
+    };
+    job.generation > 0 && !rests
+}
+
+/// An outcome in a line, where there is more to it than the state.
+pub(super) fn said(outcome: &Outcome) -> Option<String> {
+    match (&outcome.reason, &outcome.message) {
+        (Some(reason), Some(message)) => Some(format!("{}: {message}", reason.name())),
+        (Some(reason), None) => Some(reason.name().to_owned()),
+        (None, message) => message.clone(),
+    }
 }
 
 fn lost(job: &Job, out_of_memory: bool, rebooted: bool, at: Timestamp) -> Verdict {
@@ -162,6 +190,8 @@ fn lost(job: &Job, out_of_memory: bool, rebooted: bool, at: Timestamp) -> Verdic
     let mut next = next(job);
     next.operation = Some(Operation::Restarting);
     next.intent = None;
+    // The image was taken while none was held.
+    next.locks = Vec::new();
     next.generation += 1;
     next.restores += 1;
     if !rebooted {
@@ -183,7 +213,8 @@ fn lost(job: &Job, out_of_memory: bool, rebooted: bool, at: Timestamp) -> Verdic
     ];
     let mut movement = movement(next, "lost", effects);
     movement.detail = Some(format!("restoring checkpoint {checkpoint}"));
-    movement.forget_requested_tokens = true;
+    movement.forget_tokens = Forget::Requested;
+    movement.kept = vec![Kept::SignalsFreed];
     Verdict::Move(movement)
 }
 

@@ -51,10 +51,13 @@ fn ending(
             if end != End::Kill && kill_at >= *first_kill_at {
                 return Verdict::Ignore(Why::AlreadyDone);
             }
-            (
-                if end == End::Kill { end } else { *first },
-                kill_at.min(*first_kill_at),
-            )
+            let end = match first {
+                // What the job said of itself was promised to it.
+                End::Exit { .. } => *first,
+                End::Stop | End::Kill | End::Timeout if end == End::Kill => end,
+                End::Stop | End::Kill | End::Timeout => *first,
+            };
+            (end, kill_at.min(*first_kill_at))
         }
         Some(Intent::Checkpoint { .. } | Intent::Wake { .. }) | None => (end, kill_at),
     };
@@ -85,12 +88,19 @@ fn ending(
 }
 
 pub(super) fn grace_over(job: &Job, at: Timestamp) -> Verdict {
-    let (Some(Operation::Terminating), Some(Intent::End { end, .. })) =
-        (job.operation, &job.intent)
-    else {
+    let Some(Intent::End { end, .. }) = &job.intent else {
         return Verdict::Ignore(Why::NoLongerMatters);
     };
     let mut next = next(job);
+    if job.operation == Some(Operation::Exiting) {
+        // It had its time to leave by itself.
+        next.operation = Some(Operation::Terminating);
+        next.intent = Some(Intent::End {
+            end: *end,
+            kill_at: at.plus_ms(job.spec.stop_grace_ms),
+        });
+        return Verdict::Move(movement(next, "end_asked", vec![Effect::Terminate]));
+    }
     // Should even KILL not work at once, it is tried again then.
     next.intent = Some(Intent::End {
         end: *end,
@@ -119,7 +129,8 @@ pub(super) fn deadline_reached(job: &Job, at: Timestamp) -> Verdict {
 
 pub(super) fn released(job: &Job) -> Verdict {
     match job.operation {
-        Some(Operation::Exiting) => {
+        // A running one is on its way out by its own wish, and ends first.
+        Some(Operation::Exiting) if job.state != State::Running => {
             let mut next = next(job);
             next.operation = None;
             Verdict::Move(movement(next, "released", Vec::new()))
@@ -135,6 +146,7 @@ pub(super) fn released(job: &Job) -> Verdict {
             | Operation::Suspending
             | Operation::Waking
             | Operation::Terminating
+            | Operation::Exiting
             | Operation::Restarting,
         )
         | None => Verdict::Ignore(Why::NoLongerMatters),

@@ -1,6 +1,7 @@
 //! What can happen to a job.
 
-use crate::job::{Checkpoint, End};
+use crate::job::{Checkpoint, End, Lock, Progress};
+use crate::kept::{Json, Signal, Wait};
 use crate::{CheckpointId, SandboxId, Timestamp};
 
 /// Something that happened to a job.
@@ -60,6 +61,37 @@ pub enum EventKind {
         /// From TERM to KILL; the job's own where absent. Zero: KILL at once.
         grace_ms: Option<u64>,
     },
+    /// The job says that it is done.
+    ExitAsked {
+        /// Its exit code.
+        exit_code: i32,
+        /// What it leaves as its result.
+        output: Option<Json>,
+    },
+    /// The job wants no checkpoint for a while. Asked again with the same id, the lock is the same.
+    LockAsked(Lock),
+    /// A lock is given back.
+    LockReleased {
+        /// Which.
+        id: String,
+    },
+    /// The job says how far it is.
+    Progressed(Progress),
+    /// Somebody sends a signal.
+    SignalSent(Signal),
+    /// A wait of the job takes a signal, the oldest of its name that nobody took.
+    SignalTaken {
+        /// Which.
+        signal: String,
+        /// Its name.
+        name: String,
+        /// The wait's key.
+        token: String,
+    },
+    /// A wait of the job has an end, or reached it.
+    WaitNoted(Wait),
+    /// Somebody wants a job that failed or was cancelled tried again, or one that waits for that tried now.
+    RetryAsked,
     /// The grace of an ending job is over.
     GraceOver,
     /// The attempt's time is over.
@@ -104,7 +136,7 @@ pub enum Ended {
 }
 
 /// What comes after a checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Then {
     /// The job goes on.
     Continue,
@@ -112,5 +144,18 @@ pub enum Then {
     Suspend {
         /// Until then.
         wake_at: Option<Timestamp>,
+        /// Or until a signal of this name comes.
+        waits_for: Option<String>,
     },
+}
+
+impl Then {
+    /// The signal that it sleeps for.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<&str> {
+        match self {
+            Self::Continue => None,
+            Self::Suspend { waits_for, .. } => waits_for.as_deref(),
+        }
+    }
 }

@@ -2,35 +2,48 @@
 
 use super::verdict::{Effect, Refusal, Verdict, Why};
 use super::{Then, movement, next};
-use crate::job::{Checkpoint, Intent, Job, Token, TokenStatus};
+use crate::job::{Checkpoint, Forget, Intent, Job, Token, TokenStatus};
+use crate::kept::Kept;
 use crate::{CheckpointId, Operation, State, Timestamp};
 
 pub(super) fn checkpoint_asked(
     job: &Job,
     checkpoint: &CheckpointId,
     token: Option<&str>,
-    then: Then,
+    then: &Then,
+    at: Timestamp,
 ) -> Verdict {
     let asked = match then {
         Then::Continue => "checkpoint",
         Then::Suspend { .. } => "suspend",
     };
     match (job.state, job.operation) {
+        (State::Running, None) if job.locks_held(at).next().is_some() => {
+            return Verdict::Refuse(Refusal::Locked);
+        }
         (State::Running, None) => {}
         (State::Running, Some(operation)) => return Verdict::Refuse(Refusal::Busy(operation)),
         (state, _) if state.is_terminal() => return Verdict::Refuse(Refusal::HasEnded(state)),
         (state, _) => return Verdict::Refuse(Refusal::WrongState { asked, state }),
     }
     let mut next = next(job);
-    let (operation, wake_at, event) = match then {
-        Then::Continue => (Operation::Checkpointing, None, "checkpoint_asked"),
-        Then::Suspend { wake_at } => (Operation::Suspending, wake_at, "suspend_asked"),
+    let (operation, wake_at, waits_for, event) = match then {
+        Then::Continue => (Operation::Checkpointing, None, None, "checkpoint_asked"),
+        Then::Suspend { wake_at, waits_for } => (
+            Operation::Suspending,
+            *wake_at,
+            waits_for.clone(),
+            "suspend_asked",
+        ),
     };
     next.operation = Some(operation);
+    // Those that are left are over by themselves.
+    next.locks = Vec::new();
     next.intent = Some(Intent::Checkpoint {
         checkpoint: checkpoint.clone(),
         token: token.map(str::to_owned),
         wake_at,
+        waits_for,
     });
     let effect = Effect::TakeCheckpoint {
         checkpoint: checkpoint.clone(),
@@ -47,17 +60,26 @@ pub(super) fn checkpoint_asked(
     Verdict::Move(movement)
 }
 
+/// What a checkpoint in flight was asked with.
+struct AskedWith<'a> {
+    token: &'a Option<String>,
+    wake_at: Option<Timestamp>,
+    waits_for: &'a Option<String>,
+}
+
 /// The intent of a checkpoint in flight, if it is this one.
-fn asked_for<'a>(
-    job: &'a Job,
-    id: &CheckpointId,
-) -> Option<(&'a Option<String>, Option<Timestamp>)> {
+fn asked_for<'a>(job: &'a Job, id: &CheckpointId) -> Option<AskedWith<'a>> {
     match &job.intent {
         Some(Intent::Checkpoint {
             checkpoint,
             token,
             wake_at,
-        }) if checkpoint == id => Some((token, *wake_at)),
+            waits_for,
+        }) if checkpoint == id => Some(AskedWith {
+            token,
+            wake_at: *wake_at,
+            waits_for,
+        }),
         Some(Intent::Checkpoint { .. } | Intent::Wake { .. } | Intent::End { .. }) | None => None,
     }
 }
@@ -66,7 +88,7 @@ pub(super) fn published(job: &Job, checkpoint: &Checkpoint, at: Timestamp) -> Ve
     if job.checkpoint.as_ref() == Some(&checkpoint.id) {
         return Verdict::Ignore(Why::AlreadyDone);
     }
-    let Some((token, wake_at)) = asked_for(job, &checkpoint.id) else {
+    let Some(asked) = asked_for(job, &checkpoint.id) else {
         return Verdict::Ignore(Why::NoLongerMatters);
     };
     let mut next = next(job);
@@ -79,7 +101,8 @@ pub(super) fn published(job: &Job, checkpoint: &Checkpoint, at: Timestamp) -> Ve
     };
     let (event, effects) = if job.operation == Some(Operation::Suspending) {
         next.state = State::Suspended;
-        next.wake_at = wake_at;
+        next.wake_at = asked.wake_at;
+        next.waits_for = asked.waits_for.clone();
         next.timeout_left_ms = job.deadline_at.map(|deadline| deadline.since(at));
         next.deadline_at = None;
         // The operation stays until the frozen sandbox is gone, so that nothing wakes the job beside it.
@@ -99,7 +122,9 @@ pub(super) fn published(job: &Job, checkpoint: &Checkpoint, at: Timestamp) -> Ve
     let mut movement = movement(next, event, effects);
     movement.detail = Some(format!("checkpoint {}", checkpoint.id));
     movement.checkpoint = Some(checkpoint.clone());
-    movement.token = token.clone().map(|token| Token {
+    // None is taken while a checkpoint is in flight: what was taken is in the image, or asked for there with the same token.
+    movement.kept = vec![Kept::SignalsSealed];
+    movement.token = asked.token.clone().map(|token| Token {
         job: job.id.clone(),
         token,
         generation: job.generation,
@@ -111,7 +136,7 @@ pub(super) fn published(job: &Job, checkpoint: &Checkpoint, at: Timestamp) -> Ve
 }
 
 pub(super) fn checkpoint_failed(job: &Job, checkpoint: &CheckpointId, message: &str) -> Verdict {
-    let Some((token, _)) = asked_for(job, checkpoint) else {
+    let Some(asked) = asked_for(job, checkpoint) else {
         return Verdict::Ignore(Why::NoLongerMatters);
     };
     let mut next = next(job);
@@ -120,7 +145,7 @@ pub(super) fn checkpoint_failed(job: &Job, checkpoint: &CheckpointId, message: &
     next.last_error = Some(message.to_owned());
     let mut movement = movement(next, "checkpoint_failed", Vec::new());
     movement.detail = Some(message.to_owned());
-    movement.token = token.clone().map(|token| Token {
+    movement.token = asked.token.clone().map(|token| Token {
         job: job.id.clone(),
         token,
         generation: job.generation,
@@ -162,6 +187,6 @@ pub(super) fn wake(job: &Job, asked: bool, boot_id: &str) -> Verdict {
             after_loss: false,
         }],
     );
-    movement.forget_requested_tokens = true;
+    movement.forget_tokens = Forget::Requested;
     Verdict::Move(movement)
 }

@@ -4,22 +4,29 @@
 //! effects is tried; results of effects come back as events. An event of an earlier incarnation changes nothing.
 //!
 //! `event` and `verdict` are the words; `freeze` decides about checkpoints and waking, `ending` about being ended, `ended` about
-//! incarnations that are over.
+//! incarnations that are over, `own` about what a job asks for itself and signals to it, `retry` about trying again.
 
 mod ended;
 mod ending;
 mod event;
 mod freeze;
+mod own;
+mod retry;
 mod verdict;
 
 pub use event::{Ended, Event, EventKind, Then};
 pub use verdict::{Effect, Move, Refusal, Verdict, Why};
 
-use crate::job::Job;
+use crate::job::{Forget, Job};
+use crate::kept::Kept;
 use crate::{Operation, SandboxId, State, Timestamp};
 use ended::incarnation_ended;
 use ending::{deadline_reached, end_asked, grace_over, released};
 use freeze::{checkpoint_asked, checkpoint_failed, published, wake};
+use own::{
+    exit_asked, lock_asked, lock_released, progressed, signal_sent, signal_taken, wait_noted,
+};
+use retry::retry_asked;
 
 /// A job that killed its sandbox so often without reaching another checkpoint is not tried again.
 pub const RESTORES_IN_A_ROW_MAX: u32 = 5;
@@ -29,6 +36,12 @@ pub const WAKE_RETRY_MS: u64 = 30_000;
 
 /// A KILL that did not end the sandbox is tried again after so long.
 pub const KILL_RETRY_MS: u64 = 10_000;
+
+/// A program that said it is done has so long to leave by itself before it is asked to.
+pub const LEAVE_MS: u64 = 1_000;
+
+/// So many locks a job holds at most: each is written with every change of its record.
+pub const LOCKS_MAX: usize = 256;
 
 /// What this event does to this job.
 #[must_use]
@@ -41,14 +54,14 @@ pub fn decide(job: &Job, event: &Event) -> Verdict {
     }
     let at = event.at;
     match &event.kind {
-        EventKind::Admitted { sandbox, boot_id } => admitted(job, sandbox, boot_id),
+        EventKind::Admitted { sandbox, boot_id } => admitted(job, sandbox, boot_id, at),
         EventKind::Started => started(job, at),
         EventKind::Ended(ended) => incarnation_ended(job, ended, at),
         EventKind::CheckpointAsked {
             checkpoint,
             token,
             then,
-        } => checkpoint_asked(job, checkpoint, token.as_deref(), *then),
+        } => checkpoint_asked(job, checkpoint, token.as_deref(), then, at),
         EventKind::CheckpointPublished(checkpoint) => published(job, checkpoint, at),
         EventKind::CheckpointFailed {
             checkpoint,
@@ -56,6 +69,20 @@ pub fn decide(job: &Job, event: &Event) -> Verdict {
         } => checkpoint_failed(job, checkpoint, message),
         EventKind::Wake { asked, boot_id } => wake(job, *asked, boot_id),
         EventKind::EndAsked { end, grace_ms } => end_asked(job, *end, *grace_ms, at),
+        EventKind::ExitAsked { exit_code, output } => {
+            exit_asked(job, *exit_code, output.as_ref(), at)
+        }
+        EventKind::LockAsked(lock) => lock_asked(job, lock, at),
+        EventKind::LockReleased { id } => lock_released(job, id, at),
+        EventKind::Progressed(progress) => progressed(job, progress),
+        EventKind::SignalSent(signal) => signal_sent(job, signal, at),
+        EventKind::SignalTaken {
+            signal,
+            name,
+            token,
+        } => signal_taken(job, signal, name, token),
+        EventKind::WaitNoted(wait) => wait_noted(job, wait),
+        EventKind::RetryAsked => retry_asked(job, at),
         EventKind::GraceOver => grace_over(job, at),
         EventKind::DeadlineReached => deadline_reached(job, at),
         EventKind::Released => released(job),
@@ -72,16 +99,20 @@ fn movement(job: Job, event: &'static str, effects: Vec<Effect>) -> Box<Move> {
     Box::new(Move {
         job,
         event,
+        quiet: false,
         detail: None,
         checkpoint: None,
         token: None,
-        forget_requested_tokens: false,
+        forget_tokens: Forget::None,
+        kept: Vec::new(),
         effects,
     })
 }
 
-fn admitted(job: &Job, sandbox: &SandboxId, boot_id: &str) -> Verdict {
-    if job.state != State::Pending {
+fn admitted(job: &Job, sandbox: &SandboxId, boot_id: &str, at: Timestamp) -> Verdict {
+    let waits = matches!(job.state, State::Pending | State::PendingRetry);
+    let is_due = job.wake_at.is_none_or(|due| due <= at);
+    if !waits || job.operation.is_some() || !is_due {
         return Verdict::Ignore(Why::NoLongerMatters);
     }
     let mut next = next(job);
@@ -89,9 +120,16 @@ fn admitted(job: &Job, sandbox: &SandboxId, boot_id: &str) -> Verdict {
     next.operation = Some(Operation::Starting);
     next.attempt += 1;
     next.generation += 1;
-    next.sandbox = Some(sandbox.clone());
+    // Another attempt goes on in the same place, so that the log of all attempts is one; its generation is its own.
+    next.sandbox = Some(job.sandbox.clone().unwrap_or_else(|| sandbox.clone()));
     next.boot_id = Some(boot_id.to_owned());
-    Verdict::Move(movement(next, "admitted", vec![Effect::Start]))
+    next.wake_at = None;
+    next.locks = Vec::new();
+    let mut movement = movement(next, "admitted", vec![Effect::Start]);
+    if job.attempt > 0 {
+        movement.kept = vec![Kept::BegunAnew];
+    }
+    Verdict::Move(movement)
 }
 
 fn started(job: &Job, at: Timestamp) -> Verdict {
@@ -111,6 +149,7 @@ fn started(job: &Job, at: Timestamp) -> Verdict {
     next.operation = None;
     next.intent = None;
     next.wake_at = None;
+    next.waits_for = None;
     next.started_at = job.started_at.or(Some(at));
     next.deadline_at = job.timeout_left_ms.map(|left| at.plus_ms(left));
     Verdict::Move(movement(next, event, Vec::new()))

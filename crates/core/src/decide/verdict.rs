@@ -1,6 +1,7 @@
 //! What an event is answered with: a change to be committed with its effects, or why there is none.
 
-use crate::job::{Checkpoint, Job, Token};
+use crate::job::{Checkpoint, Forget, Job, Token};
+use crate::kept::Kept;
 use crate::{CheckpointId, Operation, State};
 
 /// Something to do, keyed by (job, generation, effect) and safe to repeat.
@@ -56,14 +57,18 @@ pub struct Move {
     pub job: Job,
     /// For the journal.
     pub event: &'static str,
+    /// Too small and too frequent for the journal: only the record is written.
+    pub quiet: bool,
     /// For the journal.
     pub detail: Option<String>,
     /// A checkpoint that becomes committed.
     pub checkpoint: Option<Checkpoint>,
     /// A token's new status.
     pub token: Option<Token>,
-    /// Tokens that are still requested are forgotten: the code that asked was rolled back.
-    pub forget_requested_tokens: bool,
+    /// Tokens of code that was rolled back are forgotten.
+    pub forget_tokens: Forget,
+    /// What else is written with it, in this order.
+    pub kept: Vec<Kept>,
     /// To be carried out after the commit, in this order.
     pub effects: Vec<Effect>,
 }
@@ -93,6 +98,10 @@ pub enum Refusal {
     },
     /// Another operation is in flight: ask again when it is done.
     Busy(Operation),
+    /// The job holds locks: ask again when it has given them back.
+    Locked,
+    /// More locks than a job can need.
+    TooManyLocks,
 }
 
 impl std::fmt::Display for Refusal {
@@ -103,6 +112,12 @@ impl std::fmt::Display for Refusal {
             Self::Busy(operation) => write!(
                 f,
                 "the job is busy ({operation}): try again when that is done"
+            ),
+            Self::Locked => f.write_str("the job holds a lock: try again when it is given back"),
+            Self::TooManyLocks => write!(
+                f,
+                "the job holds {} locks already: give some back first",
+                super::LOCKS_MAX
             ),
         }
     }

@@ -1,3 +1,4 @@
 //! Plans: what to do, from what is written down and what is there.
 
+pub mod admission;
 pub mod recovery;

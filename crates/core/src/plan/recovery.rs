@@ -23,7 +23,7 @@ pub enum Observed {
 /// What to do, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Give it to the scheduler: it never started.
+    /// It waits for its turn: tell the scheduler.
     Schedule,
     /// Reconnect to its shim and go on; the shim repeats what was not heard.
     Adopt,
@@ -47,7 +47,7 @@ pub fn recovery(job: &Job, observed: &Observed, image_published: bool) -> Vec<St
         State::Running => running(job, observed, image_published),
         State::Suspended => suspended(job, observed),
         State::PendingRetry => match job.operation {
-            None => Vec::new(),
+            None => vec![Step::Schedule],
             Some(_) => vec![Step::DestroyLeftover],
         },
         State::Completed | State::Failed | State::Cancelled => match (job.operation, observed) {
@@ -196,7 +196,9 @@ pub fn pending_effects(job: &Job, now: Timestamp) -> Vec<Effect> {
             Some(Intent::End { kill_at, .. }) if *kill_at <= now => vec![destroy(job.generation)],
             _ => vec![Effect::Terminate],
         },
-        Some(Operation::Exiting) => vec![destroy(job.generation)],
+        Some(Operation::Exiting) if job.state != State::Running => vec![destroy(job.generation)],
+        // The program leaves by itself, or is asked to when its time is over.
+        Some(Operation::Exiting) => Vec::new(),
         None => Vec::new(),
     }
 }

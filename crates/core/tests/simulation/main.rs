@@ -14,10 +14,11 @@ proptest! {
 
     #[test]
     fn record_and_world_agree_after_every_crash(
+        retries in 0..3u32,
         first in (proptest::option::weighted(0.5, 0u32..6), any::<u8>()),
         happenings in proptest::collection::vec((any::<u8>(), proptest::option::weighted(0.5, 0u32..6), any::<u8>()), 1..25)
     ) {
-        let mut simulation = Simulation::new();
+        let mut simulation = Simulation::new(retries);
         simulation.fuse = first.0;
         if simulation.restart().is_err() {
             simulation.happen_without_a_daemon(first.1);

@@ -47,11 +47,12 @@ pub(super) struct Simulation {
 pub(super) struct Died;
 
 impl Simulation {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(retries: u32) -> Self {
         let spec = serde_json::from_value(serde_json::json!({
             "name": null, "argv": ["count"], "env": {}, "workdir": null, "driver": "runc", "image": {"kind": "host"},
             "mounts": [], "inject": null, "cpu_millis": null, "memory_bytes": null, "timeout_ms": null, "network": "none",
-            "publish": [], "user": null, "tty": false, "stdin": false, "remove_on_exit": false, "stop_grace_ms": 10
+            "publish": [], "user": null, "tty": false, "stdin": false, "remove_on_exit": false, "stop_grace_ms": 10,
+            "retry": {"max_retries": retries, "retry_delay_ms": 0}
         }))
         .unwrap();
         Self {
@@ -132,6 +133,10 @@ impl Simulation {
             );
             self.floor = count;
             self.store.committed.insert(checkpoint.id.0.clone(), count);
+        }
+        if movement.job.state == State::PendingRetry {
+            // The next attempt begins from nothing.
+            self.floor = 0;
         }
         self.store.job = movement.job.clone();
     }
@@ -338,7 +343,10 @@ impl Simulation {
                 },
             ),
             (4, _) => {
-                let then = Then::Suspend { wake_at: None };
+                let then = Then::Suspend {
+                    wake_at: None,
+                    waits_for: None,
+                };
                 self.apply(
                     None,
                     EventKind::CheckpointAsked {
@@ -371,13 +379,14 @@ impl Simulation {
             (8, Some((Body::Running, _))) if what > 200 => {
                 self.world.sandboxes.remove(&generation);
                 let ended = Ended::Exited {
-                    code: Some(0),
+                    code: Some(i32::from(what % 20 == 8)),
                     signal: None,
                     out_of_memory: false,
                 };
                 self.world.exits.insert(generation, ended.clone());
                 self.apply(Some(generation), EventKind::Ended(ended))
             }
+            (9, _) if what < 20 => self.apply(None, EventKind::RetryAsked),
             (9, _) if what > 240 => self.apply(
                 None,
                 EventKind::EndAsked {
@@ -452,13 +461,19 @@ impl Simulation {
         }
         if job.state == State::Failed {
             let given_up = job.restores_in_a_row >= decide::RESTORES_IN_A_ROW_MAX;
+            let exited =
+                job.outcome.as_ref().and_then(|outcome| outcome.reason) == Some(Reason::ExitCode);
             assert!(
-                self.losses > 0 && (job.checkpoint.is_none() || given_up),
+                exited || self.losses > 0 && (job.checkpoint.is_none() || given_up),
                 "failed though it could be restored: {job:?}"
+            );
+            assert!(
+                job.retries >= job.spec.retry.max_retries,
+                "failed though it could be tried again: {job:?}"
             );
         }
         assert!(
-            self.world.starts <= 1,
+            self.world.starts <= 1 + job.retries,
             "the program was started from its beginning {} times",
             self.world.starts
         );

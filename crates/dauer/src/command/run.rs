@@ -178,6 +178,7 @@ impl Args {
             stdin: self.passes_stdin(),
             remove_on_exit: self.rm,
             stop_grace_ms: Some(self.stop_grace),
+            ..CreateJob::default()
         })
     }
 }

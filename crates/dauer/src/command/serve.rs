@@ -33,13 +33,20 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
     after_help = "Other commands start a daemon when none runs. DAUER_LOG sets what it logs, for example DAUER_LOG=debug."
 )]
 pub(crate) struct Args {
+    /// How many sandboxes live at once; further jobs wait for their turn [default: as many as the memory holds]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    max_running: Option<u32>,
     /// Standard input is a pipe to say through whether the daemon came up
     #[arg(long, hide = true)]
     started_by_command: bool,
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &Args, settings: Settings) -> Outcome {
+pub(crate) fn run(args: &Args, mut settings: Settings) -> Outcome {
+    let said = args
+        .max_running
+        .and_then(|number| usize::try_from(number).ok());
+    settings.max_running = said.or(settings.max_running);
     let mut ready = args.started_by_command.then(take_ready_pipe).transpose()?;
     let outcome = serve(settings, &mut ready);
     if let Err(Failure::Message(why)) = &outcome {
@@ -134,6 +141,7 @@ async fn run_daemon(settings: Settings, ready: &mut Option<File>) -> Outcome {
         layout: layout.clone(),
         guest_binary: guest_binary(&shim_binary)?,
         shim_binary,
+        limits: dauer_engine::limits(settings.max_running),
         default_driver: settings.driver.filter(|driver| driver != "auto"),
     };
     let mut terminate =

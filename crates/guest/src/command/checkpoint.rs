@@ -3,7 +3,7 @@
 use super::arguments::Asked;
 use super::http::{Api, Reply};
 use super::{parse, print, problem};
-use dauer_wire::http::{CheckpointStatus, SelfCheckpoint};
+use dauer_wire::http::{CheckpointStatus, SelfCheckpoint, Span};
 use std::fs::File;
 use std::io::Read;
 use std::thread;
@@ -24,7 +24,8 @@ pub(super) fn run(asked: Asked) -> Result<(), String> {
     };
     let call = SelfCheckpoint {
         token: Some(token.clone()),
-        suspend: asked.suspend,
+        suspend: asked.suspend.map(Span::Text),
+        wait_signal: None,
     };
     let body = serde_json::to_vec(&call).map_err(|error| error.to_string())?;
     let accepted = until_reached(|| api.post("/v1/self/checkpoint", &body))?;

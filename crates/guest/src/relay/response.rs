@@ -14,15 +14,16 @@ const OURS: [&str; 4] = [
 
 /// An error that the relay answers itself.
 #[derive(Debug)]
-pub(super) struct Refusal(Problem);
+pub(super) struct Refusal(Box<Problem>);
 
 impl Refusal {
     fn new(status: u16, code: &str, detail: impl Into<String>) -> Self {
-        Self(Problem {
+        Self(Box::new(Problem {
             status,
             code: code.into(),
             detail: detail.into(),
-        })
+            ..Problem::default()
+        }))
     }
 
     pub(super) fn malformed(why: String) -> Self {

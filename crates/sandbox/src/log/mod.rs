@@ -10,10 +10,12 @@
 //! was when a shim died, and the next shim cuts it off.
 
 mod heads;
+mod slice;
 mod tail;
 mod watch;
 mod writer;
 
+pub use slice::{Place, Slice, Slices};
 pub use tail::{Tail, offset_at};
 pub use writer::LogWriter;
 pub(crate) use writer::waiting_in;

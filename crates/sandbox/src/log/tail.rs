@@ -124,7 +124,7 @@ fn chunk(file: &File, offset: u64) -> io::Result<Chunk> {
 }
 
 /// The first boundary at or after `from`.
-fn boundary(file: &File, from: u64) -> io::Result<u64> {
+pub(super) fn boundary(file: &File, from: u64) -> io::Result<u64> {
     let mut head = [0; HEAD_BYTES];
     // A head names its own place, so one that is right is a boundary; clients ask for these nearly always.
     if from == 0
@@ -158,7 +158,7 @@ pub async fn offset_at(path: &Path, at: Timestamp) -> Result<u64, Error> {
     .await
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     what: String,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, Error> {

@@ -1,8 +1,8 @@
 //! Claims about what belongs to a job: checkpoints, tokens, and that all goes with it.
 
-use super::sample::{become_state, change, checkpoint, create, edit, id};
+use super::sample::{become_state, change, checkpoint, create, edit, id, listed};
 use crate::{Error, Filter, Store};
-use dauer_core::{Checkpoint, CheckpointId, Job, State, Token, TokenStatus};
+use dauer_core::{Checkpoint, CheckpointId, Forget, Job, State, Token, TokenStatus};
 use std::sync::Arc;
 
 /// Commits the n-th checkpoint of a job as its resume point.
@@ -141,7 +141,7 @@ pub(super) async fn a_token_keeps_its_newest_status(store: Arc<dyn Store>) {
     assert_eq!(store.token(&job.id, "token").await.unwrap(), None);
 }
 
-pub(super) async fn only_requested_tokens_of_this_job_are_forgotten(store: Arc<dyn Store>) {
+pub(super) async fn only_the_tokens_that_a_change_names_are_forgotten(store: Arc<dyn Store>) {
     let (mut job, mut other) = (create(&*store, 1).await, create(&*store, 2).await);
     let done = TokenStatus::Done {
         checkpoint: CheckpointId::from("00000000000000aa"),
@@ -161,7 +161,7 @@ pub(super) async fn only_requested_tokens_of_this_job_are_forgotten(store: Arc<d
     .await;
     commit_token(&*store, &mut other, "asked", 1, TokenStatus::Requested).await;
     let mut forget = change(&mut job, |_| {});
-    forget.forget_requested_tokens = true;
+    forget.forget_tokens = Forget::Requested;
     // One that is asked for in the very change stays.
     forget.token = Some(Token {
         job: job.id.clone(),
@@ -173,6 +173,13 @@ pub(super) async fn only_requested_tokens_of_this_job_are_forgotten(store: Arc<d
     let known = async |job: &Job, token: &str| store.token(&job.id, token).await.unwrap().is_some();
     assert!(!known(&job, "asked").await && !known(&job, "asked too").await);
     assert!(known(&job, "done").await && known(&job, "failed").await && known(&job, "now").await);
+    assert!(known(&other, "asked").await);
+    let mut forget = change(&mut job, |_| {});
+    forget.forget_tokens = Forget::All;
+    store.commit(forget).await.unwrap();
+    for token in ["done", "failed", "now"] {
+        assert!(!known(&job, token).await);
+    }
     assert!(known(&other, "asked").await);
 }
 
@@ -233,7 +240,7 @@ pub(super) async fn everything_of_a_removed_job_goes(store: Arc<dyn Store>) {
             })
             .await
             .unwrap(),
-        [kept.clone()]
+        [listed(&kept)]
     );
     assert_eq!(store.checkpoints(&kept.id).await.unwrap().len(), 2);
     assert!(store.token(&kept.id, "t").await.unwrap().is_some());

@@ -3,6 +3,7 @@
 use super::model::{JOBS, Model, NAMES, TOKENS};
 use super::sample;
 use crate::{Entry, Error, Filter, Store};
+use dauer_core::plan::admission;
 use dauer_core::{Job, JobId, State, Timestamp};
 use std::collections::BTreeSet;
 
@@ -46,26 +47,44 @@ impl Model {
         if let Some(sandbox) = self.jobs.get(id).and_then(|job| job.sandbox.as_ref()) {
             assert_eq!(store.owner(sandbox).await.unwrap().as_ref(), Some(id));
         }
+        self.beside.compare(store, id).await;
         self.compare_journal(store, Some(id)).await;
     }
 
     async fn compare_lists(&self, store: &dyn Store) {
         let middle = sample::id(JOBS / 2);
-        for states in [
-            vec![],
-            vec![State::Running],
-            vec![State::Failed, State::Suspended, State::Pending],
+        let tag = ("team".to_owned(), "t1".to_owned());
+        let unknown = ("team".to_owned(), "t9".to_owned());
+        for (states, tags, name) in [
+            (vec![], vec![], None),
+            (vec![State::Running], vec![], None),
+            (
+                vec![State::Failed, State::Suspended, State::Pending],
+                vec![],
+                None,
+            ),
+            (vec![], vec![tag.clone()], None),
+            (vec![State::Running, State::Failed], vec![tag.clone()], None),
+            (vec![], vec![tag, unknown], None),
+            (vec![], vec![], Some("name-1".to_owned())),
+            (vec![State::Running], vec![], Some("name-2".to_owned())),
         ] {
             for before in [None, Some(middle.clone())] {
                 for limit in [0, 1, 3, 1000] {
                     let newest_first = self.jobs.values().rev();
                     let wanted = newest_first.filter(|job| {
                         (states.is_empty() || states.contains(&job.state))
+                            && tags
+                                .iter()
+                                .all(|(key, value)| job.spec.tags.get(key) == Some(value))
+                            && (name.is_none() || job.spec.name == name)
                             && before.as_ref().is_none_or(|before| job.id < *before)
                     });
-                    let expected: Vec<Job> = wanted.take(limit).cloned().collect();
+                    let expected: Vec<Job> = wanted.take(limit).map(sample::listed).collect();
                     let filter = Filter {
                         states: states.clone(),
+                        tags: tags.clone(),
+                        name: name.clone(),
                         before: before.clone(),
                         limit,
                     };
@@ -81,8 +100,8 @@ impl Model {
 
     async fn compare_schedule(&self, store: &dyn Store) {
         let unfinished = self.jobs.values().filter(|job| match job.state {
-            State::Pending | State::Running | State::Stopped | State::Error => true,
-            State::Suspended | State::PendingRetry => job.operation.is_some(),
+            State::Running | State::Stopped | State::Error => true,
+            State::Pending | State::Suspended | State::PendingRetry => job.operation.is_some(),
             State::Completed | State::Failed | State::Cancelled => job.operation.is_some(),
         });
         let unfinished: BTreeSet<_> = unfinished.map(|job| job.id.clone()).collect();
@@ -95,29 +114,25 @@ impl Model {
             .collect();
         assert_eq!(unsettled, unfinished);
 
-        let asleep = self
-            .jobs
-            .values()
-            .filter(|job| job.state == State::Suspended && job.operation.is_none());
-        let wakes: BTreeSet<_> = asleep
-            .filter_map(|job| Some((job.wake_at?, job.id.clone())))
-            .collect();
-        assert_eq!(
-            store.next_wake().await.unwrap(),
-            wakes.first().map(|(at, _)| *at)
-        );
-        for now in [0, 10, 25, 99].map(Timestamp) {
-            let expected: Vec<_> = wakes
-                .iter()
-                .filter(|(at, _)| *at <= now)
-                .map(|(_, job)| job.clone())
-                .collect();
-            let due = store.due(now, 1000).await.unwrap();
-            assert!(due.is_sorted_by_key(|job| self.jobs[job].wake_at));
-            assert_eq!(
-                due.iter().cloned().collect::<BTreeSet<_>>(),
-                expected.into_iter().collect()
+        let waiting = self.jobs.values().filter(|job| {
+            let waits = matches!(
+                job.state,
+                State::Pending | State::Suspended | State::PendingRetry
             );
+            waits && job.operation.is_none() && job.wake_at.is_some()
+        });
+        let waiting: Vec<_> = waiting.map(sample::due).collect();
+        for now in [0, 10, 25, 1_700_000_000_008].map(Timestamp) {
+            let later = waiting.iter().map(|due| due.wake_at);
+            assert_eq!(
+                store.next_wake(now).await.unwrap(),
+                later.filter(|at| *at > now).min()
+            );
+            for limit in [0, 2, 1000] {
+                let due = waiting.iter().filter(|due| due.wake_at <= now);
+                let expected = admission::choose(due.cloned().collect(), limit);
+                assert_eq!(store.due(now, limit).await.unwrap(), expected);
+            }
         }
     }
 

@@ -127,6 +127,7 @@ async fn pages(
                 states: states.to_vec(),
                 before: before.clone(),
                 limit,
+                ..Filter::default()
             })
             .await
             .unwrap();
@@ -210,7 +211,8 @@ pub(super) async fn pages_of_some_states_are_in_order(store: Arc<dyn Store>) {
             .list(Filter {
                 states: vec![State::Error],
                 before: None,
-                limit: 9
+                limit: 9,
+                ..Filter::default()
             })
             .await
             .unwrap()
@@ -225,6 +227,7 @@ pub(super) async fn pages_of_some_states_are_in_order(store: Arc<dyn Store>) {
             states: State::ALL.to_vec(),
             before: None,
             limit: usize::MAX,
+            ..Filter::default()
         })
         .await
         .unwrap();
@@ -254,4 +257,62 @@ pub(super) async fn a_sandbox_has_one_owner(store: Arc<dyn Store>) {
     assert!(matches!(result, Err(Error::Backend(_))), "{result:?}");
     assert_eq!(store.job(&id(2)).await.unwrap().version, 1);
     assert_eq!(store.owner(&new).await.unwrap(), Some(owner.id));
+}
+
+pub(super) async fn jobs_are_found_by_their_tags_and_by_their_name(store: Arc<dyn Store>) {
+    for n in 1..=12 {
+        let mut new = named(n, (n == 5).then_some("five"));
+        new.spec.tags = [("even".into(), (n % 2 == 0).to_string())].into();
+        if n % 3 == 0 {
+            new.spec.tags.insert("third".into(), "a:b ü".into());
+        }
+        store.create(new.clone(), entry("created")).await.unwrap();
+        if n > 8 {
+            become_state(&*store, &mut new, State::Failed).await;
+        }
+    }
+    let found =
+        async |tags: &[(&str, &str)], states: &[State], before: Option<u64>| -> Vec<JobId> {
+            let filter = Filter {
+                states: states.to_vec(),
+                tags: tags
+                    .iter()
+                    .map(|(key, value)| ((*key).into(), (*value).into()))
+                    .collect(),
+                before: before.map(id),
+                limit: 3,
+                ..Filter::default()
+            };
+            let jobs = store.list(filter).await.unwrap();
+            jobs.into_iter().map(|job| job.id).collect()
+        };
+    let (even, third) = (("even", "true"), ("third", "a:b ü"));
+    assert_eq!(found(&[even], &[], None).await, [12, 10, 8].map(id));
+    assert_eq!(found(&[even], &[], Some(8)).await, [6, 4, 2].map(id));
+    assert_eq!(found(&[third, even], &[], None).await, [12, 6].map(id));
+    assert_eq!(
+        found(&[even], &[State::Pending], None).await,
+        [8, 6, 4].map(id)
+    );
+    assert_eq!(
+        found(&[even, third], &[State::Failed], None).await,
+        [id(12)]
+    );
+    assert_eq!(found(&[("even", "maybe")], &[], None).await, []);
+    let named = async |name: &str, states: &[State]| -> Vec<JobId> {
+        let filter = Filter {
+            name: Some(name.into()),
+            states: states.to_vec(),
+            limit: 9,
+            ..Filter::default()
+        };
+        let jobs = store.list(filter).await.unwrap();
+        jobs.into_iter().map(|job| job.id).collect()
+    };
+    assert_eq!(named("five", &[]).await, [id(5)]);
+    assert_eq!(named("five", &[State::Failed]).await, []);
+    assert_eq!(named("fiv", &[]).await, []);
+    // What goes with its job is found no more.
+    store.remove(&id(12), 2).await.unwrap();
+    assert_eq!(found(&[third, even], &[], None).await, [id(6)]);
 }

@@ -12,9 +12,13 @@
 //! A claim that does not hold panics; its name is printed before it is tried.
 
 mod belongings;
+mod beside;
 mod compare;
+mod definitions;
 mod finding;
 pub mod model;
+mod own;
+mod requests;
 pub(crate) mod sample;
 mod schedule;
 mod versions;
@@ -57,16 +61,32 @@ pub async fn run<S: Store>(factory: impl AsyncFn() -> S) {
         finding::pages_lose_and_repeat_nothing_while_jobs_are_added,
         finding::pages_of_some_states_are_in_order,
         finding::a_sandbox_has_one_owner,
-        schedule::due_jobs_come_earliest_first,
-        schedule::only_suspended_jobs_without_an_operation_wake,
+        finding::jobs_are_found_by_their_tags_and_by_their_name,
+        requests::all_jobs_of_a_batch_are_added_or_none,
+        requests::of_many_equal_requests_with_a_key_one_makes_the_job,
+        requests::a_key_lives_as_long_as_its_job,
+        requests::parameters_are_read_with_the_job_and_not_with_lists,
+        definitions::a_definition_is_read_as_it_was_registered_and_never_written_over,
+        definitions::definitions_come_in_pages_by_name_and_version,
+        definitions::a_removed_definition_is_gone_and_may_come_again,
+        schedule::due_jobs_come_by_priority_then_the_earliest_first,
+        schedule::only_what_waits_without_an_operation_is_due,
+        schedule::a_new_job_is_due_at_once_or_at_its_time,
         schedule::unsettled_is_what_recovery_has_to_look_at,
         belongings::checkpoints_come_oldest_first,
         belongings::the_resume_point_is_never_dropped,
         belongings::a_record_points_only_to_what_is_there,
         belongings::a_token_keeps_its_newest_status,
-        belongings::only_requested_tokens_of_this_job_are_forgotten,
+        belongings::only_the_tokens_that_a_change_names_are_forgotten,
         belongings::only_a_terminal_job_of_this_version_is_removed,
         belongings::everything_of_a_removed_job_goes,
+        own::an_output_is_kept_as_it_was_written_and_the_last_counts,
+        own::signals_are_taken_once_and_in_order_by_name,
+        own::what_was_taken_waits_again_after_a_rollback_but_not_behind_a_checkpoint,
+        own::a_program_that_begins_anew_finds_every_signal_and_nothing_it_left,
+        own::a_wait_keeps_its_end,
+        own::what_a_removed_job_kept_goes_with_it,
+        own::a_change_without_an_entry_is_not_in_the_journal,
     );
     println!("claim: {RANDOM_WRITES} random writes leave what a simple model says");
     let store = factory().await;

@@ -1,10 +1,11 @@
 //! A second, simpler store of ordered maps, to which random writes are compared.
 
+use super::beside::Beside;
 use super::sample;
 use crate::{Change, Entry, Error, NewEntry, Store};
 use dauer_core::{
-    Checkpoint, CheckpointId, Job, JobId, Operation, SandboxId, State, Timestamp, Token,
-    TokenStatus,
+    Checkpoint, CheckpointId, Forget, Job, JobId, Operation, Priority, SandboxId, State, Timestamp,
+    Token, TokenStatus,
 };
 use std::collections::BTreeMap;
 
@@ -106,6 +107,7 @@ pub struct Model {
     pub(super) tokens: BTreeMap<(JobId, String), Token>,
     /// In the order of commits; all with number 0, because a back end may leave gaps.
     pub(super) journal: Vec<Entry>,
+    pub(super) beside: Beside,
 }
 
 impl Model {
@@ -113,7 +115,10 @@ impl Model {
     pub async fn write(&mut self, store: &dyn Store, op: &Op) {
         let (expected, answered) = match *op {
             Op::Create { job, name } => {
-                let job = sample::named(job, name.map(|name| format!("name-{name}")).as_deref());
+                let number = usize::try_from(job).unwrap_or(0);
+                let mut job =
+                    sample::named(job, name.map(|name| format!("name-{name}")).as_deref());
+                job.spec.priority = Priority::ALL[number % 4];
                 let entry = sample::entry("created");
                 (self.create(&job, &entry), store.create(job, entry).await)
             }
@@ -202,11 +207,14 @@ impl Model {
                 generation: job.generation,
                 status,
             }),
-            forget_requested_tokens: bits.below(4) == 0,
-            entry: NewEntry {
+            forget_tokens: [Forget::None, Forget::None, Forget::Requested, Forget::All]
+                [usize::try_from(bits.below(4)).unwrap_or(0)],
+            entry: Some(NewEntry {
                 from: Some(from),
                 ..sample::entry("changed")
-            },
+            })
+            .filter(|_| bits.below(8) > 0),
+            kept: self.beside.drawn(id, bits.0),
             checkpoint,
             job,
         }
@@ -231,7 +239,7 @@ impl Model {
                 job: holder.id.clone(),
             });
         }
-        self.put(job, entry);
+        self.put(job, Some(entry));
         Ok(())
     }
 
@@ -247,16 +255,22 @@ impl Model {
                 None => self.checkpoints.push(checkpoint.clone()),
             }
         }
-        if change.forget_requested_tokens {
-            self.tokens.retain(|(job, _), token| {
-                *job != change.job.id || token.status != TokenStatus::Requested
-            });
-        }
+        self.tokens.retain(|(job, _), token| {
+            let forgotten = match change.forget_tokens {
+                Forget::None => false,
+                Forget::Requested => token.status == TokenStatus::Requested,
+                Forget::All => true,
+            };
+            *job != change.job.id || !forgotten
+        });
         if let Some(token) = &change.token {
             self.tokens
                 .insert((token.job.clone(), token.token.clone()), token.clone());
         }
-        self.put(&change.job, &change.entry);
+        for kept in &change.kept {
+            self.beside.put(&change.job.id, kept);
+        }
+        self.put(&change.job, change.entry.as_ref());
         Ok(())
     }
 
@@ -275,7 +289,9 @@ impl Model {
         Ok(job)
     }
 
-    fn put(&mut self, job: &Job, entry: &NewEntry) {
+    fn put(&mut self, job: &Job, entry: Option<&NewEntry>) {
+        self.jobs.insert(job.id.clone(), job.clone());
+        let Some(entry) = entry else { return };
         let NewEntry {
             at,
             event,
@@ -295,7 +311,6 @@ impl Model {
             generation,
             detail,
         });
-        self.jobs.insert(job.id.clone(), job.clone());
     }
 
     fn drop_checkpoint(&mut self, id: &CheckpointId) -> Result<(), Error> {
@@ -326,6 +341,7 @@ impl Model {
         self.jobs.remove(id);
         self.checkpoints.retain(|checkpoint| checkpoint.job != *id);
         self.tokens.retain(|(job, _), _| job != id);
+        self.beside.remove(id);
         self.journal.retain(|entry| entry.job != *id);
         Ok(())
     }

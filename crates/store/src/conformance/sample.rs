@@ -1,8 +1,10 @@
 //! Jobs and changes for the claims.
 
 use crate::{Change, NewEntry, Store};
+use dauer_core::plan::admission::Due;
 use dauer_core::{
-    Checkpoint, CheckpointId, Image, Job, JobId, JobSpec, Mount, Network, Publish, State, Timestamp,
+    Checkpoint, CheckpointId, DefinitionRef, Forget, Image, Job, JobId, JobSpec, Mount, Network,
+    Priority, Publish, RetryPolicy, State, Timestamp,
 };
 
 /// The n-th id: of the form of a UUID of version 7, sorting by n. Ids of the same thousand share their first 8 characters.
@@ -56,9 +58,39 @@ pub(crate) fn named(n: u64, name: Option<&str>) -> Job {
         stdin: true,
         remove_on_exit: false,
         stop_grace_ms: 10_000,
+        definition: Some(DefinitionRef {
+            name: "resize".into(),
+            version: "1.10.0-rc.1".into(),
+        }),
+        params: Some(serde_json::json!({"n": n, "text": "\"params\": {ü}"})),
+        metadata: [("answer".into(), [42].into_iter().collect())].into(),
+        tags: [("team".into(), format!("t{}", n % 3))].into(),
+        priority: Priority::Normal,
+        retry: RetryPolicy {
+            max_retries: 3,
+            ..RetryPolicy::default()
+        },
+        run_at: None,
     };
     let at = Timestamp(1_700_000_000_000 + i64::try_from(n).unwrap_or(0));
     Job::new(id(n), spec, at)
+}
+
+/// A job as lists show it.
+pub(crate) fn listed(job: &Job) -> Job {
+    let mut job = job.clone();
+    job.spec.params = None;
+    job
+}
+
+/// A job that waits, as the schedule shows it.
+pub(crate) fn due(job: &Job) -> Due {
+    Due {
+        job: job.id.clone(),
+        priority: job.spec.priority,
+        wake_at: job.wake_at.expect("it waits for a moment"),
+        suspended: job.state == State::Suspended,
+    }
 }
 
 /// A journal entry of this word.
@@ -78,13 +110,14 @@ pub(crate) fn change(job: &mut Job, edit: impl FnOnce(&mut Job)) -> Change {
     job.version += 1;
     Change {
         job: job.clone(),
-        entry: NewEntry {
+        entry: Some(NewEntry {
             from: Some(from),
             ..entry("changed")
-        },
+        }),
         checkpoint: None,
         token: None,
-        forget_requested_tokens: false,
+        forget_tokens: Forget::None,
+        kept: Vec::new(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Claims about what is due and what is unfinished.
 
-use super::sample::{create, edit, id};
+use super::sample::{create, due, edit, entry, id, job, listed};
 use crate::Store;
-use dauer_core::{JobId, Operation, State, Timestamp};
+use dauer_core::{Job, JobId, Operation, Priority, State, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -17,28 +17,37 @@ const OPERATIONS: [Option<Operation>; 8] = [
     Some(Operation::Restarting),
 ];
 
-pub(super) async fn due_jobs_come_earliest_first(store: Arc<dyn Store>) {
-    assert_eq!(store.next_wake().await.unwrap(), None);
-    for (n, wake_at) in [
-        (1, Some(30)),
-        (2, Some(10)),
-        (3, None),
-        (4, Some(20)),
-        (5, Some(40)),
+pub(super) async fn due_jobs_come_by_priority_then_the_earliest_first(store: Arc<dyn Store>) {
+    assert_eq!(store.next_wake(Timestamp(0)).await.unwrap(), None);
+    for (n, wake_at, priority) in [
+        (1, Some(30), Priority::Normal),
+        (2, Some(10), Priority::Normal),
+        (3, None, Priority::Critical),
+        (4, Some(20), Priority::High),
+        (5, Some(40), Priority::Critical),
+        (6, Some(5), Priority::Low),
     ] {
-        let mut job = create(&*store, n).await;
-        edit(&*store, &mut job, |job| {
+        let mut new = job(n);
+        new.spec.priority = priority;
+        store.create(new.clone(), entry("created")).await.unwrap();
+        edit(&*store, &mut new, |job| {
             job.state = State::Suspended;
             job.wake_at = wake_at.map(Timestamp);
         })
         .await;
     }
-    let due = async |now: i64, limit: usize| store.due(Timestamp(now), limit).await.unwrap();
-    assert_eq!(store.next_wake().await.unwrap(), Some(Timestamp(10)));
-    assert_eq!(due(9, 9).await, []);
-    assert_eq!(due(10, 9).await, [id(2)]);
-    assert_eq!(due(30, 9).await, [id(2), id(4), id(1)]);
-    assert_eq!(due(i64::MAX, 2).await, [id(2), id(4)]);
+    let due = async |now: i64, limit: usize| -> Vec<JobId> {
+        let due = store.due(Timestamp(now), limit).await.unwrap();
+        due.into_iter().map(|due| due.job).collect()
+    };
+    let next = async |now: i64| store.next_wake(Timestamp(now)).await.unwrap();
+    assert_eq!(next(0).await, Some(Timestamp(5)));
+    assert_eq!(next(20).await, Some(Timestamp(30)));
+    assert_eq!(next(40).await, None);
+    assert_eq!(due(4, 9).await, []);
+    assert_eq!(due(5, 9).await, [id(6)]);
+    assert_eq!(due(30, 9).await, [id(4), id(2), id(1), id(6)]);
+    assert_eq!(due(i64::MAX, 2).await, [id(5), id(4)]);
     assert_eq!(due(i64::MAX, 0).await, []);
     // One that woke is not due any more.
     let mut woken = store.job(&id(2)).await.unwrap();
@@ -46,12 +55,12 @@ pub(super) async fn due_jobs_come_earliest_first(store: Arc<dyn Store>) {
         job.operation = Some(Operation::Waking)
     })
     .await;
-    assert_eq!(store.next_wake().await.unwrap(), Some(Timestamp(20)));
-    assert_eq!(due(i64::MAX, 9).await, [id(4), id(1), id(5)]);
+    assert_eq!(next(5).await, Some(Timestamp(20)));
+    assert_eq!(due(i64::MAX, 9).await, [id(5), id(4), id(1), id(6)]);
 }
 
-pub(super) async fn only_suspended_jobs_without_an_operation_wake(store: Arc<dyn Store>) {
-    let mut n = 0;
+pub(super) async fn only_what_waits_without_an_operation_is_due(store: Arc<dyn Store>) {
+    let (mut n, mut expected) = (0, Vec::new());
     for state in State::ALL {
         for operation in OPERATIONS {
             n += 1;
@@ -62,13 +71,38 @@ pub(super) async fn only_suspended_jobs_without_an_operation_wake(store: Arc<dyn
                 job.wake_at = Some(Timestamp(i64::try_from(n).unwrap()));
             })
             .await;
+            let waits = match state {
+                State::Pending | State::Suspended | State::PendingRetry => operation.is_none(),
+                State::Running
+                | State::Completed
+                | State::Failed
+                | State::Cancelled
+                | State::Stopped
+                | State::Error => false,
+            };
+            if waits {
+                expected.push(due(&job));
+            }
         }
     }
-    let due = store.due(Timestamp(i64::MAX), usize::MAX).await.unwrap();
-    assert_eq!(due.len(), 1);
-    let job = store.job(&due[0]).await.unwrap();
-    assert_eq!((job.state, job.operation), (State::Suspended, None));
-    assert_eq!(store.next_wake().await.unwrap(), job.wake_at);
+    let found = store.due(Timestamp(i64::MAX), usize::MAX).await.unwrap();
+    assert_eq!(found, expected);
+    let first = store.next_wake(Timestamp(0)).await.unwrap();
+    assert_eq!(first, Some(expected[0].wake_at));
+}
+
+pub(super) async fn a_new_job_is_due_at_once_or_at_its_time(store: Arc<dyn Store>) {
+    let now = create(&*store, 1).await;
+    let mut later = job(2).spec;
+    later.run_at = Some(now.created_at.plus_ms(500));
+    let later = Job::new(id(2), later, now.created_at);
+    store.create(later.clone(), entry("created")).await.unwrap();
+    let at_once = store.due(now.created_at, 9).await.unwrap();
+    assert_eq!(at_once, [due(&now)]);
+    let next = store.next_wake(now.created_at).await.unwrap();
+    assert_eq!(next, later.spec.run_at);
+    let both = store.due(now.created_at.plus_ms(500), 9).await.unwrap();
+    assert_eq!(both, [due(&now), due(&later)]);
 }
 
 pub(super) async fn unsettled_is_what_recovery_has_to_look_at(store: Arc<dyn Store>) {
@@ -83,8 +117,9 @@ pub(super) async fn unsettled_is_what_recovery_has_to_look_at(store: Arc<dyn Sto
             })
             .await;
             let rests = match state {
-                State::Pending | State::Running | State::Stopped | State::Error => false,
-                State::Suspended
+                State::Running | State::Stopped | State::Error => false,
+                State::Pending
+                | State::Suspended
                 | State::PendingRetry
                 | State::Completed
                 | State::Failed
@@ -105,6 +140,6 @@ pub(super) async fn unsettled_is_what_recovery_has_to_look_at(store: Arc<dyn Sto
         expected
     );
     for job in unsettled {
-        assert_eq!(store.job(&job.id).await.unwrap(), job);
+        assert_eq!(listed(&store.job(&job.id).await.unwrap()), job);
     }
 }

@@ -1,9 +1,9 @@
 //! Claims about versions and the journal: who wins, and what is written of it.
 
-use super::sample::{change, checkpoint, create, edit, entry, id, job, named};
+use super::sample::{change, checkpoint, create, edit, entry, id, job, listed, named};
 use crate::{Change, Error, NewEntry, Store};
 use dauer_core::{
-    Intent, Operation, Outcome, Reason, SandboxId, State, Timestamp, Token, TokenStatus,
+    Forget, Intent, Operation, Outcome, Reason, SandboxId, State, Timestamp, Token, TokenStatus,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(super) async fn what_was_created_is_read_back_whole(store: Arc<dyn Store>) {
     })
     .await;
     assert_eq!(store.job(&job.id).await.unwrap(), job);
-    assert_eq!(store.unsettled().await.unwrap(), [job]);
+    assert_eq!(store.unsettled().await.unwrap(), [listed(&job)]);
 }
 
 pub(super) async fn an_id_is_taken_once(store: Arc<dyn Store>) {
@@ -112,7 +112,7 @@ pub(super) async fn a_conflict_writes_nothing(store: Arc<dyn Store>) {
                 message: "m".into(),
             },
         });
-        change.forget_requested_tokens = true;
+        change.forget_tokens = Forget::Requested;
         change.checkpoint = Some(image.clone());
         match store.commit(change).await {
             Err(Error::Conflict {
@@ -243,12 +243,12 @@ pub(super) async fn the_journal_has_the_order_of_commits_and_the_state_after(
             job.operation = Some(Operation::Starting);
             job.generation = 7;
         });
-        change.entry = NewEntry {
+        change.entry = Some(NewEntry {
             at: Timestamp(5),
             event: "admitted".into(),
             from: Some(State::Pending),
             detail: None,
-        };
+        });
         store.commit(change).await.unwrap();
     }
     let journal = store.journal(None, 0, 10).await.unwrap();

@@ -3,6 +3,7 @@
 //! Reading order: the schema (`migrations/`), [`sql`], [`write`](mod@write), [`writer`], [`read`], [`readers`], [`open`](mod@open).
 
 mod fault;
+mod kept;
 mod open;
 mod read;
 mod readers;
@@ -15,12 +16,17 @@ mod writer;
 
 pub use open::Durability;
 
-use crate::{Change, Entry, Error, Filter, NewEntry, Store};
+use crate::{Change, DefinitionFilter, Entry, Error, Filter, Keyed, NewJob, SignalFor, Store};
 use async_trait::async_trait;
-use dauer_core::{Checkpoint, CheckpointId, Job, JobId, SandboxId, Timestamp, Token};
+use dauer_core::plan::admission::Due;
+use dauer_core::{
+    Checkpoint, CheckpointId, Definition, DefinitionRef, Job, JobId, Json, SandboxId, Timestamp,
+    Token, Wait,
+};
 use fault::Fault;
 use readers::Readers;
 use rusqlite::Connection;
+use std::collections::BTreeMap;
 use std::path::Path;
 use tokio::sync::oneshot;
 use write::Write;
@@ -84,8 +90,13 @@ impl Sqlite {
 
 #[async_trait]
 impl Store for Sqlite {
-    async fn create(&self, job: Job, entry: NewEntry) -> Result<(), Error> {
-        self.writer.write(Write::create(job, entry)).await
+    async fn create_all(&self, jobs: Vec<NewJob>) -> Result<(), Error> {
+        self.writer.write(Write::create(jobs)).await
+    }
+
+    async fn keyed(&self, keys: Vec<String>) -> Result<BTreeMap<String, Keyed>, Error> {
+        self.read(move |connection| read::keyed(connection, &keys))
+            .await
     }
 
     async fn commit(&self, change: Change) -> Result<(), Error> {
@@ -113,11 +124,12 @@ impl Store for Sqlite {
         self.read(read::unsettled).await
     }
 
-    async fn next_wake(&self) -> Result<Option<Timestamp>, Error> {
-        self.read(read::next_wake).await
+    async fn next_wake(&self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+        self.read(move |connection| read::next_wake(connection, now))
+            .await
     }
 
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<JobId>, Error> {
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, Error> {
         self.read(move |connection| read::due(connection, now, limit))
             .await
     }
@@ -150,6 +162,41 @@ impl Store for Sqlite {
             .await
     }
 
+    async fn output(&self, job: &JobId) -> Result<Option<Json>, Error> {
+        let job = job.clone();
+        self.read(move |connection| kept::output(connection, &job))
+            .await
+    }
+
+    async fn has_signal(&self, job: &JobId, id: &str) -> Result<bool, Error> {
+        let (job, id) = (job.clone(), id.to_owned());
+        self.read(move |connection| kept::has_signal(connection, &job, &id))
+            .await
+    }
+
+    async fn signal_for(
+        &self,
+        job: &JobId,
+        name: &str,
+        token: &str,
+    ) -> Result<Option<SignalFor>, Error> {
+        let (job, name, token) = (job.clone(), name.to_owned(), token.to_owned());
+        self.read(move |connection| kept::signal_for(connection, &job, &name, &token))
+            .await
+    }
+
+    async fn signals_waiting(&self, job: &JobId) -> Result<u64, Error> {
+        let job = job.clone();
+        self.read(move |connection| kept::signals_waiting(connection, &job))
+            .await
+    }
+
+    async fn wait(&self, job: &JobId, token: &str) -> Result<Option<Wait>, Error> {
+        let (job, token) = (job.clone(), token.to_owned());
+        self.read(move |connection| kept::wait(connection, &job, &token))
+            .await
+    }
+
     async fn journal(
         &self,
         job: Option<&JobId>,
@@ -168,5 +215,30 @@ impl Store for Sqlite {
                 version,
             })
             .await
+    }
+
+    async fn define(&self, definition: Definition) -> Result<(), Error> {
+        self.writer.write(Write::define(definition)).await
+    }
+
+    async fn definition(&self, id: &DefinitionRef) -> Result<Option<Definition>, Error> {
+        let id = id.clone();
+        self.read(move |connection| read::definition(connection, &id))
+            .await
+    }
+
+    async fn versions(&self, name: &str) -> Result<Vec<String>, Error> {
+        let name = name.to_owned();
+        self.read(move |connection| read::versions(connection, &name))
+            .await
+    }
+
+    async fn definitions(&self, filter: DefinitionFilter) -> Result<Vec<Definition>, Error> {
+        self.read(move |connection| read::definitions(connection, &filter))
+            .await
+    }
+
+    async fn undefine(&self, id: &DefinitionRef) -> Result<(), Error> {
+        self.writer.write(Write::Undefine(id.clone())).await
     }
 }

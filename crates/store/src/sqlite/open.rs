@@ -11,7 +11,11 @@ use std::time::Duration;
 const APPLICATION_ID: i32 = 0x4441_5545;
 
 /// The schema, step by step: the n-th script makes version n. A script that was released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_jobs.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_jobs.sql"),
+    include_str!("migrations/0002_definitions.sql"),
+    include_str!("migrations/0003_own.sql"),
+];
 
 /// Somebody who looks into the file with a tool may hold it for a moment.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -3,9 +3,14 @@
 use super::fault::Fault;
 use super::row::{self, signed};
 use super::sql;
-use crate::{Entry, Error, Filter};
-use dauer_core::{Checkpoint, CheckpointId, Job, JobId, SandboxId, State, Timestamp, Token};
+use crate::{DefinitionFilter, Entry, Error, Filter, Keyed};
+use dauer_core::plan::admission::Due;
+use dauer_core::{
+    Checkpoint, CheckpointId, Definition, DefinitionRef, Job, JobId, Priority, SandboxId, State,
+    Timestamp, Token,
+};
 use rusqlite::{Connection, OptionalExtension, Params, params};
+use std::collections::BTreeMap;
 
 /// Shorter beginnings of ids mean nothing.
 const PREFIX_CHARS_MIN: usize = 4;
@@ -23,7 +28,31 @@ pub(super) fn job(connection: &Connection, id: &JobId) -> Result<Job, Fault> {
         &id.0,
         found.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?,
         found.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?,
+        found
+            .get_ref(2)?
+            .as_str_or_null()
+            .map_err(rusqlite::Error::from)?,
     )
+}
+
+pub(super) fn keyed(
+    connection: &Connection,
+    keys: &[String],
+) -> Result<BTreeMap<String, Keyed>, Fault> {
+    let mut found = BTreeMap::new();
+    let mut statement = connection.prepare_cached(sql::REQUEST_KEY)?;
+    for key in keys {
+        let used = statement.query_row(params![key], |row| {
+            Ok(Keyed {
+                job: JobId(row.get(0)?),
+                digest: row.get(1)?,
+            })
+        });
+        if let Some(used) = used.optional()? {
+            found.insert(key.clone(), used);
+        }
+    }
+    Ok(found)
 }
 
 pub(super) fn find(connection: &Connection, text: &str) -> Result<JobId, Fault> {
@@ -53,6 +82,15 @@ pub(super) fn find(connection: &Connection, text: &str) -> Result<JobId, Fault> 
 pub(super) fn list(connection: &Connection, filter: &Filter) -> Result<Vec<Job>, Fault> {
     let before = filter.before.as_ref().map_or(AFTER_EVERY_ID, JobId::as_str);
     let limit = limit(filter.limit);
+    // One question, of whichever index leaves the least; what it does not know is looked at in the records.
+    if filter.name.is_some() {
+        let named = params![before, filter.name];
+        return accepted(connection, sql::JOB_NAMED, named, filter);
+    }
+    if let Some((key, value)) = filter.tags.first() {
+        let tagged = params![before, key, value];
+        return accepted(connection, sql::JOBS_NEWEST_TAGGED, tagged, filter);
+    }
     if filter.states.is_empty() {
         return jobs(connection, sql::JOBS_NEWEST, params![before, limit]);
     }
@@ -78,20 +116,87 @@ pub(super) fn unsettled(connection: &Connection) -> Result<Vec<Job>, Fault> {
     jobs(connection, sql::JOBS_UNSETTLED, [])
 }
 
-pub(super) fn next_wake(connection: &Connection) -> Result<Option<Timestamp>, Fault> {
-    let found: Option<i64> = connection
-        .prepare_cached(sql::NEXT_WAKE)?
-        .query_row([], |row| row.get(0))
-        .optional()?;
-    Ok(found.map(Timestamp))
+pub(super) fn next_wake(
+    connection: &Connection,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Fault> {
+    let moment = connection.unchecked_transaction()?;
+    let mut statement = moment.prepare_cached(sql::NEXT_WAKE)?;
+    let mut earliest: Option<i64> = None;
+    for priority in Priority::ALL {
+        let found: Option<i64> = statement
+            .query_row(params![row::urgency(priority), now.0], |row| row.get(0))
+            .optional()?;
+        earliest = earliest.into_iter().chain(found).min();
+    }
+    Ok(earliest.map(Timestamp))
 }
 
 pub(super) fn due(
     connection: &Connection,
     now: Timestamp,
     limit_to: usize,
-) -> Result<Vec<JobId>, Fault> {
-    ids(connection, sql::JOBS_DUE, params![now.0, limit(limit_to)])
+) -> Result<Vec<Due>, Fault> {
+    let moment = connection.unchecked_transaction()?;
+    let mut statement = moment.prepare_cached(sql::JOBS_DUE)?;
+    let mut found = Vec::new();
+    // One question per priority, each answered from the index in order.
+    for priority in Priority::ALL.into_iter().rev() {
+        let left = limit(limit_to - found.len());
+        let mut rows = statement.query(params![row::urgency(priority), now.0, left])?;
+        while let Some(row) = rows.next()? {
+            found.push(Due {
+                job: JobId(row.get(0)?),
+                priority,
+                wake_at: Timestamp(row.get(1)?),
+                suspended: row.get(2)?,
+            });
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn definition(
+    connection: &Connection,
+    id: &DefinitionRef,
+) -> Result<Option<Definition>, Fault> {
+    let mut statement = connection.prepare_cached(sql::DEFINITION)?;
+    let mut rows = statement.query(params![id.name, id.version])?;
+    rows.next()?.map(row::definition).transpose()
+}
+
+pub(super) fn versions(connection: &Connection, name: &str) -> Result<Vec<String>, Fault> {
+    let mut statement = connection.prepare_cached(sql::DEFINITION_VERSIONS)?;
+    let found = statement
+        .query_map(params![name], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    Ok(found)
+}
+
+pub(super) fn definitions(
+    connection: &Connection,
+    filter: &DefinitionFilter,
+) -> Result<Vec<Definition>, Fault> {
+    let after = filter.after.as_ref();
+    let (name, version) = match after {
+        Some(after) => (after.name.as_str(), after.version.as_str()),
+        None => ("", ""),
+    };
+    let limit = limit(filter.limit);
+    let (sql, name, version) = match filter.name.as_deref() {
+        None => (sql::DEFINITIONS, name, version),
+        // The page before ended behind all of this name.
+        Some(only) if only < name => return Ok(Vec::new()),
+        Some(only) if only == name => (sql::DEFINITIONS_NAMED, name, version),
+        Some(only) => (sql::DEFINITIONS_NAMED, only, ""),
+    };
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![name, version, limit])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(row::definition(row)?);
+    }
+    Ok(found)
 }
 
 pub(super) fn owner(connection: &Connection, sandbox: &SandboxId) -> Result<Option<JobId>, Fault> {
@@ -159,15 +264,41 @@ fn jobs(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<J
     let mut rows = statement.query(params)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let text = |column: usize| -> Result<&str, Fault> {
-            Ok(row
-                .get_ref(column)?
-                .as_str()
-                .map_err(rusqlite::Error::from)?)
-        };
-        found.push(row::job(text(0)?, text(1)?, text(2)?)?);
+        found.push(listed(row)?);
     }
     Ok(found)
+}
+
+/// The first of these that the filter accepts. The statement has no limit: reading stops when there are enough.
+fn accepted(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    filter: &Filter,
+) -> Result<Vec<Job>, Fault> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while found.len() < filter.limit
+        && let Some(row) = rows.next()?
+    {
+        let job = listed(row)?;
+        if filter.accepts(&job) {
+            found.push(job);
+        }
+    }
+    Ok(found)
+}
+
+/// A job of a list, which has no parameters.
+fn listed(row: &rusqlite::Row<'_>) -> Result<Job, Fault> {
+    let text = |column: usize| -> Result<&str, Fault> {
+        Ok(row
+            .get_ref(column)?
+            .as_str()
+            .map_err(rusqlite::Error::from)?)
+    };
+    row::job(text(0)?, text(1)?, text(2)?, None)
 }
 
 fn ids(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<JobId>, Fault> {

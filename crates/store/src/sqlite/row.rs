@@ -2,7 +2,10 @@
 
 use super::fault::Fault;
 use crate::Entry;
-use dauer_core::{Checkpoint, CheckpointId, Job, JobId, State, Timestamp, Token, TokenStatus};
+use dauer_core::{
+    Checkpoint, CheckpointId, Definition, Job, JobId, Priority, State, Timestamp, Token,
+    TokenStatus,
+};
 use rusqlite::Row;
 
 /// The record of a job without its spec, as JSON. The spec never changes and is written once.
@@ -16,14 +19,16 @@ pub(super) fn record(job: &Job) -> String {
     serde_json::Value::Object(fields).to_string()
 }
 
-/// The spec of a job as JSON.
-pub(super) fn spec(job: &Job) -> String {
-    serde_json::to_string(&job.spec)
-        .expect("invariant: a spec is plain data and can be written as JSON")
+/// The spec of a job as JSON, and its parameters, which are taken out of it.
+pub(super) fn spec(job: &mut Job) -> (String, Option<String>) {
+    let params = job.spec.params.take().map(|params| params.to_string());
+    let spec = serde_json::to_string(&job.spec)
+        .expect("invariant: a spec is plain data and can be written as JSON");
+    (spec, params)
 }
 
-/// A job from the two halves.
-pub(super) fn job(id: &str, record: &str, spec: &str) -> Result<Job, Fault> {
+/// A job from its parts; without parameters where they were not read.
+pub(super) fn job(id: &str, record: &str, spec: &str, params: Option<&str>) -> Result<Job, Fault> {
     let unreadable = |source| Fault::Unreadable {
         what: format!("the record of job {id}"),
         source,
@@ -34,7 +39,42 @@ pub(super) fn job(id: &str, record: &str, spec: &str) -> Result<Job, Fault> {
             "the record of job {id} is not a JSON object"
         )));
     };
-    serde_json::from_str(&format!("{{\"spec\":{spec},{fields}")).map_err(unreadable)
+    let whole = match (params, spec.strip_prefix('{')) {
+        (Some(params), Some(spec)) => {
+            format!("{{\"spec\":{{\"params\":{params},{spec},{fields}")
+        }
+        (Some(_) | None, _) => format!("{{\"spec\":{spec},{fields}"),
+    };
+    serde_json::from_str(&whole).map_err(unreadable)
+}
+
+/// A definition from the columns in the order of the statements.
+pub(super) fn definition(row: &Row<'_>) -> Result<Definition, Fault> {
+    let (name, version): (String, String) = (row.get(0)?, row.get(1)?);
+    let unreadable = |source| Fault::Unreadable {
+        what: format!("the definition {name}@{version}"),
+        source,
+    };
+    let json = |column: usize| -> Result<String, Fault> { Ok(row.get(column)?) };
+    Ok(Definition {
+        runtime_type: row.get(2)?,
+        config: serde_json::from_str(&json(3)?).map_err(unreadable)?,
+        retry_policy: serde_json::from_str(&json(4)?).map_err(unreadable)?,
+        metadata: serde_json::from_str(&json(5)?).map_err(unreadable)?,
+        created_at: Timestamp(row.get(6)?),
+        name,
+        version,
+    })
+}
+
+/// How urgent it is, as a number that grows with it.
+pub(super) fn urgency(priority: Priority) -> i64 {
+    match priority {
+        Priority::Low => 0,
+        Priority::Normal => 1,
+        Priority::High => 2,
+        Priority::Critical => 3,
+    }
 }
 
 /// A checkpoint as JSON.

@@ -14,8 +14,13 @@ statements! {
     // Writing.
     JOB_VERSION = "SELECT version FROM jobs WHERE id = ?1";
     JOB_OF_NAME = "SELECT id FROM jobs WHERE name = ?1";
-    JOB_INSERT = "INSERT INTO jobs (id, version, name, state, operation, wake_at, sandbox, checkpoint, created_at, record, spec)
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    JOB_INSERT = "INSERT INTO jobs (id, version, name, state, operation, wake_at, sandbox, checkpoint, created_at, record, spec, priority, params)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+    TAG_INSERT = "INSERT INTO job_tags (key, value, job) VALUES (?1, ?2, ?3)";
+    REQUEST_KEY_INSERT = "INSERT INTO request_keys (key, job, digest) VALUES (?1, ?2, ?3)";
+    DEFINITION_INSERT = "INSERT INTO definitions (name, version, runtime_type, config, retry_policy, metadata, created_at)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
+    DEFINITION_DELETE = "DELETE FROM definitions WHERE name = ?1 AND version = ?2";
     JOB_UPDATE = "UPDATE jobs SET version = ?2, state = ?3, operation = ?4, wake_at = ?5, sandbox = ?6, checkpoint = ?7, record = ?8
                   WHERE id = ?1";
     JOB_VERSION_AND_STATE = "SELECT version, state FROM jobs WHERE id = ?1";
@@ -29,26 +34,62 @@ statements! {
     TOKEN_PUT = "INSERT INTO tokens (job, token, generation, status, checkpoint, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                  ON CONFLICT (job, token) DO UPDATE SET generation = excluded.generation, status = excluded.status,
                      checkpoint = excluded.checkpoint, message = excluded.message";
+    OUTPUT_PUT = "INSERT INTO outputs (job, output) VALUES (?1, ?2) ON CONFLICT (job) DO UPDATE SET output = excluded.output";
+    SIGNAL_INSERT = "INSERT INTO signals (job, id, name, payload, sent_at, standing) VALUES (?1, ?2, ?3, ?4, ?5, 'waiting')
+                     ON CONFLICT (job, id) DO NOTHING";
+    SIGNAL_TAKE = "UPDATE signals SET standing = 'taken', token = ?3 WHERE job = ?1 AND id = ?2 AND standing = 'waiting'";
+    SIGNALS_SEAL = "UPDATE signals SET standing = 'sealed' WHERE job = ?1 AND standing = 'taken'";
+    SIGNALS_FREE = "UPDATE signals SET standing = 'waiting' WHERE job = ?1 AND standing = 'taken'";
+    SIGNALS_FREE_ALL = "UPDATE signals SET standing = 'waiting', token = NULL WHERE job = ?1 AND token IS NOT NULL";
+    OUTPUT_DELETE = "DELETE FROM outputs WHERE job = ?1";
+    WAITS_DELETE = "DELETE FROM waits WHERE job = ?1";
+    WAIT_PUT = "INSERT INTO waits (job, token, give_up_at, timed_out) VALUES (?1, ?2, ?3, ?4)
+                ON CONFLICT (job, token) DO UPDATE SET give_up_at = excluded.give_up_at, timed_out = excluded.timed_out";
     TOKENS_FORGET_REQUESTED = "DELETE FROM tokens WHERE job = ?1 AND status = 'requested'";
 
+    TOKENS_FORGET = "DELETE FROM tokens WHERE job = ?1";
+
     // Reading.
-    JOB = "SELECT record, spec FROM jobs WHERE id = ?1";
+    JOB = "SELECT record, spec, params FROM jobs WHERE id = ?1";
+    REQUEST_KEY = "SELECT job, digest FROM request_keys WHERE key = ?1";
+    DEFINITION = "SELECT name, version, runtime_type, config, retry_policy, metadata, created_at FROM definitions
+                  WHERE name = ?1 AND version = ?2";
+    DEFINITION_VERSIONS = "SELECT version FROM definitions WHERE name = ?1";
+    DEFINITIONS = "SELECT name, version, runtime_type, config, retry_policy, metadata, created_at FROM definitions
+                   WHERE (name, version) > (?1, ?2) ORDER BY name, version LIMIT ?3";
+    DEFINITIONS_NAMED = "SELECT name, version, runtime_type, config, retry_policy, metadata, created_at FROM definitions
+                         WHERE name = ?1 AND version > ?2 ORDER BY version LIMIT ?3";
     ID_EXACT = "SELECT id FROM jobs WHERE id = ?1";
     IDS_BETWEEN = "SELECT id FROM jobs WHERE id >= ?1 AND id < ?2 LIMIT 2";
     JOBS_NEWEST = "SELECT id, record, spec FROM jobs WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
     JOBS_NEWEST_IN_STATE = "SELECT id, record, spec FROM jobs WHERE state = ?3 AND id < ?1 ORDER BY id DESC LIMIT ?2";
+    JOB_NAMED = "SELECT id, record, spec FROM jobs WHERE id < ?1 AND name = ?2";
+    JOBS_NEWEST_TAGGED = "SELECT id, record, spec FROM job_tags JOIN jobs ON id = job
+                          WHERE key = ?2 AND value = ?3 AND job < ?1 ORDER BY job DESC";
     // Where an index is named, the condition is that of the index, word for word: only then SQLite may use it.
     JOBS_UNSETTLED = "SELECT id, record, spec FROM jobs INDEXED BY jobs_unsettled
-                      WHERE operation IS NOT NULL OR state NOT IN ('suspended', 'pending_retry', 'completed', 'failed', 'cancelled')
+                      WHERE operation IS NOT NULL OR state NOT IN ('pending', 'suspended', 'pending_retry', 'completed', 'failed', 'cancelled')
                       ORDER BY id";
     NEXT_WAKE = "SELECT wake_at FROM jobs INDEXED BY jobs_due
-                 WHERE state = 'suspended' AND operation IS NULL AND wake_at IS NOT NULL ORDER BY wake_at LIMIT 1";
-    JOBS_DUE = "SELECT id FROM jobs INDEXED BY jobs_due
-                WHERE state = 'suspended' AND operation IS NULL AND wake_at IS NOT NULL AND wake_at <= ?1 ORDER BY wake_at, id LIMIT ?2";
+                 WHERE state IN ('pending', 'suspended', 'pending_retry') AND operation IS NULL AND wake_at IS NOT NULL
+                     AND priority = ?1 AND wake_at > ?2 ORDER BY wake_at LIMIT 1";
+    JOBS_DUE = "SELECT id, wake_at, state = 'suspended' FROM jobs INDEXED BY jobs_due
+                WHERE state IN ('pending', 'suspended', 'pending_retry') AND operation IS NULL AND wake_at IS NOT NULL
+                    AND priority = ?1 AND wake_at <= ?2 ORDER BY wake_at, id LIMIT ?3";
     OWNER = "SELECT id FROM jobs WHERE sandbox = ?1";
     CHECKPOINTS = "SELECT record FROM checkpoints WHERE job = ?1 ORDER BY seq";
     CHECKPOINT_EXISTS = "SELECT 1 FROM checkpoints WHERE id = ?1";
     TOKEN = "SELECT generation, status, checkpoint, message FROM tokens WHERE job = ?1 AND token = ?2";
+    OUTPUT = "SELECT output FROM outputs WHERE job = ?1";
+    SIGNAL_EXISTS = "SELECT 1 FROM signals WHERE job = ?1 AND id = ?2";
+    SIGNAL_TAKEN_BY = "SELECT id, name, payload, sent_at FROM signals
+                       WHERE job = ?1 AND token = ?2 AND standing <> 'waiting' ORDER BY seq LIMIT 1";
+    SIGNAL_HAD_BY = "SELECT id, name, payload, sent_at FROM signals INDEXED BY signals_token
+                     WHERE job = ?1 AND token = ?2 AND name = ?3 AND standing = 'waiting' ORDER BY seq LIMIT 1";
+    SIGNAL_OLDEST = "SELECT id, name, payload, sent_at FROM signals WHERE job = ?1 AND name = ?2 AND standing = 'waiting'
+                     ORDER BY seq LIMIT 1";
+    SIGNALS_WAITING = "SELECT count(*) FROM signals WHERE job = ?1 AND standing = 'waiting'";
+    WAIT = "SELECT give_up_at, timed_out FROM waits WHERE job = ?1 AND token = ?2";
     JOURNAL = "SELECT seq, job, at, event, from_state, to_state, operation, generation, detail FROM journal
                WHERE seq > ?1 ORDER BY seq LIMIT ?2";
     JOURNAL_OF_JOB = "SELECT seq, job, at, event, from_state, to_state, operation, generation, detail FROM journal

@@ -1,34 +1,61 @@
 //! What a write does to the tables. Runs inside a savepoint of the writer's transaction: an error leaves nothing behind.
 
 use super::fault::Fault;
+use super::read;
 use super::row::{self, signed, unsigned};
-use super::sql;
-use crate::{Change, Error, NewEntry};
-use dauer_core::{Checkpoint, CheckpointId, Job, JobId, State, Timestamp, Token};
+use super::{kept, sql};
+use crate::{Change, Error, NewEntry, NewJob};
+use dauer_core::{
+    Checkpoint, CheckpointId, Definition, DefinitionRef, Forget, Job, JobId, Kept, State,
+    Timestamp, Token,
+};
 use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::BTreeMap;
 
 /// One write, put into its final form by the caller's task, so that the only writer spends no time on it.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are commits, and each travels boxed"
+)]
 pub(super) enum Write {
-    Create {
-        row: JobRow,
-        created_at: Timestamp,
-        name: Option<String>,
-        spec: String,
-        entry: NewEntry,
-    },
+    Create(Vec<NewRow>),
     Commit {
         row: JobRow,
-        entry: NewEntry,
+        entry: Option<NewEntry>,
         checkpoint: Option<CheckpointRow>,
         token: Option<Token>,
-        forget_requested_tokens: bool,
+        forget_tokens: Forget,
+        kept: Vec<Kept>,
     },
     DropCheckpoint(CheckpointId),
+    Define {
+        id: DefinitionRef,
+        runtime_type: String,
+        config: String,
+        retry_policy: String,
+        metadata: String,
+        created_at: Timestamp,
+    },
+    Undefine(DefinitionRef),
     Remove {
         id: JobId,
         version: u64,
     },
+}
+
+/// What the creation of a job writes.
+#[derive(Debug)]
+pub(super) struct NewRow {
+    row: JobRow,
+    created_at: Timestamp,
+    name: Option<String>,
+    spec: String,
+    params: Option<String>,
+    urgency: i64,
+    tags: BTreeMap<String, String>,
+    key: Option<(String, String)>,
+    entry: NewEntry,
 }
 
 /// What a commit writes of a job.
@@ -68,6 +95,25 @@ impl JobRow {
     }
 }
 
+impl NewRow {
+    fn of(new: NewJob) -> Self {
+        let mut job = new.job;
+        assert_eq!(job.version, 1, "invariant: a new job has version 1");
+        let (spec, params) = row::spec(&mut job);
+        Self {
+            created_at: job.created_at,
+            name: job.spec.name.clone(),
+            urgency: row::urgency(job.spec.priority),
+            tags: std::mem::take(&mut job.spec.tags),
+            row: JobRow::of(job),
+            spec,
+            params,
+            key: new.key,
+            entry: new.entry,
+        }
+    }
+}
+
 impl CheckpointRow {
     fn of(checkpoint: Checkpoint) -> Self {
         Self {
@@ -78,15 +124,24 @@ impl CheckpointRow {
 }
 
 impl Write {
-    pub(super) fn create(job: Job, entry: NewEntry) -> Self {
-        assert_eq!(job.version, 1, "invariant: a new job has version 1");
-        let (spec, name) = (row::spec(&job), job.spec.name.clone());
-        Self::Create {
-            created_at: job.created_at,
-            row: JobRow::of(job),
-            name,
-            spec,
-            entry,
+    pub(super) fn create(jobs: Vec<NewJob>) -> Self {
+        Self::Create(jobs.into_iter().map(NewRow::of).collect())
+    }
+
+    pub(super) fn define(definition: Definition) -> Self {
+        let json = |value: serde_json::Result<String>| {
+            value.expect("invariant: a definition is plain data and can be written as JSON")
+        };
+        Self::Define {
+            config: json(serde_json::to_string(&definition.config)),
+            retry_policy: json(serde_json::to_string(&definition.retry_policy)),
+            metadata: json(serde_json::to_string(&definition.metadata)),
+            runtime_type: definition.runtime_type,
+            created_at: definition.created_at,
+            id: DefinitionRef {
+                name: definition.name,
+                version: definition.version,
+            },
         }
     }
 
@@ -96,16 +151,18 @@ impl Write {
             entry,
             checkpoint,
             token,
-            forget_requested_tokens,
+            forget_tokens,
+            kept,
         } = change;
         let whose = checkpoint
             .iter()
             .map(|checkpoint| &checkpoint.job)
-            .chain(token.iter().map(|token| &token.job));
+            .chain(token.iter().map(|token| &token.job))
+            .chain(kept.iter().filter_map(Kept::job));
         for owner in whose {
             assert_eq!(
                 owner, &job.id,
-                "invariant: a change writes checkpoints and tokens of its own job only"
+                "invariant: a change writes what belongs to its own job only"
             );
         }
         Self::Commit {
@@ -113,47 +170,56 @@ impl Write {
             entry,
             checkpoint: checkpoint.map(CheckpointRow::of),
             token,
-            forget_requested_tokens,
+            forget_tokens,
+            kept,
         }
     }
 
     /// Does it.
     pub(super) fn apply(&self, connection: &Connection) -> Result<(), Fault> {
         match self {
-            Self::Create {
-                row,
+            Self::Create(jobs) => jobs.iter().try_for_each(|job| create(connection, job)),
+            Self::Define {
+                id,
+                runtime_type,
+                config,
+                retry_policy,
+                metadata,
                 created_at,
-                name,
-                spec,
-                entry,
             } => {
-                check_is_new(connection, &row.id)?;
-                if let Some(name) = name {
-                    check_name_is_free(connection, name)?;
+                let written =
+                    connection
+                        .prepare_cached(sql::DEFINITION_INSERT)?
+                        .execute(params![
+                            id.name,
+                            id.version,
+                            runtime_type,
+                            config,
+                            retry_policy,
+                            metadata,
+                            created_at.0
+                        ])?;
+                match written {
+                    0 => Err(Error::Defined(id.clone()).into()),
+                    _ => Ok(()),
                 }
-                connection
-                    .prepare_cached(sql::JOB_INSERT)?
-                    .execute(params![
-                        row.id.0,
-                        signed(row.version),
-                        name,
-                        row.state.name(),
-                        row.operation,
-                        row.wake_at,
-                        row.sandbox,
-                        row.checkpoint,
-                        created_at.0,
-                        row.record,
-                        spec
-                    ])?;
-                put_entry(connection, row, entry)
+            }
+            Self::Undefine(id) => {
+                let removed = connection
+                    .prepare_cached(sql::DEFINITION_DELETE)?
+                    .execute(params![id.name, id.version])?;
+                match removed {
+                    0 => Err(Error::NotFound(id.to_string()).into()),
+                    _ => Ok(()),
+                }
             }
             Self::Commit {
                 row,
                 entry,
                 checkpoint,
                 token,
-                forget_requested_tokens,
+                forget_tokens,
+                kept,
             } => {
                 check_is_next(connection, row)?;
                 // Before the record, which may point to it.
@@ -173,19 +239,77 @@ impl Write {
                         row.record
                     ])?;
                 // Before the token of this very change.
-                if *forget_requested_tokens {
+                let forget = match forget_tokens {
+                    Forget::None => None,
+                    Forget::Requested => Some(sql::TOKENS_FORGET_REQUESTED),
+                    Forget::All => Some(sql::TOKENS_FORGET),
+                };
+                if let Some(forget) = forget {
                     connection
-                        .prepare_cached(sql::TOKENS_FORGET_REQUESTED)?
+                        .prepare_cached(forget)?
                         .execute(params![row.id.0])?;
                 }
                 if let Some(token) = token {
                     put_token(connection, token)?;
                 }
-                put_entry(connection, row, entry)
+                for kept in kept {
+                    kept::put(connection, &row.id, kept)?;
+                }
+                match entry {
+                    Some(entry) => put_entry(connection, row, entry),
+                    None => Ok(()),
+                }
             }
             Self::DropCheckpoint(id) => drop_checkpoint(connection, id),
             Self::Remove { id, version } => remove(connection, id, *version),
         }
+    }
+}
+
+fn create(connection: &Connection, job: &NewRow) -> Result<(), Fault> {
+    let row = &job.row;
+    check_is_new(connection, &row.id)?;
+    if let Some((key, _)) = &job.key {
+        check_key_is_free(connection, key)?;
+    }
+    if let Some(name) = &job.name {
+        check_name_is_free(connection, name)?;
+    }
+    connection
+        .prepare_cached(sql::JOB_INSERT)?
+        .execute(params![
+            row.id.0,
+            signed(row.version),
+            job.name,
+            row.state.name(),
+            row.operation,
+            row.wake_at,
+            row.sandbox,
+            row.checkpoint,
+            job.created_at.0,
+            row.record,
+            job.spec,
+            job.urgency,
+            job.params
+        ])?;
+    for (key, value) in &job.tags {
+        connection
+            .prepare_cached(sql::TAG_INSERT)?
+            .execute(params![key, value, row.id.0])?;
+    }
+    if let Some((key, digest)) = &job.key {
+        connection
+            .prepare_cached(sql::REQUEST_KEY_INSERT)?
+            .execute(params![key, row.id.0, digest])?;
+    }
+    put_entry(connection, row, &job.entry)
+}
+
+fn check_key_is_free(connection: &Connection, key: &String) -> Result<(), Fault> {
+    let used = read::keyed(connection, std::slice::from_ref(key))?;
+    match used.into_iter().next() {
+        None => Ok(()),
+        Some((key, used)) => Err(Error::KeyInUse { key, used }.into()),
     }
 }
 
@@ -322,7 +446,7 @@ fn remove(connection: &Connection, id: &JobId, expected: u64) -> Result<(), Faul
         }
         .into());
     }
-    // Checkpoints, tokens and journal go with it.
+    // Whatever belongs to it goes with it.
     connection
         .prepare_cached(sql::JOB_DELETE)?
         .execute(params![id.0])?;

@@ -1,6 +1,6 @@
 //! The smallest job there is.
 
-use dauer_core::{Image, Job, JobId, JobSpec, Network, Timestamp};
+use dauer_core::{Image, Job, JobId, JobSpec, Network, Priority, RetryPolicy, Timestamp};
 use dauer_store::NewEntry;
 use std::collections::BTreeMap;
 
@@ -30,6 +30,13 @@ pub(crate) fn job(n: u64) -> Job {
         stdin: false,
         remove_on_exit: false,
         stop_grace_ms: 0,
+        definition: None,
+        params: None,
+        metadata: BTreeMap::new(),
+        tags: BTreeMap::new(),
+        priority: Priority::Normal,
+        retry: RetryPolicy::default(),
+        run_at: None,
     };
     Job::new(id(n), spec, Timestamp(0))
 }

@@ -1,0 +1,144 @@
+//! The same worker with each SDK, in real sandboxes: lock, checkpoint, kill -9, signals, sleep, suspended wait, kill -9, result.
+
+mod node;
+
+use node::Node;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What a run looks like from outside.
+const SEEN: [&str; 18] = [
+    "params 3",
+    "held",
+    "checkpoint taken",
+    "first 1",
+    "-- killed",
+    "checkpoint restored",
+    "first 1",
+    "second 2",
+    "restored true false",
+    "-- suspended",
+    "slept",
+    "-- suspended",
+    "decision ann",
+    "-- killed",
+    "decision ann",
+    "end now",
+    "-- error",
+    // What was done twice stands once in the memory of the one that came to its end.
+    "failed; 7; exit_code; params 3; held; checkpoint restored; first 1; second 2; slept; decision ann; end now",
+];
+
+fn sdk(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../sdk")
+        .join(path)
+        .canonicalize()
+        .unwrap_or_default()
+}
+
+fn has(program: &str) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+/// Whether this machine freezes with this driver.
+fn freezes(node: &Node, driver: &str) -> bool {
+    let info: serde_json::Value =
+        serde_json::from_str(&node.dauer("info --json").is(0).stdout).unwrap();
+    let drivers = info["drivers"].as_array().unwrap();
+    drivers
+        .iter()
+        .any(|one| one["name"] == driver && one["checkpoints"] == true)
+}
+
+/// A worker, and the client that drives it.
+enum Worker {
+    /// A script beside this test.
+    Python(&'static str),
+    Node,
+    /// With the client for Python.
+    Rust,
+}
+
+impl Worker {
+    /// What runs it, or what is missing.
+    fn command(&self, driver: &str) -> Result<Command, &'static str> {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk");
+        let worker = match self {
+            Self::Python(script) => here.join(script),
+            Self::Rust => {
+                let dauer = Path::new(env!("CARGO_BIN_EXE_dauer"));
+                let worker = dauer.with_file_name("examples/sdk_worker");
+                assert!(
+                    worker.is_file(),
+                    "{} is missing: cargo build --release -p dauer --examples",
+                    worker.display()
+                );
+                worker
+            }
+            Self::Node => {
+                let index = sdk("typescript/dist/index.js");
+                if !has("node") || !index.is_file() {
+                    return Err("node or sdk/typescript/dist is missing; ./test node builds it");
+                }
+                let mut command = Command::new("node");
+                command.arg(here.join("drive.mjs")).arg(driver).arg(index);
+                return Ok(command);
+            }
+        };
+        if !has("python3") {
+            return Err("there is no python3");
+        }
+        let mut command = Command::new("python3");
+        command.arg(here.join("drive.py")).arg(driver).arg(worker);
+        command.env("PYTHONPATH", sdk("python/src"));
+        Ok(command)
+    }
+}
+
+#[track_caller]
+fn check(test: &str, worker: &Worker, driver: &str) {
+    let node = Node::new();
+    if !freezes(&node, driver) {
+        println!("skipped: {test}: this machine cannot freeze with {driver}");
+        return;
+    }
+    let mut command = match worker.command(driver) {
+        Ok(command) => command,
+        Err(missing) => {
+            println!("skipped: {test}: {missing}");
+            return;
+        }
+    };
+    command.env("DAUER_RUN_DIR", node.path("run"));
+    command.env("DAUER_DATA_DIR", node.data());
+    command.env_remove("DAUER_HOST");
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let seen = String::from_utf8_lossy(&output.stdout).to_lowercase();
+    assert_eq!(seen.lines().collect::<Vec<_>>(), SEEN, "{said}");
+    assert!(output.status.success(), "{said}");
+}
+
+macro_rules! workers {
+    ($($name:ident: $worker:expr, $driver:literal;)*) => {
+        $(#[test]
+        fn $name() {
+            check(stringify!($name), &$worker, $driver);
+        })*
+    };
+}
+
+workers! {
+    python_on_gvisor: Worker::Python("worker.py"), "gvisor";
+    python_on_runc: Worker::Python("worker.py"), "runc";
+    asyncio_on_gvisor: Worker::Python("worker_aio.py"), "gvisor";
+    asyncio_on_runc: Worker::Python("worker_aio.py"), "runc";
+    node_on_gvisor: Worker::Node, "gvisor";
+    node_on_runc: Worker::Node, "runc";
+    rust_on_gvisor: Worker::Rust, "gvisor";
+    rust_on_runc: Worker::Rust, "runc";
+}

@@ -1,0 +1,124 @@
+//! What is checked before a job or a definition is accepted: all that can be refused is refused here. Looks at the file system.
+
+use crate::submit::sandbox_spec;
+use crate::{Config, Error};
+use dauer_core::{Image, Job, JobSpec, Network, parse};
+use dauer_sandbox::driver::{self, Driver};
+use dauer_sandbox::{Origin, image};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A tag is a word or two, and there are few of them: they are searched by.
+const TAGS_MAX: usize = 64;
+const TAG_KEY_BYTES_MAX: usize = 64;
+const TAG_VALUE_BYTES_MAX: usize = 256;
+
+/// Metadata comes with every record that is read.
+const METADATA_BYTES_MAX: usize = 64 << 10;
+
+const RETRY_FACTOR_MAX: f64 = 100.0;
+
+/// Blocking. Errors: `InvalidField`, `Invalid`, `Unsupported`, `BadImage`.
+pub(crate) fn check(job: &Job, config: &Config) -> Result<Arc<dyn Driver>, Error> {
+    let spec = &job.spec;
+    let driver = driver::by_name(&spec.driver)
+        .map_err(|error| Error::invalid("driver", error.to_string()))?;
+    check_command(spec)?;
+    if let Some(name) = &spec.name {
+        parse::name(name).map_err(|text| Error::invalid("name", text))?;
+    }
+    check_paths(spec)?;
+    if !spec.publish.is_empty() && spec.network != Network::Nat {
+        return Err(Error::invalid(
+            "publish",
+            "forwarding ports needs --network nat",
+        ));
+    }
+    check_labels(spec)?;
+    let factor = spec.retry.factor;
+    if !(1.0..=RETRY_FACTOR_MAX).contains(&factor) {
+        let text = format!("the factor of the retry delays is {factor}: it goes from 1 to 100");
+        return Err(Error::invalid("retry.factor", text));
+    }
+    driver.check(&sandbox_spec(job, Origin::Fresh, config))?;
+    Ok(driver)
+}
+
+fn check_command(spec: &JobSpec) -> Result<(), Error> {
+    match spec.argv.first() {
+        None => {
+            return Err(Error::invalid(
+                "argv",
+                "no command: write it after --, for example: dauer run -- echo hello",
+            ));
+        }
+        Some(program) if program.is_empty() => {
+            return Err(Error::invalid("argv", "the command is empty"));
+        }
+        Some(_) => {}
+    }
+    if spec.argv.iter().any(|word| word.contains('\0')) {
+        let text = "a word of the command contains a NUL byte";
+        return Err(Error::invalid("argv", text));
+    }
+    for (name, value) in &spec.env {
+        parse::env_pair(&format!("{name}={value}")).map_err(|text| Error::invalid("env", text))?;
+    }
+    if let Some(workdir) = spec.workdir.as_ref().filter(|path| !path.starts_with('/')) {
+        let text = format!("the working directory {workdir:?} is not absolute");
+        return Err(Error::invalid("workdir", text));
+    }
+    Ok(())
+}
+
+fn check_paths(spec: &JobSpec) -> Result<(), Error> {
+    for (index, mount) in spec.mounts.iter().enumerate() {
+        if !Path::new(&mount.source).exists() {
+            let text = format!(
+                "the mount's source {} does not exist on the host",
+                mount.source
+            );
+            return Err(Error::invalid(format!("mounts[{index}].source"), text));
+        }
+    }
+    if let Some(folder) = spec
+        .inject
+        .as_ref()
+        .filter(|folder| !Path::new(folder).is_dir())
+    {
+        let text = format!("the folder to inject, {folder}, does not exist");
+        return Err(Error::invalid("inject", text));
+    }
+    match &spec.image {
+        Image::Host => Ok(()),
+        Image::Directory(path) | Image::Tar(path) => Ok(image::resolve(path).map(|_| ())?),
+    }
+}
+
+fn check_labels(spec: &JobSpec) -> Result<(), Error> {
+    if spec.tags.len() > TAGS_MAX {
+        let text = format!("{} tags: at most {TAGS_MAX}", spec.tags.len());
+        return Err(Error::invalid("tags", text));
+    }
+    for (key, value) in &spec.tags {
+        let plain = |text: &str| !text.chars().any(char::is_control);
+        let good_key = (1..=TAG_KEY_BYTES_MAX).contains(&key.len())
+            && plain(key)
+            && !key.contains([':', '=', ',']);
+        if !good_key || value.len() > TAG_VALUE_BYTES_MAX || !plain(value) {
+            let text = format!(
+                "{key:?}: {value:?} is not a tag: a key of up to {TAG_KEY_BYTES_MAX} bytes without ':', '=' and ',', and a \
+                 value of up to {TAG_VALUE_BYTES_MAX} bytes"
+            );
+            return Err(Error::invalid("tags", text));
+        }
+    }
+    let metadata = serde_json::to_string(&spec.metadata).map_or(usize::MAX, |json| json.len());
+    if metadata > METADATA_BYTES_MAX {
+        let text = format!(
+            "the metadata has {metadata} bytes: at most {METADATA_BYTES_MAX}; what the program works on goes into params"
+        );
+        return Err(Error::invalid("metadata", text));
+    }
+    Ok(())
+}

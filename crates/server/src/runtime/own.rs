@@ -1,0 +1,122 @@
+//! What a job may know of itself and say about itself: parameters, metadata, its end, locks, progress.
+
+use super::{Asked, Shape, no_content, ok, respond, span_ms};
+use crate::error::Refusal;
+use crate::view;
+use dauer_core::{Json, Progress};
+use dauer_wire::guest::ApiResponse;
+use dauer_wire::http::{LockView, ProgressView, SelfExit, SelfLock, SelfMetadata};
+use http::StatusCode;
+
+/// Of what a job leaves as its result.
+const OUTPUT_BYTES_MAX: usize = 1 << 20;
+
+/// Of the line that goes with progress.
+const MESSAGE_CHARS_MAX: usize = 1_000;
+
+impl Asked<'_> {
+    /// `GET /v1/self`.
+    pub(super) async fn own_view(&self) -> Result<ApiResponse, Refusal> {
+        let job = self.engine.job(&self.caller.job).await?;
+        Ok(ok(StatusCode::OK, &view::own_job(&job)))
+    }
+
+    /// `GET …/params`: what it was submitted with, or `null`.
+    pub(super) async fn params(&self) -> Result<ApiResponse, Refusal> {
+        let job = self.engine.job(&self.caller.job).await?;
+        Ok(ok(StatusCode::OK, &job.spec.params))
+    }
+
+    /// `GET …/metadata`.
+    pub(super) async fn metadata(&self) -> Result<ApiResponse, Refusal> {
+        let job = self.engine.job(&self.caller.job).await?;
+        let checkpoints = self.engine.checkpoints(&job.id).await?;
+        let newest = checkpoints
+            .iter()
+            .find(|checkpoint| Some(&checkpoint.id) == job.checkpoint.as_ref());
+        let (definition_name, definition_version) = job
+            .spec
+            .definition
+            .map(|definition| (definition.name, definition.version))
+            .unzip();
+        let metadata = SelfMetadata {
+            job_id: job.id.0,
+            definition_name,
+            definition_version,
+            retry_count: job.retries,
+            last_checkpoint_at_ms: newest.map(|checkpoint| checkpoint.taken_at.0),
+            metadata: job.spec.metadata,
+            tags: job.spec.tags,
+        };
+        Ok(ok(StatusCode::OK, &metadata))
+    }
+
+    /// `POST …/exit`.
+    pub(super) async fn exit(&self) -> Result<ApiResponse, Refusal> {
+        let call: SelfExit = self.body()?;
+        let output = call.output.map(|output| Json(output.get().to_owned()));
+        if let Some(Json(text)) = &output
+            && text.len() > OUTPUT_BYTES_MAX
+        {
+            return Err(Refusal::too_long(format!(
+                "the output has {} bytes and may have {OUTPUT_BYTES_MAX}: write more into a file",
+                text.len()
+            )));
+        }
+        let caller = self.caller;
+        self.engine
+            .self_exit(&caller.job, caller.generation, call.exit_code, output)
+            .await?;
+        Ok(no_content())
+    }
+
+    /// `POST …/locks`.
+    pub(super) async fn lock(&self) -> Result<ApiResponse, Refusal> {
+        let call: SelfLock = self.body()?;
+        let ttl_ms = span_ms(call.ttl.as_ref())?;
+        let lock_id = self.token(call.token).await?;
+        let caller = self.caller;
+        self.engine
+            .self_lock(&caller.job, caller.generation, &lock_id, ttl_ms)
+            .await?;
+        let status = match self.shape {
+            Shape::Present => StatusCode::CREATED,
+            Shape::Older => StatusCode::OK,
+        };
+        Ok(respond(status, "application/json", &LockView { lock_id }))
+    }
+
+    /// `DELETE …/locks/{lock}`: fine where it is over already, so that it can be repeated.
+    pub(super) async fn unlock(&self, lock: &str) -> Result<ApiResponse, Refusal> {
+        let caller = self.caller;
+        self.engine
+            .self_unlock(&caller.job, caller.generation, lock)
+            .await?;
+        Ok(no_content())
+    }
+
+    /// `POST …/progress`.
+    pub(super) async fn progress(&self) -> Result<ApiResponse, Refusal> {
+        let call: ProgressView = self.body()?;
+        if call
+            .message
+            .as_ref()
+            .is_some_and(|message| message.chars().count() > MESSAGE_CHARS_MAX)
+        {
+            return Err(Refusal::malformed(format!(
+                "the message has more than {MESSAGE_CHARS_MAX} characters"
+            )));
+        }
+        let progress = Progress {
+            done: call.done,
+            total: call.total,
+            message: call.message,
+            at: self.engine.now(),
+        };
+        let caller = self.caller;
+        self.engine
+            .self_progress(&caller.job, caller.generation, progress)
+            .await?;
+        Ok(no_content())
+    }
+}

@@ -1,0 +1,105 @@
+//! Claims about accepting jobs: batches, keys of requests, parameters.
+
+use super::sample::{become_state, create, entry, id, job, listed, named};
+use crate::{Error, Filter, Keyed, NewJob, Store};
+use dauer_core::{Job, State};
+use std::sync::Arc;
+
+fn new(job: Job, key: Option<(&str, &str)>) -> NewJob {
+    NewJob {
+        job,
+        entry: entry("submitted"),
+        key: key.map(|(key, digest)| (key.to_owned(), digest.to_owned())),
+    }
+}
+
+pub(super) async fn all_jobs_of_a_batch_are_added_or_none(store: Arc<dyn Store>) {
+    let batch = (1..=500).map(|n| new(job(n), None)).collect();
+    store.create_all(batch).await.unwrap();
+    assert_eq!(store.job(&id(500)).await.unwrap(), job(500));
+    assert_eq!(store.journal(None, 0, 1000).await.unwrap().len(), 500);
+    store
+        .create(named(600, Some("taken")), entry("created"))
+        .await
+        .unwrap();
+    // The last of them cannot be: nor can the others then.
+    let mut batch: Vec<NewJob> = (601..=700)
+        .map(|n| new(job(n), Some((&format!("k{n}"), "d"))))
+        .collect();
+    batch.push(new(named(701, Some("taken")), None));
+    match store.create_all(batch).await {
+        Err(Error::NameInUse { job, .. }) => assert_eq!(job, id(600)),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(store.job(&id(601)).await, Err(Error::NotFound(_))));
+    assert!(store.keyed(vec!["k601".into()]).await.unwrap().is_empty());
+    let filter = Filter {
+        limit: 1000,
+        ..Filter::default()
+    };
+    assert_eq!(store.list(filter).await.unwrap().len(), 501);
+    store.create_all(Vec::new()).await.unwrap();
+}
+
+pub(super) async fn of_many_equal_requests_with_a_key_one_makes_the_job(store: Arc<dyn Store>) {
+    let tasks: Vec<_> = (1..=20)
+        .map(|n| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let batch = vec![new(job(n), Some(("order 7/ü", "same")))];
+                store.create_all(batch).await.map(|()| id(n))
+            })
+        })
+        .collect();
+    let (mut winners, mut told) = (Vec::new(), Vec::new());
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(id) => winners.push(id),
+            Err(Error::KeyInUse { key, used }) => {
+                assert_eq!((key.as_str(), used.digest.as_str()), ("order 7/ü", "same"));
+                told.push(used.job);
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(winners.len(), 1);
+    assert_eq!(told, vec![winners[0].clone(); 19]);
+    let keys = vec!["other".to_owned(), "order 7/ü".to_owned()];
+    let found = store.keyed(keys).await.unwrap();
+    let used = Keyed {
+        job: winners.remove(0),
+        digest: "same".into(),
+    };
+    assert_eq!(found, [("order 7/ü".to_owned(), used)].into());
+}
+
+pub(super) async fn a_key_lives_as_long_as_its_job(store: Arc<dyn Store>) {
+    let mut first = job(1);
+    let batch = vec![new(first.clone(), Some(("k", "d1")))];
+    store.create_all(batch).await.unwrap();
+    become_state(&*store, &mut first, State::Completed).await;
+    let again = || store.create_all(vec![new(job(2), Some(("k", "d2")))]);
+    assert!(matches!(again().await, Err(Error::KeyInUse { .. })));
+    store.remove(&first.id, first.version).await.unwrap();
+    again().await.unwrap();
+    assert_eq!(store.keyed(vec!["k".into()]).await.unwrap()["k"].job, id(2));
+}
+
+pub(super) async fn parameters_are_read_with_the_job_and_not_with_lists(store: Arc<dyn Store>) {
+    let mut stored = create(&*store, 1).await;
+    assert!(stored.spec.params.is_some());
+    become_state(&*store, &mut stored, State::Running).await;
+    assert_eq!(store.job(&id(1)).await.unwrap(), stored);
+    let filter = Filter {
+        limit: 9,
+        ..Filter::default()
+    };
+    assert_eq!(store.list(filter).await.unwrap(), [listed(&stored)]);
+    let mut without = job(2);
+    without.spec.params = None;
+    store
+        .create(without.clone(), entry("created"))
+        .await
+        .unwrap();
+    assert_eq!(store.job(&id(2)).await.unwrap(), without);
+}

@@ -1,0 +1,132 @@
+//! What is kept beside a record: written with it, read by itself.
+
+use super::fault::Fault;
+use super::sql;
+use crate::SignalFor;
+use dauer_core::{JobId, Json, Kept, Signal, Timestamp, Wait};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+/// Part of a commit.
+pub(super) fn put(connection: &Connection, job: &JobId, kept: &Kept) -> Result<(), Fault> {
+    match kept {
+        Kept::Output(Json(output)) => connection
+            .prepare_cached(sql::OUTPUT_PUT)?
+            .execute(params![job.0, output])?,
+        Kept::Signal(signal) => connection
+            .prepare_cached(sql::SIGNAL_INSERT)?
+            .execute(params![
+                job.0,
+                signal.id,
+                signal.name,
+                signal.payload.0,
+                signal.sent_at.0
+            ])?,
+        Kept::SignalTaken { signal, token } => {
+            let taken = connection
+                .prepare_cached(sql::SIGNAL_TAKE)?
+                .execute(params![job.0, signal, token])?;
+            if taken == 0 {
+                return Err(Fault::Rule(format!(
+                    "the signal {signal} of job {job} does not wait to be taken"
+                )));
+            }
+            taken
+        }
+        Kept::SignalsSealed => connection
+            .prepare_cached(sql::SIGNALS_SEAL)?
+            .execute(params![job.0])?,
+        Kept::SignalsFreed => connection
+            .prepare_cached(sql::SIGNALS_FREE)?
+            .execute(params![job.0])?,
+        Kept::BegunAnew => {
+            for forget in [sql::OUTPUT_DELETE, sql::SIGNALS_FREE_ALL, sql::WAITS_DELETE] {
+                connection.prepare_cached(forget)?.execute(params![job.0])?;
+            }
+            0
+        }
+        Kept::Wait(wait) => connection.prepare_cached(sql::WAIT_PUT)?.execute(params![
+            job.0,
+            wait.token,
+            wait.give_up_at.0,
+            wait.timed_out
+        ])?,
+    };
+    Ok(())
+}
+
+pub(super) fn output(connection: &Connection, job: &JobId) -> Result<Option<Json>, Fault> {
+    let found: Option<String> = connection
+        .prepare_cached(sql::OUTPUT)?
+        .query_row(params![job.0], |row| row.get(0))
+        .optional()?;
+    Ok(found.map(Json))
+}
+
+pub(super) fn has_signal(connection: &Connection, job: &JobId, id: &str) -> Result<bool, Fault> {
+    Ok(connection
+        .prepare_cached(sql::SIGNAL_EXISTS)?
+        .exists(params![job.0, id])?)
+}
+
+pub(super) fn signal_for(
+    connection: &Connection,
+    job: &JobId,
+    name: &str,
+    token: &str,
+) -> Result<Option<SignalFor>, Fault> {
+    // All three questions see the same moment.
+    let moment = connection.unchecked_transaction()?;
+    let read = |row: &Row<'_>| {
+        Ok(Signal {
+            job: job.clone(),
+            id: row.get(0)?,
+            name: row.get(1)?,
+            payload: Json(row.get(2)?),
+            sent_at: Timestamp(row.get(3)?),
+        })
+    };
+    let taken = moment
+        .prepare_cached(sql::SIGNAL_TAKEN_BY)?
+        .query_row(params![job.0, token], read)
+        .optional()?;
+    if let Some(signal) = taken {
+        return Ok(Some(SignalFor::Taken(signal)));
+    }
+    let before = moment
+        .prepare_cached(sql::SIGNAL_HAD_BY)?
+        .query_row(params![job.0, token, name], read)
+        .optional()?;
+    let waiting = match before {
+        Some(signal) => Some(signal),
+        None => moment
+            .prepare_cached(sql::SIGNAL_OLDEST)?
+            .query_row(params![job.0, name], read)
+            .optional()?,
+    };
+    Ok(waiting.map(SignalFor::Waiting))
+}
+
+pub(super) fn signals_waiting(connection: &Connection, job: &JobId) -> Result<u64, Fault> {
+    let count: i64 = connection
+        .prepare_cached(sql::SIGNALS_WAITING)?
+        .query_row(params![job.0], |row| row.get(0))?;
+    Ok(super::row::unsigned(count))
+}
+
+pub(super) fn wait(
+    connection: &Connection,
+    job: &JobId,
+    token: &str,
+) -> Result<Option<Wait>, Fault> {
+    Ok(connection
+        .prepare_cached(sql::WAIT)?
+        .query_row(params![job.0, token], |row| {
+            Ok(Wait {
+                job: job.clone(),
+                token: token.to_owned(),
+                give_up_at: Timestamp(row.get(0)?),
+                timed_out: row.get(1)?,
+            })
+        })
+        .optional()?)
+}

@@ -1,0 +1,89 @@
+//! Definitions: named, versioned templates of jobs.
+
+use super::Span;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// `POST /v1/definitions`. Answer: 201 with a [`DefinitionView`]; the same again changes nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CreateDefinition {
+    /// Up to 63 letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// In the form of semver.org: `1.2.0`.
+    pub version: String,
+    /// The driver of its jobs: `auto`, `gvisor`, `runc`, `crun`, `native`.
+    #[serde(default = "auto")]
+    pub runtime_type: String,
+    /// The fields of a job as in [`super::CreateJob`]; at least `argv`.
+    pub config: serde_json::Value,
+    /// What follows a failed attempt of its jobs.
+    #[serde(default)]
+    pub retry_policy: Option<RetryView>,
+    /// Goes into its jobs' metadata.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, serde_json::Value>,
+}
+
+fn auto() -> String {
+    "auto".to_owned()
+}
+
+/// `GET /v1/definitions/{name}/{version}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DefinitionView {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The driver of its jobs.
+    pub runtime_type: String,
+    /// The fields of its jobs, as registered.
+    pub config: serde_json::Value,
+    /// What follows a failed attempt of its jobs.
+    pub retry_policy: RetryView,
+    /// Goes into its jobs' metadata.
+    pub metadata: BTreeMap<String, serde_json::Value>,
+    /// When it was registered.
+    pub created_at: i64,
+}
+
+/// `GET /v1/definitions`: by name, then by version, the highest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DefinitionPage {
+    /// At most as many as asked for.
+    pub definitions: Vec<DefinitionView>,
+    /// Pass as `cursor` for the next page; absent on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// What a job was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DefinitionRefView {
+    /// The definition's name.
+    pub name: String,
+    /// The version, never `latest`.
+    pub version: String,
+}
+
+/// When a failed attempt is followed by another one, from the job's start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct RetryView {
+    /// At most so many attempts after the first; 0 where absent.
+    pub max_retries: u32,
+    /// Before the first of them; one second where absent.
+    #[serde(alias = "retry_delay_ms", skip_serializing_if = "Option::is_none")]
+    pub retry_delay: Option<Span>,
+    /// Each further delay is longer by this factor, from 1 to 100; 2 where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub factor: Option<f64>,
+    /// No delay is longer; an hour where absent.
+    #[serde(alias = "max_delay_ms", skip_serializing_if = "Option::is_none")]
+    pub max_delay: Option<Span>,
+}

@@ -1,0 +1,28 @@
+//! Bodies of the caller API (`/v1`, for clients) and of the runtime API (for the job itself). JSON; times are
+//! milliseconds since the epoch in fields ending in `_at`, durations in `_ms`, sizes in `_bytes`.
+
+mod call;
+mod checkpoint;
+mod definition;
+mod event;
+mod info;
+mod job;
+mod problem;
+mod result;
+mod runtime;
+mod signal;
+mod stream;
+mod time;
+
+pub use call::*;
+pub use checkpoint::*;
+pub use definition::*;
+pub use event::*;
+pub use info::*;
+pub use job::*;
+pub use problem::*;
+pub use result::*;
+pub use runtime::*;
+pub use signal::*;
+pub use stream::*;
+pub use time::*;
