@@ -4,8 +4,8 @@ use crate::connection::{self, Body, whole};
 use crate::{Error, ExecSession, Host, LogStream};
 use bytes::{Buf, Bytes, BytesMut};
 use dauer_wire::http::{
-    ChangeView, CheckpointCall, CheckpointView, CreateJob, EventView, ExecCall, Info, JobPage,
-    JobView, KillCall, ResizeCall, StopCall,
+    ChangeView, CheckpointCall, CheckpointView, CreateJob, CreateToken, CreatedToken, EventView,
+    ExecCall, Info, JobPage, JobView, KillCall, ResizeCall, StopCall, TokenList, TokenView,
 };
 use futures_util::{Stream, StreamExt};
 use http::{Method, Request};
@@ -207,6 +207,33 @@ impl Client {
         })
     }
 
+    /// Makes a token for callers over a network.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `invalid`, `forbidden`.
+    pub async fn create_token(&self, token: &CreateToken) -> Result<CreatedToken, Error> {
+        self.post("/v1/tokens", token).await
+    }
+
+    /// The tokens there are, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `forbidden`.
+    pub async fn tokens(&self) -> Result<Vec<TokenView>, Error> {
+        let list: TokenList = self.get("/v1/tokens").await?;
+        Ok(list.tokens)
+    }
+
+    /// Makes a token worth nothing.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `not_found`, `forbidden`.
+    pub async fn remove_token(&self, id: &str) -> Result<(), Error> {
+        let target = format!("/v1/tokens/{}", escape(id));
+        let request = self.request(Method::DELETE, &target, whole(Bytes::new()))?;
+        connection::call(&self.host, request).await.map(drop)
+    }
+
     /// The job's output from this offset of its log. Connects at the first [`LogStream::next`].
     #[must_use]
     pub fn logs(&self, job: &str, from: u64, follow: bool) -> LogStream {
@@ -240,11 +267,15 @@ impl Client {
         target: &str,
         body: Body,
     ) -> Result<Request<Body>, Error> {
-        Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(target)
-            .header(http::header::HOST, "dauer")
-            .header(http::header::CONTENT_TYPE, "application/json")
+            .header(http::header::HOST, self.host.authority())
+            .header(http::header::CONTENT_TYPE, "application/json");
+        if let Some(token) = self.host.token() {
+            request = request.header(http::header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        request
             .body(body)
             .map_err(|error| Error::Protocol(format!("{target}: {error}")))
     }

@@ -1,5 +1,6 @@
 //! One HTTP connection per call.
 
+use crate::host::{self, Remote};
 use crate::{Error, Host};
 use bytes::Bytes;
 use dauer_wire::http::Problem;
@@ -8,10 +9,17 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use std::convert::Infallible;
 use std::io;
 use std::path::Path;
-use tokio::net::UnixStream;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// The longest JSON answer that is read whole.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -21,6 +29,9 @@ const READ_BUFFER_BYTES: usize = 512 << 10;
 
 /// A path in the kernel's socket address has at most this many bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// A machine that does not answer within this is not there.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -88,15 +99,60 @@ pub(crate) fn problem(status: StatusCode, body: &[u8]) -> Problem {
     }
 }
 
-async fn open(host: &Host) -> Result<UnixStream, Error> {
-    match host {
-        Host::Unix(path) => connect_unix(path)
-            .await
-            .map_err(|source| Error::Unreachable {
-                host: host.to_string(),
-                source,
-            }),
+/// A connection of either kind.
+trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Connection for S {}
+
+async fn open(host: &Host) -> Result<Box<dyn Connection>, Error> {
+    let opened: io::Result<Box<dyn Connection>> = match host {
+        Host::Unix(path) => connect_unix(path).await.map(|stream| Box::new(stream) as _),
+        Host::Remote(remote) => match connect_tcp(remote).await {
+            Ok(stream) if remote.https => agree_on_tls(remote, stream)
+                .await
+                .map(|stream| Box::new(stream) as _),
+            Ok(stream) => Ok(Box::new(stream) as _),
+            Err(error) => Err(error),
+        },
+    };
+    opened.map_err(|source| Error::Unreachable {
+        host: host.to_string(),
+        source,
+    })
+}
+
+async fn connect_tcp(remote: &Remote) -> io::Result<TcpStream> {
+    let connected = TcpStream::connect((remote.name.as_str(), remote.port));
+    let stream = tokio::time::timeout(CONNECT_MAX, connected)
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn agree_on_tls(remote: &Remote, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    let config = match &remote.trust {
+        Some(config) => Arc::clone(config),
+        None => trust_of_this_machine()?,
+    };
+    let name = ServerName::try_from(remote.name.clone()).map_err(io::Error::other)?;
+    let agreed = TlsConnector::from(config).connect(name, stream);
+    tokio::time::timeout(CONNECT_MAX, agreed)
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+/// Read once: it is many files.
+fn trust_of_this_machine() -> io::Result<Arc<ClientConfig>> {
+    static TRUST: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    if let Some(config) = TRUST.get() {
+        return Ok(Arc::clone(config));
     }
+    let mut roots = RootCertStore::empty();
+    // Those that cannot be read are not trusted; that the rest is not enough shows when it is used.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let config = host::config(roots).map_err(io::Error::other)?;
+    Ok(Arc::clone(TRUST.get_or_init(|| config)))
 }
 
 /// A path that is too long for a socket address is reached through an open descriptor of its folder.

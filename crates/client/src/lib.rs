@@ -19,5 +19,5 @@ pub use calls::{Client, EventStream, ListFilter};
 pub use error::Error;
 pub use exec::{ExecEvent, ExecReader, ExecSession, ExecWriter};
 pub use files::ByteReader;
-pub use host::Host;
+pub use host::{Host, Remote};
 pub use logs::{LogItem, LogStream, Output};

@@ -3,6 +3,7 @@
 //! Reading order: [`job`] (the durable record), [`state`] (the legal moves), [`mod@decide`] (what an event
 //! does to a job), [`plan`] (what to do about a record and what is really there).
 
+pub mod access;
 pub mod decide;
 pub mod definition;
 pub mod id;
@@ -14,6 +15,7 @@ pub mod retry;
 pub mod spec;
 pub mod state;
 
+pub use access::{AccessToken, Scope};
 pub use decide::{Effect, Ended, Event, EventKind, Move, Refusal, Then, Verdict, Why, decide};
 pub use definition::{Definition, DefinitionRef};
 pub use id::{CheckpointId, JobId, SandboxId, Timestamp};

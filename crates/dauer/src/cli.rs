@@ -2,7 +2,7 @@
 
 use crate::command::{
     checkpoint, checkpoints, completion, cp, diff, doctor, events, exec, info, inspect, kill, logs,
-    openapi, ps, result, resume, rm, run, serve, signal, stop, suspend, version, wait,
+    openapi, ps, result, resume, rm, run, serve, signal, stop, suspend, token, version, wait,
 };
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -48,6 +48,7 @@ End jobs
 This machine
   doctor       What each driver can do here, and what is missing
   info         The daemon and its drivers
+  token        Tokens for callers over a network
   serve        Run the daemon (other commands start it when none runs)
   completion   Completion for a shell
   openapi      Print the OpenAPI document of the API
@@ -56,7 +57,9 @@ This machine
 Options
       --data-dir DIR  Where jobs are kept [DAUER_DATA_DIR; default /var/lib/dauer, ~/.local/share/dauer]
       --run-dir DIR   Where the socket is [DAUER_RUN_DIR; default /run/dauer, $XDG_RUNTIME_DIR/dauer]
-      --host HOST     Talk to this daemon: unix:///path/dauer.sock [DAUER_HOST]
+      --host HOST     Talk to this daemon: unix:///path/dauer.sock, https://host:port [DAUER_HOST]
+                      Over a network it asks for a token [DAUER_TOKEN]
+      --tls-ca FILE   Trust only the certificates in this PEM file [DAUER_TLS_CA]
       --config FILE   Settings in TOML [DAUER_CONFIG]; a flag wins over the environment over the file
   -h, --help          This help; `dauer COMMAND --help` says more
   -V, --version       The version
@@ -86,6 +89,9 @@ pub(crate) struct Global {
     /// The daemon to talk to [env: DAUER_HOST]
     #[arg(long, global = true, value_name = "HOST", hide = true)]
     pub(crate) host: Option<String>,
+    /// Trust only the certificates in this PEM file [env: DAUER_TLS_CA]
+    #[arg(long, global = true, value_name = "FILE", hide = true)]
+    pub(crate) tls_ca: Option<PathBuf>,
     /// Settings in TOML [env: DAUER_CONFIG]
     #[arg(long, global = true, value_name = "FILE", hide = true)]
     pub(crate) config: Option<PathBuf>,
@@ -114,6 +120,7 @@ pub(crate) enum Command {
     Rm(rm::Args),
     Doctor(doctor::Args),
     Info(info::Args),
+    Token(token::Args),
     Serve(serve::Args),
     Completion(completion::Args),
     Openapi(openapi::Args),
@@ -143,6 +150,7 @@ impl Command {
             | Self::Rm(_)
             | Self::Doctor(_)
             | Self::Info(_)
+            | Self::Token(_)
             | Self::Serve(_)
             | Self::Completion(_)
             | Self::Openapi(_)

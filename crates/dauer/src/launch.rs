@@ -5,12 +5,13 @@
 
 use crate::failure::Failure;
 use crate::settings::Settings;
-use dauer_client::Host;
+use dauer_client::{Host, Remote};
 use inotify::{Inotify, WatchMask};
 use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
+use std::net::TcpStream;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::os::unix::net::UnixStream;
@@ -33,6 +34,9 @@ const START_MAX: Duration = Duration::from_secs(60);
 
 /// After so long without a socket, whoever held the data folder may be gone.
 const BUSY_WAIT: Duration = Duration::from_secs(1);
+
+/// Between two looks at an address of the network.
+const REMOTE_PAUSE: Duration = Duration::from_millis(250);
 
 /// Returns when a daemon answers at the socket of these settings.
 pub(crate) fn ensure(settings: &Settings) -> Result<(), Failure> {
@@ -164,6 +168,7 @@ pub(crate) fn make_folder(path: &Path) -> Result<(), Failure> {
 fn answers(host: &Host) -> bool {
     match host {
         Host::Unix(path) => connects(path),
+        Host::Remote(remote) => reaches(remote),
     }
 }
 
@@ -184,7 +189,10 @@ pub(crate) fn connects(path: &Path) -> bool {
 
 /// Returns when somebody listens at the socket: tries again whenever something changes in its folder.
 pub(crate) fn wait_for_socket(host: &Host, at_most: Duration) -> io::Result<()> {
-    let Host::Unix(path) = host;
+    let path = match host {
+        Host::Unix(path) => path,
+        Host::Remote(remote) => return wait_for_remote(remote, at_most),
+    };
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut changes = Inotify::init()?;
     changes
@@ -209,6 +217,24 @@ pub(crate) fn wait_for_socket(host: &Host, at_most: Duration) -> io::Result<()> 
         let mut buffer = [0; 4096];
         // What changed does not matter, only that something did.
         changes.read_events(&mut buffer)?.for_each(drop);
+    }
+    Ok(())
+}
+
+/// Whether somebody listens at this address.
+fn reaches(remote: &Remote) -> bool {
+    TcpStream::connect((remote.name(), remote.port())).is_ok()
+}
+
+/// The same over the network, where nothing says that somebody came.
+fn wait_for_remote(remote: &Remote, at_most: Duration) -> io::Result<()> {
+    let deadline = Instant::now() + at_most;
+    while !reaches(remote) {
+        if Instant::now() >= deadline {
+            let text = format!("nobody listens at {remote}");
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
+        std::thread::sleep(REMOTE_PAUSE);
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ use clap::Parser as _;
 use cli::{Cli, Command};
 use command::{
     checkpoint, checkpoints, completion, cp, diff, doctor, events, exec, info, inspect, kill, logs,
-    openapi, ps, result, resume, rm, run, serve, signal, stop, suspend, version, wait,
+    openapi, ps, result, resume, rm, run, serve, signal, stop, suspend, token, version, wait,
 };
 use context::Context;
 use failure::{Failure, Outcome, report};
@@ -150,6 +150,7 @@ async fn talk(command: Command, context: &Context) -> Outcome {
         Command::Stop(args) => stop::run(args, context).await,
         Command::Kill(args) => kill::run(args, context).await,
         Command::Rm(args) => rm::run(args, context).await,
+        Command::Token(args) => token::run(args, context).await,
         Command::Info(args) => info::run(args, context).await,
         Command::Doctor(_)
         | Command::Serve(_)

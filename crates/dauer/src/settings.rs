@@ -23,6 +23,10 @@ struct File {
     driver: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_running: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_ca: Option<PathBuf>,
 }
 
 /// The settings in force.
@@ -61,6 +65,8 @@ impl Settings {
             host: global.host.clone(),
             driver: None,
             max_running: None,
+            token: None,
+            tls_ca: global.tls_ca.clone(),
         };
         let file = named.clone().unwrap_or_else(default_config);
         let merged: File = Figment::new()
@@ -71,6 +77,8 @@ impl Settings {
                 "host",
                 "driver",
                 "max_running",
+                "token",
+                "tls_ca",
             ]))
             .merge(Serialized::defaults(flags))
             .extract()
@@ -94,7 +102,17 @@ impl Settings {
         };
         let local = file.host.is_none();
         let host = match file.host {
-            Some(text) => Host::parse(&text)?,
+            Some(text) => {
+                let host = Host::parse(&text)?;
+                let host = match file.token {
+                    Some(token) => host.with_token(token),
+                    None => host,
+                };
+                match file.tls_ca {
+                    Some(certificates) => host.with_ca(&certificates)?,
+                    None => host,
+                }
+            }
             None => Host::Unix(layout.socket()),
         };
         let config = config.map(|path| absolute(&path)).transpose()?;

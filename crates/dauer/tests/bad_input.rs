@@ -72,7 +72,8 @@ fn a_call_that_cannot_be_is_refused_with_one_line() {
         ("checkpoint --self", 1, "inside a job"),
         ("frobnicate", 2, "dauer --help"),
         ("ps --frobnicate", 2, "dauer ps --help"),
-        ("--host https://far.example ps", 1, "access tokens"),
+        ("--host https://127.0.0.1:1 ps", 1, "127.0.0.1:1"),
+        ("--host https:// ps", 1, "host:port"),
         (
             "--host unix:///nowhere/dauer.sock ps",
             1,

@@ -1,5 +1,6 @@
 //! What callers ask of the engine, and the registry of runners.
 
+use crate::access::Access;
 use crate::ask::Ask;
 use crate::places::Places;
 use crate::runner::{Message, Runner};
@@ -58,6 +59,7 @@ struct Inner {
     schedule_changed: Notify,
     places: Places,
     followers: Mutex<HashMap<JobId, Followers>>,
+    access: Access,
 }
 
 /// Who follows the log of a job that is to be removed when it ends.
@@ -110,8 +112,10 @@ impl Engine {
                 schedule_changed: Notify::new(),
                 places,
                 followers: Mutex::default(),
+                access: Access::default(),
             }),
         };
+        engine.load_access().await?;
         recover::at_start(&engine).await?;
         tokio::spawn(scheduler::run(engine.clone()));
         tokio::spawn(housekeeping::at_start(engine.clone()));
@@ -407,6 +411,10 @@ impl Engine {
 
     pub(crate) fn followers(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Followers>> {
         self.inner.followers.lock().expect("no panic while held")
+    }
+
+    pub(crate) fn access(&self) -> &Access {
+        &self.inner.access
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {

@@ -4,6 +4,7 @@
 //! Reading order: [`Engine`] (what callers ask), `runner` (the actor), `commit` (decide, commit, then act), `perform`
 //! (effects), `recover` (start-up and drift), `scheduler` (who begins, and when).
 
+mod access;
 mod ask;
 mod at_rest;
 mod capacity;
@@ -31,6 +32,7 @@ mod stream;
 mod submit;
 mod watchers;
 
+pub use access::Bearer;
 pub use capacity::limits;
 pub use engine::{Config, Engine};
 pub use error::Error;

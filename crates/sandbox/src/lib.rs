@@ -30,6 +30,9 @@ pub mod spec;
 mod streams;
 pub mod view;
 
+/// Where the daemon, which takes more, says how many open files it was given; its shims go back to that.
+pub const OPEN_FILES_VARIABLE: &str = "DAUER_OPEN_FILES";
+
 pub use error::Error;
 pub use layout::Layout;
 pub use link::{Link, LinkEvent, LinkEvents};

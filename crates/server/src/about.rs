@@ -25,6 +25,7 @@ pub(crate) async fn info(State(shared): State<Shared>) -> Json<Info> {
         pid: std::process::id(),
         data_dir: shared.about.data_dir.display().to_string(),
         run_dir: shared.about.run_dir.display().to_string(),
+        listen: shared.about.listen.clone(),
         default_driver,
         drivers: shared.engine.drivers().await,
     })

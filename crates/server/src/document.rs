@@ -1,7 +1,7 @@
 //! The OpenAPI document of the caller API: the operations as their handlers describe them, and what is common to all.
 
-use crate::access::Scope;
 use crate::error::{Code, PROBLEM};
+use crate::gate::Needs;
 use crate::routes::{Operations, ROUTES};
 use axum::response::{IntoResponse, Response};
 use dauer_wire::http::Problem;
@@ -96,12 +96,9 @@ fn complete(operation: &mut Operation, method: &str, path: &str) {
     let route = ROUTES
         .iter()
         .find(|route| route.path == path && route.method == method);
-    let scope = route.map_or(Scope::Admin, |route| route.scope);
-    operation.security = Some(match scope {
-        Scope::Nothing => Vec::new(),
-        Scope::Read | Scope::Submit | Scope::Admin => {
-            vec![SecurityRequirement::new(TOKEN, [scope.name()])]
-        }
+    operation.security = Some(match route.map(|route| route.needs) {
+        Some(Needs::Scope(scope)) => vec![SecurityRequirement::new(TOKEN, [scope.name()])],
+        Some(Needs::Nothing) | None => Vec::new(),
     });
 }
 

@@ -1,18 +1,23 @@
 //! Parts of a request, with problem documents where they are wrong.
 
-use crate::error::Refusal;
+use crate::error::{Code, Refusal};
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::request::Parts;
+use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 
 /// A command line and an environment have room in this, nothing sensible needs more.
 const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// Ten thousand jobs of some kilobytes each.
 const LARGE_BYTES_MAX: usize = 64 << 20;
+
+/// A body that is read whole has to come within this.
+const BODY_MAX: Duration = Duration::from_secs(30);
 
 /// A JSON body; an empty one stands for `{}`.
 #[derive(Clone, Debug)]
@@ -22,6 +27,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
+        check_kind(request.headers()).map_err(Refusal::into_response)?;
         let body = whole(request).await.map_err(Refusal::into_response)?;
         parse(&body).map(Self).map_err(Refusal::into_response)
     }
@@ -35,6 +41,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Large<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
+        check_kind(request.headers()).map_err(Refusal::into_response)?;
         let body = up_to(request, LARGE_BYTES_MAX)
             .await
             .map_err(Refusal::into_response)?;
@@ -42,13 +49,46 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Large<T> {
     }
 }
 
-/// The whole body, up to a limit.
+/// Kinds that a client puts there without meaning anything by it, such as `curl -d`, are taken for JSON.
+fn check_kind(headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(kind) = headers.get(header::CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let kind = kind.to_str().unwrap_or_default();
+    let bare = kind
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    let means_nothing = [
+        "",
+        "application/octet-stream",
+        "application/x-www-form-urlencoded",
+        "text/plain",
+    ];
+    if bare == "application/json"
+        || bare.ends_with("+json")
+        || means_nothing.contains(&bare.as_str())
+    {
+        return Ok(());
+    }
+    let detail = format!("the body is of the kind {kind:?}: send application/json");
+    Err(Refusal::new(Code::UnsupportedMediaType, detail))
+}
+
+/// The whole body, up to a limit, and in good time.
 pub(crate) async fn whole(request: Request) -> Result<Bytes, Refusal> {
     up_to(request, BODY_BYTES_MAX).await
 }
 
 async fn up_to(request: Request, bytes_max: usize) -> Result<Bytes, Refusal> {
-    match Limited::new(request.into_body(), bytes_max).collect().await {
+    let limited = Limited::new(request.into_body(), bytes_max).collect();
+    let Ok(collected) = tokio::time::timeout(BODY_MAX, limited).await else {
+        let detail = format!("the body did not come within {} s", BODY_MAX.as_secs());
+        return Err(Refusal::new(Code::RequestTimeout, detail));
+    };
+    match collected {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Refusal::too_long(format!(
             "the body is longer than {bytes_max} bytes"
@@ -102,5 +142,35 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
                     .into_response(),
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_says_to_be_something_else_than_json_is_refused_and_what_says_nothing_is_json() {
+        let code = |kind: &str| {
+            let value = http::HeaderValue::from_str(kind).unwrap();
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, value)]);
+            check_kind(&headers).err().map(|refusal| refusal.code)
+        };
+        for fine in [
+            "application/json; charset=utf-8",
+            "application/merge-patch+json",
+            "application/x-www-form-urlencoded",
+            "text/plain",
+        ] {
+            assert_eq!(code(fine), None, "{fine}");
+        }
+        for wrong in [
+            "application/xml",
+            "multipart/form-data; boundary=x",
+            "image/png",
+        ] {
+            assert_eq!(code(wrong), Some(Code::UnsupportedMediaType), "{wrong}");
+        }
+        assert!(check_kind(&HeaderMap::new()).is_ok());
     }
 }

@@ -1,11 +1,15 @@
 //! Every path of the caller API: what answers it, who may call it, how long it may take.
 
-use crate::access::Scope;
 use crate::error::Refusal;
-use crate::{about, definitions, document, exec, files, jobs, messages, stream, streams, submit};
+use crate::gate::{self, Gate, Needs};
+use crate::{
+    about, definitions, document, exec, files, jobs, messages, stream, streams, submit, tokens,
+};
 use axum::Router;
 use axum::extract::Request;
+use dauer_core::Scope;
 use dauer_engine::Engine;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,6 +22,8 @@ pub struct About {
     pub data_dir: PathBuf,
     /// Its socket folder.
     pub run_dir: PathBuf,
+    /// Its address on the network, if it has one.
+    pub listen: Option<String>,
 }
 
 /// What every handler has.
@@ -44,9 +50,18 @@ pub(crate) struct Route {
     /// With its parameters in braces.
     pub(crate) path: &'static str,
     /// What a token must allow.
-    pub(crate) scope: Scope,
+    pub(crate) needs: Needs,
     /// How long the answer may take.
     pub(crate) pace: Pace,
+}
+
+macro_rules! needs {
+    (Nothing) => {
+        Needs::Nothing
+    };
+    ($scope:ident) => {
+        Needs::Scope(Scope::$scope)
+    };
 }
 
 /// From one list: the router, the table of what each route asks for, and the document. A handler says in its own `utoipa::path`
@@ -55,7 +70,7 @@ macro_rules! routes {
     ($($method:ident $path:literal $scope:ident $pace:ident $module:ident::$handler:ident;)*) => {
         /// What each route asks for.
         pub(crate) const ROUTES: &[Route] = &[
-            $(Route { method: stringify!($method), path: $path, scope: Scope::$scope, pace: Pace::$pace },)*
+            $(Route { method: stringify!($method), path: $path, needs: needs!($scope), pace: Pace::$pace },)*
         ];
 
         fn routed() -> Router<Shared> {
@@ -73,6 +88,9 @@ routes! {
     get "/v1/ping" Nothing Brief about::ping;
     get "/v1/openapi.json" Nothing Brief document::show;
     get "/v1/info" Read Brief about::info;
+    post "/v1/tokens" Admin Brief tokens::create;
+    get "/v1/tokens" Admin Brief tokens::list;
+    delete "/v1/tokens/{token}" Admin Brief tokens::remove;
     get "/v1/events" Read Long streams::events;
     get "/v1/definitions" Read Brief definitions::list;
     post "/v1/definitions" Submit Brief definitions::create;
@@ -106,7 +124,8 @@ routes! {
 }
 
 /// The caller API over this engine.
-pub(crate) fn router(engine: Engine, about: About) -> Router {
+pub(crate) fn router(engine: Engine, about: About, rate_per_second: Option<NonZeroU32>) -> Router {
+    let gate = Gate::new(engine.clone(), rate_per_second);
     let shared = Shared {
         engine,
         about: Arc::new(about),
@@ -116,5 +135,6 @@ pub(crate) fn router(engine: Engine, about: About) -> Router {
         .method_not_allowed_fallback(|request: Request| async move {
             Refusal::wrong_method(request.method().as_str(), request.uri().path())
         })
+        .layer(axum::middleware::from_fn_with_state(gate, gate::pass))
         .with_state(shared)
 }

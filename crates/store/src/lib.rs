@@ -11,8 +11,8 @@ pub use sqlite::{Durability, Sqlite};
 use async_trait::async_trait;
 use dauer_core::plan::admission::Due;
 use dauer_core::{
-    Checkpoint, CheckpointId, Definition, DefinitionRef, Forget, Job, JobId, Json, Kept, SandboxId,
-    Signal, State, Timestamp, Token, Wait,
+    AccessToken, Checkpoint, CheckpointId, Definition, DefinitionRef, Forget, Job, JobId, Json,
+    Kept, SandboxId, Signal, State, Timestamp, Token, Wait,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -266,6 +266,18 @@ pub trait Store: Send + Sync + 'static {
         after: u64,
         limit: usize,
     ) -> Result<Vec<Entry>, Error>;
+
+    /// Adds a token for callers. Errors: `Backend` where the id is taken.
+    async fn add_access_token(&self, token: AccessToken) -> Result<(), Error>;
+
+    /// The tokens for callers, in the order of their ids.
+    async fn access_tokens(&self) -> Result<Vec<AccessToken>, Error>;
+
+    /// A token for callers was used then; fine where there is none any more.
+    async fn access_token_used(&self, id: &str, at: Timestamp) -> Result<(), Error>;
+
+    /// Removes a token for callers. Errors: `NotFound`.
+    async fn remove_access_token(&self, id: &str) -> Result<(), Error>;
 
     /// Removes a terminal job of this version with everything that belongs to it. Errors: `Conflict`, also where it is
     /// not terminal; `NotFound`.

@@ -22,5 +22,6 @@ pub(crate) mod serve;
 pub(crate) mod signal;
 pub(crate) mod stop;
 pub(crate) mod suspend;
+pub(crate) mod token;
 pub(crate) mod version;
 pub(crate) mod wait;

@@ -4,11 +4,14 @@ use crate::failure::{Failure, Outcome};
 use crate::launch::{self, BUSY, READY};
 use crate::settings::Settings;
 use dauer_engine::Engine;
-use dauer_server::{About, Listener, Runtime};
+use dauer_sandbox::Layout;
+use dauer_server::{About, Listener, Runtime, Serving, Tcp, Tls};
 use dauer_store::Sqlite;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +25,12 @@ const WORKERS: usize = 2;
 /// Each of the allocator's arenas keeps memory that was once used.
 const ARENAS: i32 = 2;
 
+/// Requests a second of each token where nobody says otherwise.
+const RATE_DEFAULT: u32 = 1000;
+
+/// Descriptors that are open at once: two for each reader of a stream.
+const OPEN_FILES_MAX: u64 = 65_536;
+
 /// How long a lock that is held is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -30,12 +39,34 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 /// In the foreground, until TERM or INT. Jobs live on without it.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Other commands start a daemon when none runs. DAUER_LOG sets what it logs, for example DAUER_LOG=debug."
+    after_help = "Other commands start a daemon when none runs. DAUER_LOG sets what it logs, for example DAUER_LOG=debug.
+
+Examples:
+  dauer serve --listen 127.0.0.1:8080
+  dauer serve --listen 0.0.0.0:8443 --tls-self-signed"
 )]
 pub(crate) struct Args {
     /// How many sandboxes live at once; further jobs wait for their turn [default: as many as the memory holds]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     max_running: Option<u32>,
+    /// Also listen on the network: callers there show a token (see `dauer token`)
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Certificate chain in PEM; with --tls-key. HUP reads both again
+    #[arg(long, value_name = "FILE", requires = "tls_key", requires = "listen")]
+    tls_cert: Option<PathBuf>,
+    /// Its key in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// TLS with a certificate of its own, in DATA/tls; clients trust it with --tls-ca
+    #[arg(long, requires = "listen", conflicts_with = "tls_cert")]
+    tls_self_signed: bool,
+    /// Listen without TLS also where others can listen in
+    #[arg(long, requires = "listen")]
+    insecure: bool,
+    /// Requests a second that each token may make; 0 for any number
+    #[arg(long, value_name = "N", default_value_t = RATE_DEFAULT)]
+    rate: u32,
     /// Standard input is a pipe to say through whether the daemon came up
     #[arg(long, hide = true)]
     started_by_command: bool,
@@ -48,7 +79,7 @@ pub(crate) fn run(args: &Args, mut settings: Settings) -> Outcome {
         .and_then(|number| usize::try_from(number).ok());
     settings.max_running = said.or(settings.max_running);
     let mut ready = args.started_by_command.then(take_ready_pipe).transpose()?;
-    let outcome = serve(settings, &mut ready);
+    let outcome = serve(args, settings, &mut ready);
     if let Err(Failure::Message(why)) = &outcome {
         say(&mut ready, why);
     }
@@ -76,12 +107,13 @@ fn take_ready_pipe() -> Result<File, Failure> {
     Ok(File::from(taken))
 }
 
-fn serve(settings: Settings, ready: &mut Option<File>) -> Outcome {
+fn serve(args: &Args, settings: Settings, ready: &mut Option<File>) -> Outcome {
     // A panic ends only the task it happens in.
     crate::panic::exit_with(0);
     log_to_stderr();
     // SAFETY: mallopt only sets a limit, and no other thread runs yet.
     unsafe { nix::libc::mallopt(nix::libc::M_ARENA_MAX, ARENAS) };
+    allow_open_files();
     launch::make_folder(&settings.layout.data)?;
     launch::make_folder(&settings.layout.run)?;
     let Some(_alone) = lock(&settings.layout.lock())? else {
@@ -100,7 +132,7 @@ fn serve(settings: Settings, ready: &mut Option<File>) -> Outcome {
         .enable_all()
         .build()
         .map_err(Failure::because("cannot start"))?;
-    let outcome = runtime.block_on(run_daemon(settings, ready));
+    let outcome = runtime.block_on(run_daemon(args, settings, ready));
     runtime.shutdown_background();
     outcome
 }
@@ -130,7 +162,7 @@ fn lock(path: &Path) -> Result<Option<Flock<File>>, Failure> {
     }
 }
 
-async fn run_daemon(settings: Settings, ready: &mut Option<File>) -> Outcome {
+async fn run_daemon(args: &Args, settings: Settings, ready: &mut Option<File>) -> Outcome {
     let layout = settings.layout.clone();
     let store = Sqlite::open(layout.database()).map_err(Failure::because(format!(
         "cannot open {}",
@@ -146,8 +178,21 @@ async fn run_daemon(settings: Settings, ready: &mut Option<File>) -> Outcome {
     };
     let mut terminate =
         signal(SignalKind::terminate()).map_err(Failure::because("cannot catch signals"))?;
+    let mut hangup =
+        signal(SignalKind::hangup()).map_err(Failure::because("cannot catch signals"))?;
     let mut interrupt =
         signal(SignalKind::interrupt()).map_err(Failure::because("cannot catch signals"))?;
+    let tls = tls(args, &layout)?;
+    let tcp = match args.listen {
+        Some(address) => Some(
+            Tcp::bind(address, tls.clone(), args.insecure)
+                .await
+                .map_err(Failure::because(format!("cannot listen at {address}")))?,
+        ),
+        None => None,
+    };
+    let listen = tcp.as_ref().map(Tcp::address).transpose();
+    let listen = listen.map_err(Failure::because("cannot listen"))?;
     let engine = Engine::start(config, Arc::new(store), Arc::new(Runtime))
         .await
         .map_err(Failure::because("cannot start the engine"))?;
@@ -161,25 +206,70 @@ async fn run_daemon(settings: Settings, ready: &mut Option<File>) -> Outcome {
     std::fs::write(&pid_file, format!("{}\n", std::process::id())).map_err(Failure::because(
         format!("cannot write {}", pid_file.display()),
     ))?;
-    tracing::info!(socket = %layout.socket().display(), "ready");
+    tracing::info!(socket = %layout.socket().display(), listen, "ready");
     say(ready, READY);
     let about = About {
         version: env!("CARGO_PKG_VERSION").into(),
         data_dir: layout.data,
         run_dir: layout.run,
+        listen,
+    };
+    let serving = Serving {
+        unix: listener,
+        tcp,
+        rate_per_second: NonZeroU32::new(args.rate),
     };
     let ended = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => reload(tls.as_deref()),
+            }
         }
         tracing::info!("ending; jobs live on");
     };
-    dauer_server::serve(listener, engine.clone(), about, ended).await;
+    dauer_server::serve(serving, engine.clone(), about, ended).await;
     engine.shutdown().await;
     // A leftover says a wrong number, which nobody trusts without looking.
     let _ = std::fs::remove_file(&pid_file);
     Ok(0)
+}
+
+/// What connections of the network are encrypted with, if that is asked for.
+fn tls(args: &Args, layout: &Layout) -> Result<Option<Arc<Tls>>, Failure> {
+    let tls = match (&args.tls_cert, &args.tls_key, args.listen) {
+        (Some(certificate), Some(key), _) => Tls::from_files(certificate.clone(), key.clone()),
+        (_, _, Some(address)) if args.tls_self_signed => {
+            Tls::self_signed(&layout.data.join("tls"), address.ip())
+        }
+        (_, _, _) => return Ok(None),
+    };
+    let tls = tls.map_err(Failure::because("cannot use the certificate"))?;
+    Ok(Some(Arc::new(tls)))
+}
+
+fn reload(tls: Option<&Tls>) {
+    let Some(tls) = tls else { return };
+    match tls.reload() {
+        Ok(()) => {
+            tracing::info!(certificate = %tls.certificate().display(), "read the certificate again")
+        }
+        Err(error) => tracing::error!(%error, "the certificate stays as it was"),
+    }
+}
+
+/// Takes as many descriptors as are allowed; shims give them back, so that no job has more than it would without Dauer.
+fn allow_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
+    let wanted = hard.min(OPEN_FILES_MAX);
+    if wanted > soft && setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).is_ok() {
+        // SAFETY: no other thread runs yet.
+        unsafe { std::env::set_var(dauer_sandbox::OPEN_FILES_VARIABLE, soft.to_string()) };
+    }
 }
 
 fn own_binary() -> Result<PathBuf, Failure> {

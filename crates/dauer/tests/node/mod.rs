@@ -100,6 +100,29 @@ impl Node {
         serde_json::from_str(&self.dauer(&format!("inspect {job}")).is(0).stdout).unwrap()
     }
 
+    /// Runs a daemon in the foreground with these arguments; returns when it is ready.
+    pub(crate) fn serve(&self, arguments: &[&str]) -> Served {
+        let mut command = self.command(["serve"]);
+        command.args(arguments).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains(" ready ") {
+            line.clear();
+            assert_ne!(
+                said.read_line(&mut line).unwrap(),
+                0,
+                "the daemon did not come up"
+            );
+        }
+        // What it says later must not fill the pipe.
+        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+        let info: serde_json::Value =
+            serde_json::from_str(&self.dauer("info --json").is(0).stdout).unwrap();
+        let url = info["listen"].as_str().unwrap_or_default().to_owned();
+        Served { child, url }
+    }
+
     pub(crate) fn daemon_pid(&self) -> i32 {
         fs::read_to_string(self.path("run/dauer.pid"))
             .unwrap()
@@ -111,6 +134,31 @@ impl Node {
     /// kill -9, and wait until it is gone.
     pub(crate) fn kill_daemon(&self) {
         kill(self.daemon_pid(), 9);
+    }
+}
+
+/// A daemon in the foreground, which ends when this is dropped.
+pub(crate) struct Served {
+    child: Child,
+    /// Its address on the network.
+    pub(crate) url: String,
+}
+
+impl Served {
+    /// The address without what is before it.
+    pub(crate) fn address(&self) -> &str {
+        self.url.split("://").nth(1).unwrap()
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        kill(self.pid(), 15);
+        self.child.wait().unwrap();
     }
 }
 
@@ -162,7 +210,7 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

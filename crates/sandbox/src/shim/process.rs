@@ -24,6 +24,7 @@ pub(super) fn settle() -> Result<Option<UnixListener>, Error> {
         libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
         libc::umask(0o022);
     }
+    give_open_files_back();
     // Fails only where a person started it as the leader of a session, which is as good.
     let _ = nix::unistd::setsid();
     nix::unistd::chdir("/").map_err(Error::os("change to /"))?;
@@ -39,6 +40,19 @@ pub(super) fn settle() -> Result<Option<UnixListener>, Error> {
         unsafe { signal(name, SigHandler::SigIgn) }.map_err(Error::os("ignore a signal"))?;
     }
     take_listener()
+}
+
+/// The daemon takes many; a program in a sandbox must not see that.
+fn give_open_files_back() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let given = std::env::var(crate::OPEN_FILES_VARIABLE).ok();
+    if let (Some(soft), Ok((_, hard))) = (
+        given.and_then(|text| text.parse().ok()),
+        getrlimit(Resource::RLIMIT_NOFILE),
+    ) {
+        // Lowering it below what is allowed cannot fail.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, soft, hard);
+    }
 }
 
 fn take_listener() -> Result<Option<UnixListener>, Error> {

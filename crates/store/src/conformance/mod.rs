@@ -11,6 +11,7 @@
 //!
 //! A claim that does not hold panics; its name is printed before it is tried.
 
+mod access;
 mod belongings;
 mod beside;
 mod compare;
@@ -87,6 +88,8 @@ pub async fn run<S: Store>(factory: impl AsyncFn() -> S) {
         own::a_wait_keeps_its_end,
         own::what_a_removed_job_kept_goes_with_it,
         own::a_change_without_an_entry_is_not_in_the_journal,
+        access::tokens_for_callers_come_back_as_they_were_in_the_order_of_their_ids,
+        access::a_removed_token_for_callers_is_gone_also_when_it_was_just_used,
     );
     println!("claim: {RANDOM_WRITES} random writes leave what a simple model says");
     let store = factory().await;

@@ -2,6 +2,7 @@
 //!
 //! Reading order: the schema (`migrations/`), [`sql`], [`write`](mod@write), [`writer`], [`read`], [`readers`], [`open`](mod@open).
 
+mod access;
 mod fault;
 mod kept;
 mod open;
@@ -20,8 +21,8 @@ use crate::{Change, DefinitionFilter, Entry, Error, Filter, Keyed, NewJob, Signa
 use async_trait::async_trait;
 use dauer_core::plan::admission::Due;
 use dauer_core::{
-    Checkpoint, CheckpointId, Definition, DefinitionRef, Job, JobId, Json, SandboxId, Timestamp,
-    Token, Wait,
+    AccessToken, Checkpoint, CheckpointId, Definition, DefinitionRef, Job, JobId, Json, SandboxId,
+    Timestamp, Token, Wait,
 };
 use fault::Fault;
 use readers::Readers;
@@ -206,6 +207,23 @@ impl Store for Sqlite {
         let job = job.cloned();
         self.read(move |connection| read::journal(connection, job.as_ref(), after, limit))
             .await
+    }
+
+    async fn add_access_token(&self, token: AccessToken) -> Result<(), Error> {
+        self.writer.write(Write::AddAccess(token)).await
+    }
+
+    async fn access_tokens(&self) -> Result<Vec<AccessToken>, Error> {
+        self.read(access::all).await
+    }
+
+    async fn access_token_used(&self, id: &str, at: Timestamp) -> Result<(), Error> {
+        let id = id.to_owned();
+        self.writer.write(Write::AccessUsed { id, at }).await
+    }
+
+    async fn remove_access_token(&self, id: &str) -> Result<(), Error> {
+        self.writer.write(Write::RemoveAccess(id.to_owned())).await
     }
 
     async fn remove(&self, id: &JobId, version: u64) -> Result<(), Error> {

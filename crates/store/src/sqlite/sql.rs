@@ -49,7 +49,12 @@ statements! {
 
     TOKENS_FORGET = "DELETE FROM tokens WHERE job = ?1";
 
+    ACCESS_INSERT = "INSERT INTO access (id, name, scope, digest, created_at, expires_at, last_used_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    ACCESS_USED = "UPDATE access SET last_used_at = ?2 WHERE id = ?1";
+    ACCESS_DELETE = "DELETE FROM access WHERE id = ?1";
+
     // Reading.
+    ACCESS_ALL = "SELECT id, name, scope, digest, created_at, expires_at, last_used_at FROM access WHERE id > '' ORDER BY id";
     JOB = "SELECT record, spec, params FROM jobs WHERE id = ?1";
     REQUEST_KEY = "SELECT job, digest FROM request_keys WHERE key = ?1";
     DEFINITION = "SELECT name, version, runtime_type, config, retry_policy, metadata, created_at FROM definitions

@@ -1,13 +1,14 @@
 //! What a write does to the tables. Runs inside a savepoint of the writer's transaction: an error leaves nothing behind.
 
+use super::access;
 use super::fault::Fault;
 use super::read;
 use super::row::{self, signed, unsigned};
 use super::{kept, sql};
 use crate::{Change, Error, NewEntry, NewJob};
 use dauer_core::{
-    Checkpoint, CheckpointId, Definition, DefinitionRef, Forget, Job, JobId, Kept, State,
-    Timestamp, Token,
+    AccessToken, Checkpoint, CheckpointId, Definition, DefinitionRef, Forget, Job, JobId, Kept,
+    State, Timestamp, Token,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
@@ -42,6 +43,12 @@ pub(super) enum Write {
         id: JobId,
         version: u64,
     },
+    AddAccess(AccessToken),
+    AccessUsed {
+        id: String,
+        at: Timestamp,
+    },
+    RemoveAccess(String),
 }
 
 /// What the creation of a job writes.
@@ -262,6 +269,9 @@ impl Write {
             }
             Self::DropCheckpoint(id) => drop_checkpoint(connection, id),
             Self::Remove { id, version } => remove(connection, id, *version),
+            Self::AddAccess(token) => access::add(connection, token),
+            Self::AccessUsed { id, at } => access::used(connection, id, *at),
+            Self::RemoveAccess(id) => access::remove(connection, id),
         }
     }
 }

@@ -14,6 +14,9 @@ pub struct Info {
     pub data_dir: String,
     /// Its socket folder.
     pub run_dir: String,
+    /// Where it listens beside its socket: `http://` or `https://` with address and port.
+    #[serde(default)]
+    pub listen: Option<String>,
     /// What `auto` means here.
     pub default_driver: String,
     /// Each driver.

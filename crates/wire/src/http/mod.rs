@@ -1,6 +1,7 @@
 //! Bodies of the caller API (`/v1`, for clients) and of the runtime API (for the job itself). JSON; times are
 //! milliseconds since the epoch in fields ending in `_at`, durations in `_ms`, sizes in `_bytes`.
 
+mod access;
 mod call;
 mod checkpoint;
 mod definition;
@@ -14,6 +15,7 @@ mod signal;
 mod stream;
 mod time;
 
+pub use access::*;
 pub use call::*;
 pub use checkpoint::*;
 pub use definition::*;
