@@ -23,12 +23,18 @@ const FOLDER: &str = "image";
 /// Closed until everything is verified.
 pub(super) struct Gate {
     folder: PathBuf,
+    /// `None` where it is open: everything was verified before the runtime was started.
+    keeper: Option<Keeper>,
+}
+
+struct Keeper {
     pipe: PathBuf,
-    keeper: JoinHandle<Result<(), Error>>,
+    thread: JoinHandle<Result<(), Error>>,
 }
 
 impl Gate {
-    /// Puts it before the image in `from`, at this file. Errors: `Io`.
+    /// Puts it before the image in `from`, at this file. Errors: `Io`; those of the verification where this cannot be done and it
+    /// has to come first.
     pub(super) fn before(
         from: &Path,
         scratch: &Path,
@@ -39,11 +45,15 @@ impl Gate {
         // Of an earlier try.
         files::remove_tree(&folder)?;
         make_folder(&folder)?;
-        for name in files::names(from)? {
-            let link = folder.join(&name);
-            if name != file {
-                std::fs::hard_link(from.join(&name), &link)
-                    .map_err(Error::io(format!("make {}", link.display())))?;
+        for name in files::names(from)?.iter().filter(|name| *name != file) {
+            if std::fs::hard_link(from.join(name), folder.join(name)).is_err() {
+                // Another file system, or one without links.
+                files::remove_tree(&folder)?;
+                verification.wait()?;
+                return Ok(Self {
+                    folder: from.to_owned(),
+                    keeper: None,
+                });
             }
         }
         let pipe = folder.join(file);
@@ -51,16 +61,13 @@ impl Gate {
             .map_err(Error::os(format!("make {}", pipe.display())))?;
         let (original, to) = (from.join(file), pipe.clone());
         let keep = move || keep(verification, &original, &to);
-        let keeper = std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("gate".into())
             .stack_size(256 << 10)
             .spawn(keep)
             .map_err(Error::io("start a thread"))?;
-        Ok(Self {
-            folder,
-            pipe,
-            keeper,
-        })
+        let keeper = Some(Keeper { pipe, thread });
+        Ok(Self { folder, keeper })
     }
 
     /// What the runtime is to take for the image.
@@ -70,14 +77,16 @@ impl Gate {
 
     /// The runtime has ended, well or not. Errors: what the verification found; else the runtime's own.
     pub(super) fn finish<T>(self, result: Result<T, Error>) -> Result<T, Error> {
+        let Some(Keeper { pipe, thread }) = self.keeper else {
+            return result;
+        };
         // A runtime that failed early has never opened it, and the keeper waits for somebody who does.
         let opened = File::options()
             .read(true)
             .custom_flags(OFlag::O_NONBLOCK.bits())
-            .open(&self.pipe);
-        let _reader = opened.map_err(Error::io(format!("open {}", self.pipe.display())))?;
-        let kept = self
-            .keeper
+            .open(&pipe);
+        let _reader = opened.map_err(Error::io(format!("open {}", pipe.display())))?;
+        let kept = thread
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         // Or the image's pages would stay on disk for as long as the job runs, also when a newer image has taken its place.
