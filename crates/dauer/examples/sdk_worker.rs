@@ -17,7 +17,7 @@ async fn main() -> Result<(), Error> {
     let params: Option<Value> = job::params().await?;
     did(format!(
         "params {}",
-        params.unwrap_or(json!({ "n": 3 }))["n"]
+        params.unwrap_or_default()["n"]
     ));
     if let Err(Error::LockHeld) = job::with_lock(None, job::checkpoint(None)).await? {
         did("held".into());
