@@ -15,10 +15,7 @@ async fn main() -> Result<(), Error> {
     let Metadata { job_id, .. } = job::metadata().await?;
     assert!(job::managed() && job_id == std::env::var("DAUER_JOB_ID").ok());
     let params: Option<Value> = job::params().await?;
-    did(format!(
-        "params {}",
-        params.unwrap_or(json!({ "n": 3 }))["n"]
-    ));
+    did(format!("params {}", params.unwrap_or_default()["n"]));
     if let Err(Error::LockHeld) = job::with_lock(None, job::checkpoint(None)).await? {
         did("held".into());
     }

@@ -2,7 +2,7 @@
 
 mod node;
 
-use node::Node;
+use node::{Node, Running};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -99,8 +99,15 @@ impl Worker {
     }
 }
 
+/// What happens to the daemon at each line that is seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Daemon {
+    Lives,
+    Dies,
+}
+
 #[track_caller]
-fn check(test: &str, worker: &Worker, driver: &str) {
+fn check(test: &str, worker: &Worker, driver: &str, daemon: Daemon) {
     let node = Node::new();
     if !freezes(&node, driver) {
         println!("skipped: {test}: this machine cannot freeze with {driver}");
@@ -116,29 +123,38 @@ fn check(test: &str, worker: &Worker, driver: &str) {
     command.env("DAUER_RUN_DIR", node.path("run"));
     command.env("DAUER_DATA_DIR", node.data());
     command.env_remove("DAUER_HOST");
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    let seen = String::from_utf8_lossy(&output.stdout).to_lowercase();
-    assert_eq!(seen.lines().collect::<Vec<_>>(), SEEN, "{said}");
-    assert!(output.status.success(), "{said}");
+    let mut drive = Running::start(command);
+    for expected in SEEN {
+        assert_eq!(drive.line().to_lowercase(), expected);
+        if daemon == Daemon::Dies {
+            node.kill_daemon();
+            // A command starts it again.
+            node.dauer("ps").is(0);
+        }
+    }
+    assert_eq!(drive.end(), (vec![], Some(0)));
 }
 
 macro_rules! workers {
-    ($($name:ident: $worker:expr, $driver:literal;)*) => {
+    ($($name:ident: $worker:expr, $driver:literal, $daemon:ident;)*) => {
         $(#[test]
         fn $name() {
-            check(stringify!($name), &$worker, $driver);
+            check(stringify!($name), &$worker, $driver, Daemon::$daemon);
         })*
     };
 }
 
 workers! {
-    python_on_gvisor: Worker::Python("worker.py"), "gvisor";
-    python_on_runc: Worker::Python("worker.py"), "runc";
-    asyncio_on_gvisor: Worker::Python("worker_aio.py"), "gvisor";
-    asyncio_on_runc: Worker::Python("worker_aio.py"), "runc";
-    node_on_gvisor: Worker::Node, "gvisor";
-    node_on_runc: Worker::Node, "runc";
-    rust_on_gvisor: Worker::Rust, "gvisor";
-    rust_on_runc: Worker::Rust, "runc";
+    python_on_gvisor: Worker::Python("worker.py"), "gvisor", Lives;
+    python_on_runc: Worker::Python("worker.py"), "runc", Lives;
+    asyncio_on_gvisor: Worker::Python("worker_aio.py"), "gvisor", Lives;
+    asyncio_on_runc: Worker::Python("worker_aio.py"), "runc", Lives;
+    node_on_gvisor: Worker::Node, "gvisor", Lives;
+    node_on_runc: Worker::Node, "runc", Lives;
+    rust_on_gvisor: Worker::Rust, "gvisor", Lives;
+    rust_on_runc: Worker::Rust, "runc", Lives;
+    python_on_gvisor_while_the_daemon_dies: Worker::Python("worker.py"), "gvisor", Dies;
+    node_on_runc_while_the_daemon_dies: Worker::Node, "runc", Dies;
+    asyncio_on_runc_while_the_daemon_dies: Worker::Python("worker_aio.py"), "runc", Dies;
+    rust_on_gvisor_while_the_daemon_dies: Worker::Rust, "gvisor", Dies;
 }

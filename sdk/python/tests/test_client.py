@@ -234,8 +234,8 @@ class ClientTest(unittest.TestCase):
         with self.assertRaises(dauer.Refused):
             self.job.stop()
 
-    def test_nobody_there_is_told_at_once_with_what_to_do(self) -> None:
-        with self.assertRaisesRegex(dauer.Unreachable, "dauer serve"):
+    def test_nobody_there_is_told_soon_with_what_to_do(self) -> None:
+        with mock.patch.object(_caller, "_STRANGER_SECONDS", 0.0), self.assertRaisesRegex(dauer.Unreachable, "dauer serve"):
             Dauer(self.path + ".none").info()
 
     def test_a_run_sends_what_was_given_and_nothing_else(self) -> None:

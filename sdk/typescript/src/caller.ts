@@ -11,6 +11,9 @@ import { delay } from "./runtime.js";
 const PAUSE_FIRST_MS = 20;
 const PAUSE_MAX_MS = 500;
 
+/** A daemon that never answered this client is waited for so long. */
+const STRANGER_MS = 2000;
+
 /** The address of a daemon: a unix socket, or a url. */
 export type Host = { socketPath: string } | { url: URL };
 
@@ -100,9 +103,11 @@ export class Caller {
         if (!passes || !(await pauses.again())) throw refusal;
       } catch (error) {
         if (error instanceof Refused || ask.signal?.aborted) throw error;
-        // A daemon that never was there will hardly come.
-        const hopeful = error instanceof Unreachable ? this.#answered : ask.repeatable === true;
-        if (!hopeful || !(await pauses.again())) throw this.lost(error);
+        const arrivedNot = error instanceof Unreachable;
+        // A daemon that never was there will hardly come; one that just died is started again by whoever comes first.
+        const patience = arrivedNot && !this.#answered ? STRANGER_MS : this.patienceMs;
+        const repeatable = arrivedNot || ask.repeatable === true;
+        if (!repeatable || !(await pauses.again(patience))) throw this.lost(error);
       }
     }
   }
@@ -199,9 +204,9 @@ export class Pauses {
     this.#pause = PAUSE_FIRST_MS;
   }
 
-  /** Pauses; false where patience is at its end. */
-  async again(): Promise<boolean> {
-    if (this.#spent >= this.#patienceMs) return false;
+  /** Pauses; false where patience, or this smaller one, is at its end. */
+  async again(patienceMs = this.#patienceMs): Promise<boolean> {
+    if (this.#spent >= Math.min(this.#patienceMs, patienceMs)) return false;
     await delay(this.#pause);
     this.#spent += this.#pause;
     this.#pause = Math.min(this.#pause * 2, PAUSE_MAX_MS);

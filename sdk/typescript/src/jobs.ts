@@ -89,8 +89,8 @@ export interface Ended {
 /** What came of a program that was run beside a job. */
 export interface Executed {
   code: number;
-  stdout: Buffer;
-  stderr: Buffer;
+  stdout: Uint8Array;
+  stderr: Uint8Array;
 }
 
 /** A job. `view` is what was last heard of it; {@link Job.refresh} asks again. */
@@ -98,6 +98,7 @@ export class Job {
   readonly #caller: Caller;
   view: JobView;
 
+  /** @internal */
   constructor(caller: Caller, view: JobView) {
     this.#caller = caller;
     this.view = view;
@@ -264,13 +265,13 @@ export class Job {
   }
 
   /** A file or folder of the job as a tar. */
-  readTar(path: string): Promise<Buffer> {
+  readTar(path: string): Promise<Uint8Array> {
     return this.#caller.bytes({ method: "GET", path: this.#path("/files"), query: { path }, repeatable: true });
   }
 
   /** Unpacks a tar into a folder of the job. */
-  async writeTar(path: string, tar: Buffer): Promise<void> {
-    await this.#caller.bytes({ method: "PUT", path: this.#path("/files"), query: { path }, body: tar, repeatable: true });
+  async writeTar(path: string, tar: Uint8Array): Promise<void> {
+    await this.#caller.bytes({ method: "PUT", path: this.#path("/files"), query: { path }, body: Buffer.from(tar), repeatable: true });
   }
 
   /** Runs another program beside the job, to its end. */

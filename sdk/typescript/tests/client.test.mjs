@@ -226,7 +226,7 @@ test("a limit and a restart are waited for", () =>
     await assert.rejects(job.stop(), Refused);
   }));
 
-test("nobody there is told at once with what to do", async () => {
+test("nobody there is told soon with what to do", async () => {
   await assert.rejects(new Dauer({ host: "/nowhere/dauer.sock" }).info(), (error) => {
     assert.ok(error instanceof Unreachable);
     assert.match(error.message, /dauer serve/);

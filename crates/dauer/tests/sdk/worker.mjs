@@ -8,7 +8,7 @@ function did(text) {
 }
 
 if (!dauer.managed() || (await dauer.metadata()).jobId !== process.env.DAUER_JOB_ID) throw new Error("not managed");
-did(`params ${(await dauer.params())?.n ?? 3}`);
+did(`params ${(await dauer.params()).n}`);
 await dauer.withLock(async () => {
   await dauer.checkpoint().catch((error) => {
     if (error instanceof dauer.LockHeld) did("held");

@@ -13,7 +13,7 @@ def did(text):
 
 
 assert dauer.managed() and dauer.metadata().job_id == os.environ["DAUER_JOB_ID"]
-did(f"params {dauer.params({'n': 3})['n']}")
+did(f"params {dauer.params()['n']}")
 with dauer.lock():
     try:
         dauer.checkpoint()

@@ -25,7 +25,7 @@ async def tick():
 async def main():
     beside = asyncio.ensure_future(tick())
     assert (await aio.metadata()).job_id == os.environ["DAUER_JOB_ID"]
-    did(f"params {(await aio.params({'n': 3}))['n']}")
+    did(f"params {(await aio.params())['n']}")
     async with aio.lock():
         try:
             await aio.checkpoint()

@@ -22,6 +22,9 @@ _SOCKET_PATH_BYTES_MAX = 107
 _PAUSE_FIRST_SECONDS = 0.02
 _PAUSE_MAX_SECONDS = 0.5
 
+#: A daemon that never answered this client is waited for so long.
+_STRANGER_SECONDS = 2.0
+
 Query = Mapping[str, Union[str, int, None]]
 
 
@@ -144,8 +147,8 @@ class Caller:
                 if not passes or not pauses.again():
                     raise refusal
             except Unreachable:
-                # A daemon that never was there will hardly come.
-                if not self._answered or not pauses.again():
+                # A daemon that never was there will hardly come; one that just died is started again by whoever comes first.
+                if not pauses.again(None if self._answered else _STRANGER_SECONDS):
                     raise
             except (OSError, http.client.HTTPException) as error:
                 # A time that the caller set is the caller's to set anew.
@@ -224,9 +227,9 @@ class Pauses:
         self._spent = 0.0
         self._pause = _PAUSE_FIRST_SECONDS
 
-    def again(self) -> bool:
-        """Pauses; false where patience is at its end."""
-        if self._spent >= self._patience:
+    def again(self, patience: Optional[float] = None) -> bool:
+        """Pauses; false where patience, or this smaller one, is at its end."""
+        if self._spent >= min(self._patience, self._patience if patience is None else patience):
             return False
         time.sleep(self._pause)
         self._spent += self._pause
