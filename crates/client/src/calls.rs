@@ -27,6 +27,10 @@ pub struct Client {
 pub struct ListFilter {
     /// Only these states; empty: all.
     pub states: Vec<String>,
+    /// Only with every one of these tags, as `key:value`.
+    pub tags: Vec<String>,
+    /// Only the one of this name.
+    pub name: Option<String>,
     /// At most so many a page; the daemon's own limit where absent.
     pub limit: Option<usize>,
     /// [`JobPage::next_cursor`] of the page before.
@@ -88,6 +92,14 @@ impl Client {
         if !filter.states.is_empty() {
             query.push(format!("state={}", escape(&filter.states.join(","))));
         }
+        let tags = filter.tags.iter();
+        query.extend(tags.map(|tag| format!("tag={}", escape(tag))));
+        query.extend(
+            filter
+                .name
+                .as_ref()
+                .map(|name| format!("name={}", escape(name))),
+        );
         query.extend(filter.limit.map(|limit| format!("limit={limit}")));
         query.extend(
             filter

@@ -66,6 +66,15 @@ impl Error {
         }
     }
 
+    /// The path of the field that the daemon found wrong.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::Refused(problem) => problem.field.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The daemon went away: it may be started again and the call repeated, where that is harmless.
     #[must_use]
     pub fn is_disconnect(&self) -> bool {

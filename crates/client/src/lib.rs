@@ -7,6 +7,7 @@
 
 mod calls;
 mod connection;
+mod definitions;
 mod error;
 mod exec;
 mod files;

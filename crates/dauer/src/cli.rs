@@ -1,8 +1,9 @@
 //! The command line: what there is to type, and the help that teaches it.
 
 use crate::command::{
-    checkpoint, checkpoints, completion, cp, diff, doctor, events, exec, info, inspect, kill, logs,
-    openapi, ps, result, resume, rm, run, serve, signal, stop, suspend, token, version, wait,
+    batch, cancel, checkpoint, checkpoints, completion, cp, def, diff, doctor, events, exec, info,
+    inspect, kill, logs, openapi, ps, result, resume, retry, rm, run, serve, signal, stop, submit,
+    suspend, token, version, wait,
 };
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -23,6 +24,12 @@ Run programs
   cp           Copy files into or out of a job
   diff         List the files that a job changed
 
+Queue jobs
+  submit       Hand over a job made from a definition
+  batch        Hand over many jobs at once
+  def          Register, list and remove definitions
+  retry        Try jobs again that failed or were cancelled
+
 Look at jobs
   ps           List jobs
   logs         Show a job's output
@@ -42,6 +49,7 @@ Freeze and thaw
 
 End jobs
   stop         Ask a job to end: TERM, a grace, KILL
+  cancel       End jobs that have not ended
   kill         Kill a job, or send it a signal
   rm           Remove ended jobs and their data
 
@@ -118,6 +126,11 @@ pub(crate) enum Command {
     Stop(stop::Args),
     Kill(kill::Args),
     Rm(rm::Args),
+    Def(def::Args),
+    Submit(Box<submit::Args>),
+    Batch(batch::Args),
+    Cancel(cancel::Args),
+    Retry(retry::Args),
     Doctor(doctor::Args),
     Info(info::Args),
     Token(token::Args),
@@ -132,7 +145,7 @@ impl Command {
     /// so that a script can tell the two apart.
     pub(crate) fn failure_code(&self) -> i32 {
         match self {
-            Self::Run(_) | Self::Exec(_) | Self::Wait(_) => 125,
+            Self::Run(_) | Self::Exec(_) | Self::Wait(_) | Self::Submit(_) => 125,
             Self::Cp(_)
             | Self::Diff(_)
             | Self::Ps(_)
@@ -148,6 +161,10 @@ impl Command {
             | Self::Stop(_)
             | Self::Kill(_)
             | Self::Rm(_)
+            | Self::Def(_)
+            | Self::Batch(_)
+            | Self::Cancel(_)
+            | Self::Retry(_)
             | Self::Doctor(_)
             | Self::Info(_)
             | Self::Token(_)
@@ -185,7 +202,7 @@ pub(crate) fn usage_failure(error: &clap::Error, arguments: &[String]) -> (Strin
         Some(_) | None => said.to_owned(),
     };
     let code = match command {
-        Some("run" | "exec" | "wait") => 125,
+        Some("run" | "exec" | "wait" | "submit") => 125,
         _ => 2,
     };
     let help = command.map_or_else(

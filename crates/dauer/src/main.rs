@@ -7,6 +7,7 @@ mod archive;
 mod cli;
 mod command;
 mod context;
+mod documents;
 mod failure;
 mod foreground;
 mod input;
@@ -17,12 +18,14 @@ mod render;
 mod settings;
 mod signals;
 mod terminal;
+mod wishes;
 
 use clap::Parser as _;
 use cli::{Cli, Command};
 use command::{
-    checkpoint, checkpoints, completion, cp, diff, doctor, events, exec, info, inspect, kill, logs,
-    openapi, ps, result, resume, rm, run, serve, signal, stop, suspend, token, version, wait,
+    batch, cancel, checkpoint, checkpoints, completion, cp, def, diff, doctor, events, exec, info,
+    inspect, kill, logs, openapi, ps, result, resume, retry, rm, run, serve, signal, stop, submit,
+    suspend, token, version, wait,
 };
 use context::Context;
 use failure::{Failure, Outcome, report};
@@ -151,6 +154,11 @@ async fn talk(command: Command, context: &Context) -> Outcome {
         Command::Kill(args) => kill::run(args, context).await,
         Command::Rm(args) => rm::run(args, context).await,
         Command::Token(args) => token::run(args, context).await,
+        Command::Def(args) => def::run(args, context).await,
+        Command::Submit(args) => submit::run(*args, context).await,
+        Command::Batch(args) => batch::run(args, context).await,
+        Command::Cancel(args) => cancel::run(args, context).await,
+        Command::Retry(args) => retry::run(args, context).await,
         Command::Info(args) => info::run(args, context).await,
         Command::Doctor(_)
         | Command::Serve(_)

@@ -110,6 +110,10 @@ pub(crate) fn state(job: &JobView, now_ms: i64) -> String {
         (None, "suspended") => job
             .wake_at
             .map(|at| format!("wakes in {}", duration(at - now_ms))),
+        (None, "pending" | "pending_retry") => job
+            .wake_at
+            .filter(|at| *at > now_ms)
+            .map(|at| format!("in {}", duration(at - now_ms))),
         (None, "failed") => match (job.reason.as_deref(), job.signal) {
             (Some("exit_code"), _) => job.exit_code.map(|code| format!("exit code {code}")),
             (Some("signal"), Some(signal)) => Some(dauer_core::parse::signal_name(signal)),

@@ -1,9 +1,12 @@
 //! The subcommands, one file each.
 
+pub(crate) mod batch;
+pub(crate) mod cancel;
 pub(crate) mod checkpoint;
 pub(crate) mod checkpoints;
 pub(crate) mod completion;
 pub(crate) mod cp;
+pub(crate) mod def;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod events;
@@ -16,11 +19,13 @@ pub(crate) mod openapi;
 pub(crate) mod ps;
 pub(crate) mod result;
 pub(crate) mod resume;
+pub(crate) mod retry;
 pub(crate) mod rm;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod signal;
 pub(crate) mod stop;
+pub(crate) mod submit;
 pub(crate) mod suspend;
 pub(crate) mod token;
 pub(crate) mod version;

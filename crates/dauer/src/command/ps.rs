@@ -6,6 +6,17 @@ use crate::render;
 use dauer_client::{Client, ListFilter};
 use dauer_wire::http::JobView;
 
+/// Each state a job can be in.
+const STATES: [&str; 7] = [
+    "pending",
+    "running",
+    "suspended",
+    "pending_retry",
+    "completed",
+    "failed",
+    "cancelled",
+];
+
 /// The states of a job that has not ended.
 const LIVING: [&str; 4] = ["pending", "running", "suspended", "pending_retry"];
 
@@ -19,6 +30,12 @@ pub(crate) struct Args {
     /// Also those that have ended
     #[arg(short, long)]
     all: bool,
+    /// Only those in this state, ended or not; repeatable
+    #[arg(long, value_name = "STATE", value_parser = STATES, conflicts_with = "all")]
+    state: Vec<String>,
+    /// Only those with this tag; repeated, with all of them
+    #[arg(long, value_name = "KEY=VALUE", value_parser = tag)]
+    tag: Vec<String>,
     /// As a JSON array
     #[arg(long)]
     json: bool,
@@ -30,7 +47,7 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let client = context.client().await?;
-    let jobs = list(&client, args.all).await?;
+    let jobs = list(&client, &args).await?;
     if args.json {
         render::print_json(&jobs)?;
     } else if args.quiet {
@@ -50,14 +67,26 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     Ok(0)
 }
 
-async fn list(client: &Client, all: bool) -> Result<Vec<JobView>, Failure> {
-    let states = if all {
-        vec![]
-    } else {
-        LIVING.map(str::to_owned).to_vec()
+/// As the API writes it.
+fn tag(text: &str) -> Result<String, String> {
+    match text.split_once(['=', ':']) {
+        Some((key, value)) if !key.is_empty() => Ok(format!("{key}:{value}")),
+        Some(_) | None => Err(format!(
+            "{text:?} is not a tag: write for example team=blue"
+        )),
+    }
+}
+
+async fn list(client: &Client, args: &Args) -> Result<Vec<JobView>, Failure> {
+    let states = match (args.all, args.state.is_empty()) {
+        (true, _) => vec![],
+        (false, true) => LIVING.map(str::to_owned).to_vec(),
+        (false, false) => args.state.clone(),
     };
     let mut filter = ListFilter {
         states,
+        tags: args.tag.clone(),
+        name: None,
         limit: Some(PAGE),
         cursor: None,
     };

@@ -7,6 +7,7 @@ use crate::render;
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::terminal;
+use crate::wishes::Wishes;
 use clap::ValueHint;
 use dauer_core::parse;
 use dauer_core::{Mount, Publish};
@@ -93,6 +94,8 @@ pub(crate) struct Args {
     /// With --detach: print {"id": …} instead of the id. Else: print the job as a line of JSON on standard error when it has ended
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    wishes: Wishes,
     /// The program and its arguments, after --
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
     argv: Vec<String>,
@@ -156,7 +159,7 @@ impl Args {
                     .map(|term| ("TERM".to_owned(), term)),
             );
         }
-        Ok(CreateJob {
+        let mut job = CreateJob {
             name: self.name.clone(),
             argv: self.argv.clone(),
             env,
@@ -179,7 +182,9 @@ impl Args {
             remove_on_exit: self.rm,
             stop_grace_ms: Some(self.stop_grace),
             ..CreateJob::default()
-        })
+        };
+        self.wishes.add_to(&mut job)?;
+        Ok(job)
     }
 }
 

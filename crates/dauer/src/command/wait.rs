@@ -21,11 +21,16 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
+    until_ended(&args.job, args.json, context).await
+}
+
+/// Returns when this job has ended, with its exit code; with `json` it is printed.
+pub(crate) async fn until_ended(job: &str, json: bool, context: &Context) -> Outcome {
     let client = context.client().await?;
     loop {
-        match client.wait(&args.job).await {
+        match client.wait(job).await {
             Ok(job) => {
-                if args.json {
+                if json {
                     render::print_json(&job)?;
                 }
                 return Ok(job.exit_code.unwrap_or(125));

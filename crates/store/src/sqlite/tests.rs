@@ -234,3 +234,37 @@ async fn a_full_file_fails_the_batch_and_nothing_of_it_is_there() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_job_that_was_pending_before_the_schedule_was_kept_is_due() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dauer.db");
+    let mut old = job(1);
+    old.wake_at = None;
+    let record = |job: &dauer_core::Job| {
+        let mut fields = serde_json::to_value(job).unwrap();
+        let fields = fields.as_object_mut().unwrap();
+        let spec = fields.remove("spec").unwrap().to_string();
+        (serde_json::to_string(fields).unwrap(), spec)
+    };
+    let (record, spec) = record(&old);
+    {
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch(open::MIGRATIONS[0]).unwrap();
+        connection
+            .execute(
+                "INSERT INTO jobs (id, version, state, created_at, record, spec) VALUES (?1, 1, 'pending', ?2, ?3, ?4)",
+                rusqlite::params![old.id.0, old.created_at.0, record, spec],
+            )
+            .unwrap();
+        connection
+            .execute_batch("PRAGMA application_id = 1145132357; PRAGMA user_version = 1")
+            .unwrap();
+    }
+    let store = Sqlite::open(&path).unwrap();
+    let due = store.due(old.created_at, 9).await.unwrap();
+    assert_eq!(due.len(), 1);
+    assert_eq!(due[0].job, old.id);
+    let read = store.job(&old.id).await.unwrap();
+    assert_eq!(read.wake_at, Some(old.created_at));
+}

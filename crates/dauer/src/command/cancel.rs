@@ -1,0 +1,30 @@
+//! `dauer cancel`: an end for jobs that have none yet.
+
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::render;
+use dauer_core::parse;
+
+/// End jobs that have not ended.
+///
+/// Whatever they are doing: those that wait never begin, those that run get TERM, a grace, KILL. Returns when they are cancelled;
+/// a job that completed or failed is refused.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// From TERM to KILL; the job's own where absent
+    #[arg(short, long, value_name = "DURATION", value_parser = parse::duration_ms)]
+    grace: Option<u64>,
+    /// The jobs
+    #[arg(value_name = "JOB", required = true)]
+    jobs: Vec<String>,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
+    let client = context.client().await?;
+    for job in &args.jobs {
+        client.cancel(job, args.grace).await?;
+        render::print(&format!("{job}\n"))?;
+    }
+    Ok(0)
+}
