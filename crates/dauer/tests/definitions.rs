@@ -1,11 +1,10 @@
-//! Definitions, queues and retries, with a real daemon that dies at the worst moments.
+//! Definitions, queues and batches, with a real daemon that dies at the worst moments.
 
 mod node;
 
 use dauer_client::{Client, Host, ListFilter};
 use dauer_wire::http::{CreateJob, Span};
-use node::{Ended, Node, Running};
-use serde_json::Value;
+use node::Node;
 use std::collections::BTreeSet;
 use std::process::Command;
 
@@ -36,37 +35,6 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-fn submit(node: &Node, line: &str) -> String {
-    node.dauer(line).is(0).stdout.trim().to_owned()
-}
-
-fn shell(definition: &str, script: &str) -> String {
-    format!(
-        "name: {definition}\nversion: 1.0.0\nruntime_type: native\nconfig:\n  argv: [sh, -c, '{script}']\n"
-    )
-}
-
-fn define(node: &Node, text: &str) -> Ended {
-    let path = node.path("definition.yaml");
-    std::fs::write(&path, text).unwrap();
-    node.dauer("def apply definition.yaml")
-}
-
-/// What runs programs here; the rest is told.
-fn usable(node: &Node, test: &str) -> Vec<String> {
-    let info: Value = serde_json::from_str(&node.dauer("info --json").is(0).stdout).unwrap();
-    let drivers = info["drivers"].as_array().unwrap();
-    let named = |name: &str| drivers.iter().find(|driver| driver["name"] == name);
-    let mut found = vec![];
-    for name in ["native", "runc", "gvisor"] {
-        match named(name) {
-            Some(driver) if driver["usable"] == true => found.push(name.to_owned()),
-            Some(_) | None => println!("skipped: {test}: {name} does not run here"),
-        }
-    }
-    found
-}
-
 #[test]
 fn jobs_are_made_from_the_highest_version_and_keep_what_they_were_made_from() {
     let node = Node::new();
@@ -81,11 +49,11 @@ fn jobs_are_made_from_the_highest_version_and_keep_what_they_were_made_from() {
         one("1.10.0-rc.1", "candidate"),
     ]
     .concat();
-    let applied = define(&node, &all).is(0).stdout;
+    let applied = node.define(&all).is(0).stdout;
     assert_eq!(applied, "greet@1.9.0\ngreet@1.10.0\ngreet@1.10.0-rc.1\n");
     // Again: nothing changes. Another body under the same version: refused.
-    define(&node, &all).is(0);
-    define(&node, &one("1.9.0", "other"))
+    node.define(&all).is(0);
+    node.define(&one("1.9.0", "other"))
         .is(1)
         .says("greet@1.9.0");
     let listed = node.dauer("def ls").is(0).stdout;
@@ -96,11 +64,8 @@ fn jobs_are_made_from_the_highest_version_and_keep_what_they_were_made_from() {
         .collect();
     assert_eq!(versions, ["1.10.0", "1.10.0-rc.1", "1.9.0"]);
 
-    let latest = submit(
-        &node,
-        "submit greet --tag team=blue --metadata n=7 --env WHO=you --wait",
-    );
-    let nine = submit(&node, "submit greet@1.9.0 --wait");
+    let latest = node.submit("submit greet --tag team=blue --metadata n=7 --env WHO=you --wait");
+    let nine = node.submit("submit greet@1.9.0 --wait");
     assert_eq!(
         node.dauer(&format!("logs {latest}")).is(0).stdout,
         "ten you\n"
@@ -139,9 +104,9 @@ fn a_wrong_definition_is_refused_at_its_field() {
         ),
     ] {
         let text = format!("name: wrong\nversion: 1.0.0\n{config}\n");
-        define(&node, &text).is(1).says(&format!("{field}: "));
+        node.define(&text).is(1).says(&format!("{field}: "));
     }
-    define(&node, "name: wrong\nversion: '1.0'\nconfig: {argv: [a]}")
+    node.define("name: wrong\nversion: '1.0'\nconfig: {argv: [a]}")
         .is(1)
         .says("version: ");
     assert_eq!(node.dauer("def ls -q --json").code, Some(2));
@@ -248,8 +213,8 @@ fn what_waits_for_its_turn_outlives_the_daemon_and_begins_by_priority() {
 #[test]
 fn a_job_begins_at_its_time_although_the_daemon_died_before() {
     let node = Node::new();
-    define(&node, &shell("late", "echo late")).is(0);
-    let job = submit(&node, "submit late --delay 3s");
+    node.define(&node::shell("late", "echo late")).is(0);
+    let job = node.submit("submit late --delay 3s");
     assert_eq!(node.inspect(&job)["state"], "pending");
     node.kill_daemon();
     node.dauer(&format!("wait {job}")).is(0);
@@ -343,152 +308,6 @@ fn ten_thousand_jobs_are_accepted_at_once_and_pages_repeat_and_lose_none() {
     // Nothing of them lives: the folder is all there is to remove.
     node.kill_daemon();
     std::fs::remove_file(node.path("run/dauer.pid")).unwrap();
-}
-
-#[test]
-fn a_failed_attempt_is_followed_by_a_fresh_one_in_every_driver() {
-    let node = Node::new();
-    for driver in usable(
-        &node,
-        "a_failed_attempt_is_followed_by_a_fresh_one_in_every_driver",
-    ) {
-        let count = node.path(&format!("count-{driver}"));
-        std::fs::create_dir(&count).unwrap();
-        // What it wrote into its own files is not there in the next attempt; the host's folder is.
-        let script = "n=$(cat /count/n 2>/dev/null || echo 0); echo $((n+1)) > /count/n; echo attempt $n; \
-                      test -e /marker && exit 99; touch /marker; test $n -ge 2";
-        let mount = format!("{}:/count", count.display());
-        let name = format!("again-{driver}");
-        let job = node.run([
-            "run",
-            "--driver",
-            &driver,
-            "--name",
-            &name,
-            "--mount",
-            &mount,
-            "--retries",
-            "2",
-            "--retry-delay",
-            "10ms",
-            "--",
-            "sh",
-            "-c",
-            script,
-        ]);
-        assert_eq!(
-            job.is(0).stdout,
-            "attempt 0\nattempt 1\nattempt 2\n",
-            "{driver}"
-        );
-        let record = node.inspect(&name);
-        assert_eq!(
-            (&record["retries"], &record["attempt"]),
-            (&2.into(), &3.into()),
-            "{driver}"
-        );
-        let events = node.dauer(&format!("events {name}")).is(0).stdout;
-        assert_eq!(events.matches("attempt_failed").count(), 2, "{events}");
-    }
-    // No retries left: it fails as its last attempt did.
-    node.run([
-        "run",
-        "--driver",
-        "native",
-        "--retries",
-        "1",
-        "--retry-delay",
-        "0s",
-        "--",
-        "sh",
-        "-c",
-        "exit 7",
-    ])
-    .is(7);
-}
-
-#[test]
-fn a_retry_is_not_forgotten_when_the_daemon_dies() {
-    let node = Node::new();
-    let count = node.path("count");
-    std::fs::create_dir(&count).unwrap();
-    let script = "n=$(cat /count/n 2>/dev/null || echo 0); echo $((n+1)) > /count/n; test $n -ge 1";
-    let mount = format!("{}:/count", count.display());
-    let started = node.run([
-        "run",
-        "--driver",
-        "native",
-        "-d",
-        "--mount",
-        &mount,
-        "--retries",
-        "1",
-        "--retry-delay",
-        "3s",
-        "--",
-        "sh",
-        "-c",
-        script,
-    ]);
-    let job = started.is(0).stdout.trim().to_owned();
-    let mut events = Running::start(node.command(["events", "-f", "--json", &job]));
-    loop {
-        let event: Value = serde_json::from_str(&events.line()).unwrap();
-        if event["to"] == "pending_retry" {
-            break;
-        }
-    }
-    events.child.kill().unwrap();
-    events.child.wait().unwrap();
-    node.kill_daemon();
-    node.dauer(&format!("wait {job}")).is(0);
-    assert_eq!(std::fs::read_to_string(count.join("n")).unwrap(), "2\n");
-}
-
-#[test]
-fn cancel_and_retry_do_what_each_state_allows() {
-    let node = Node::new();
-    define(&node, &shell("fail", "exit 3")).is(0);
-    // Pending.
-    let late = submit(&node, "submit fail --delay 1h");
-    node.dauer(&format!("cancel {late}")).is(0);
-    node.dauer(&format!("cancel {late}")).is(0);
-    assert_eq!(node.inspect(&late)["state"], "cancelled");
-    // Waiting for its retry.
-    let failing = submit(&node, "submit fail --retries 1 --retry-delay 1h");
-    let mut events = Running::start(node.command(["events", "-f", "--json", &failing]));
-    loop {
-        let event: Value = serde_json::from_str(&events.line()).unwrap();
-        if event["to"] == "pending_retry" && event["operation"].is_null() {
-            break;
-        }
-    }
-    events.child.kill().unwrap();
-    events.child.wait().unwrap();
-    node.dauer(&format!("retry {failing}")).is(0);
-    node.dauer(&format!("wait {failing}")).is(3);
-    node.dauer(&format!("cancel {failing}"))
-        .is(1)
-        .says("failed");
-    // Failed, asked for once more, and running.
-    node.dauer(&format!("retry {failing}")).is(0);
-    node.dauer(&format!("wait {failing}")).is(3);
-    assert_eq!(node.inspect(&failing)["attempt"], 3);
-    node.detached("runs", "sleep 600");
-    node.dauer("retry runs").is(1).says("running");
-    node.dauer("cancel runs --grace 0s").is(0);
-    assert_eq!(node.inspect("runs")["state"], "cancelled");
-    node.script("true").is(0);
-    let done = node
-        .dauer("ps --state completed -q")
-        .is(0)
-        .stdout
-        .trim()
-        .to_owned();
-    node.dauer(&format!("cancel {done}"))
-        .is(1)
-        .says("completed");
-    node.dauer(&format!("retry {done}")).is(1).says("completed");
 }
 
 #[test]

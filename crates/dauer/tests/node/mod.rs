@@ -96,6 +96,17 @@ impl Node {
         events.child.wait().unwrap();
     }
 
+    /// Registers what this YAML says.
+    pub(crate) fn define(&self, text: &str) -> Ended {
+        fs::write(self.path("definition.yaml"), text).unwrap();
+        self.dauer("def apply definition.yaml")
+    }
+
+    /// The id of the job that this command line hands over.
+    pub(crate) fn submit(&self, line: &str) -> String {
+        self.dauer(line).is(0).stdout.trim().to_owned()
+    }
+
     pub(crate) fn inspect(&self, job: &str) -> serde_json::Value {
         serde_json::from_str(&self.dauer(&format!("inspect {job}")).is(0).stdout).unwrap()
     }
@@ -173,6 +184,13 @@ impl Drop for Node {
         }
         kill(self.daemon_pid(), 15);
     }
+}
+
+/// A definition in YAML of a script for the driver that is always there.
+pub(crate) fn shell(definition: &str, script: &str) -> String {
+    format!(
+        "name: {definition}\nversion: 1.0.0\nruntime_type: native\nconfig:\n  argv: [sh, -c, '{script}']\n"
+    )
 }
 
 /// Signals a process that is not a child of ours, and returns when it is gone.
