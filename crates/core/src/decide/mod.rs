@@ -18,7 +18,6 @@ pub use event::{Ended, Event, EventKind, Then};
 pub use verdict::{Effect, Move, Refusal, Verdict, Why};
 
 use crate::job::{Forget, Job};
-use crate::kept::Kept;
 use crate::{Operation, SandboxId, State, Timestamp};
 use ended::incarnation_ended;
 use ending::{deadline_reached, end_asked, grace_over, released};
@@ -124,12 +123,7 @@ fn admitted(job: &Job, sandbox: &SandboxId, boot_id: &str, at: Timestamp) -> Ver
     next.sandbox = Some(job.sandbox.clone().unwrap_or_else(|| sandbox.clone()));
     next.boot_id = Some(boot_id.to_owned());
     next.wake_at = None;
-    next.locks = Vec::new();
-    let mut movement = movement(next, "admitted", vec![Effect::Start]);
-    if job.attempt > 0 {
-        movement.kept = vec![Kept::BegunAnew];
-    }
-    Verdict::Move(movement)
+    Verdict::Move(movement(next, "admitted", vec![Effect::Start]))
 }
 
 fn started(job: &Job, at: Timestamp) -> Verdict {

@@ -4,6 +4,7 @@ use super::ended::said;
 use super::verdict::{Effect, Move, Refusal, Verdict};
 use super::{movement, next};
 use crate::job::{Forget, Job, Outcome, Reason};
+use crate::kept::Kept;
 use crate::{Operation, State, Timestamp};
 
 /// When the attempt after one that ended like this is due, if there is to be one.
@@ -75,6 +76,9 @@ fn begin_anew(job: &Job, due_at: Timestamp, event: &'static str) -> Box<Move> {
     next.locks = Vec::new();
     next.progress = None;
     next.restores_in_a_row = 0;
+    next.waits_for = None;
+    next.locks = Vec::new();
+    next.progress = None;
     next.retries += 1;
     let effects = if had_sandbox {
         vec![
@@ -88,5 +92,6 @@ fn begin_anew(job: &Job, due_at: Timestamp, event: &'static str) -> Box<Move> {
     };
     let mut movement = movement(next, event, effects);
     movement.forget_tokens = Forget::All;
+    movement.kept = vec![Kept::BegunAnew];
     movement
 }

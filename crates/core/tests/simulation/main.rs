@@ -1,9 +1,11 @@
 //! A daemon that dies between any two lines, against a world that is simpler than the code.
 //!
-//! The world knows nothing of states: it has sandboxes that count, images that hold a count, and a disk that may lie
-//! half-written. A seed drives callers, shims, losses and crashes of the daemon. Whatever happens, after the next
-//! start record and world agree, nothing lives twice, and no committed progress is lost.
+//! The world knows nothing of states: it has sandboxes that count and take signals, images that hold what they remember, and a
+//! disk that may lie half-written. A seed drives callers, shims, losses and crashes of the daemon. Whatever happens, after the
+//! next start record and world agree, nothing lives twice, no committed progress is lost, every signal is given to the program
+//! once and in order, and a job that said it is done is done, with its output.
 
+mod inbox;
 mod world;
 
 use proptest::prelude::*;

@@ -1,5 +1,8 @@
 //! The world, the store, and a daemon that carries effects out until its fuse has burnt.
 
+mod happenings;
+
+use super::inbox::{Inbox, Memory};
 use dauer_core::plan::recovery::{Observed, Step, pending_effects, recovery};
 use dauer_core::*;
 use std::collections::{BTreeMap, VecDeque};
@@ -13,20 +16,20 @@ enum Body {
 /// What is really there.
 #[derive(Default)]
 struct World {
-    /// Living sandboxes by generation, with what they have counted to.
-    sandboxes: BTreeMap<u32, (Body, u64)>,
+    /// Living sandboxes by generation, with what their program remembers.
+    sandboxes: BTreeMap<u32, (Body, Memory)>,
     /// How ended ones ended, where their shim wrote it down.
     exits: BTreeMap<u32, Ended>,
     launched: Vec<u32>,
-    /// Published images by id, with the count they hold.
-    images: BTreeMap<String, u64>,
+    /// Published images by id, with the memory they hold.
+    images: BTreeMap<String, Memory>,
     starts: u32,
 }
 
 /// What is in the store: only commits touch it.
 struct Store {
     job: Job,
-    committed: BTreeMap<String, u64>,
+    inbox: Inbox,
 }
 
 pub(super) struct Simulation {
@@ -42,6 +45,8 @@ pub(super) struct Simulation {
     floor: u64,
     /// How often a sandbox vanished.
     losses: u32,
+    /// The job was told that its exit is kept.
+    exit_kept: bool,
 }
 
 pub(super) struct Died;
@@ -59,7 +64,7 @@ impl Simulation {
             world: World::default(),
             store: Store {
                 job: Job::new("j".into(), spec, Timestamp(0)),
-                committed: BTreeMap::new(),
+                inbox: Inbox::default(),
             },
             queue: VecDeque::new(),
             fuse: None,
@@ -67,6 +72,7 @@ impl Simulation {
             ids: 0,
             floor: 0,
             losses: 0,
+            exit_kept: false,
         }
     }
 
@@ -122,17 +128,25 @@ impl Simulation {
 
     fn commit(&mut self, movement: &Move) {
         if let Some(checkpoint) = &movement.checkpoint {
-            let count = *self
-                .world
-                .images
-                .get(&checkpoint.id.0)
-                .expect("a pointer is committed only to a published image");
+            let image = self.world.images.get(&checkpoint.id.0);
+            let count = image
+                .expect("a pointer is committed only to a published image")
+                .count;
             assert!(
                 count >= self.floor,
                 "a newer checkpoint holds less progress"
             );
             self.floor = count;
-            self.store.committed.insert(checkpoint.id.0.clone(), count);
+        }
+        for kept in &movement.kept {
+            self.store.inbox.put(kept);
+        }
+        if let Some(Intent::End {
+            end: End::Exit { .. },
+            ..
+        }) = movement.job.intent
+        {
+            self.exit_kept = true;
         }
         if movement.job.state == State::PendingRetry {
             // The next attempt begins from nothing.
@@ -146,15 +160,12 @@ impl Simulation {
         match effect {
             Effect::Start => {
                 self.world.starts += 1;
-                self.launch(generation, 0);
+                self.launch(generation, Memory::default());
             }
             Effect::Restore { checkpoint, .. } => {
-                let count = *self
-                    .world
-                    .images
-                    .get(&checkpoint.0)
-                    .expect("the image to restore is there");
-                self.launch(generation, count);
+                let image = self.world.images.get(&checkpoint.0);
+                let memory = image.expect("the image to restore is there").clone();
+                self.launch(generation, memory);
             }
             Effect::TakeCheckpoint {
                 checkpoint, freeze, ..
@@ -196,7 +207,11 @@ impl Simulation {
         }
     }
 
-    fn launch(&mut self, generation: u32, count: u64) {
+    fn launch(&mut self, generation: u32, memory: Memory) {
+        assert!(
+            self.store.job.locks.is_empty(),
+            "it begins with a lock that it does not know of"
+        );
         let others = self
             .world
             .sandboxes
@@ -211,18 +226,19 @@ impl Simulation {
         self.world.launched.push(generation);
         self.world
             .sandboxes
-            .insert(generation, (Body::Running, count));
+            .insert(generation, (Body::Running, memory));
         self.queue.push_back((Some(generation), EventKind::Started));
     }
 
     /// The shim's part: it does this alone, whether or not a daemon listens. Safe to repeat.
     fn take(&mut self, id: &CheckpointId, freeze: bool) {
         let generation = self.store.job.generation;
-        let Some((body, count)) = self.world.sandboxes.get_mut(&generation) else {
+        assert!(self.store.job.locks.is_empty(), "frozen with a lock held");
+        let Some((body, memory)) = self.world.sandboxes.get_mut(&generation) else {
             return;
         };
-        let published = self.world.images.entry(id.0.clone()).or_insert(*count);
-        let _ = published;
+        let images = &mut self.world.images;
+        images.entry(id.0.clone()).or_insert_with(|| memory.clone());
         if freeze {
             *body = Body::Frozen;
         }
@@ -321,110 +337,18 @@ impl Simulation {
         Ok(())
     }
 
-    /// Something happens; the daemon may die in the middle of it.
-    pub(super) fn happen(&mut self, what: u8) -> Result<(), Died> {
-        let generation = self.store.job.generation;
-        let alive = self.world.sandboxes.get(&generation).copied();
-        self.ids += 1;
-        let checkpoint = CheckpointId(format!("c{}", self.ids));
-        match (what % 10, alive) {
-            (0..=2, Some((Body::Running, count))) => {
-                self.world
-                    .sandboxes
-                    .insert(generation, (Body::Running, count + 1));
-                Ok(())
-            }
-            (3, _) => self.apply(
-                None,
-                EventKind::CheckpointAsked {
-                    checkpoint,
-                    token: None,
-                    then: Then::Continue,
-                },
-            ),
-            (4, _) => {
-                let then = Then::Suspend {
-                    wake_at: None,
-                    waits_for: None,
-                };
-                self.apply(
-                    None,
-                    EventKind::CheckpointAsked {
-                        checkpoint,
-                        token: None,
-                        then,
-                    },
-                )
-            }
-            (5 | 6, _) => self.apply(
-                None,
-                EventKind::Wake {
-                    asked: what.is_multiple_of(2),
-                    boot_id: "b".into(),
-                },
-            ),
-            (7, Some(_)) => {
-                self.world.sandboxes.remove(&generation);
-                self.losses += 1;
-                let lost = Ended::Lost {
-                    out_of_memory: false,
-                    rebooted: false,
-                };
-                // Half of the time the shim dies with it and leaves no record.
-                if what.is_multiple_of(2) {
-                    self.world.exits.insert(generation, lost.clone());
-                }
-                self.apply(Some(generation), EventKind::Ended(lost))
-            }
-            (8, Some((Body::Running, _))) if what > 200 => {
-                self.world.sandboxes.remove(&generation);
-                let ended = Ended::Exited {
-                    code: Some(i32::from(what % 20 == 8)),
-                    signal: None,
-                    out_of_memory: false,
-                };
-                self.world.exits.insert(generation, ended.clone());
-                self.apply(Some(generation), EventKind::Ended(ended))
-            }
-            (9, _) if what < 20 => self.apply(None, EventKind::RetryAsked),
-            (9, _) if what > 240 => self.apply(
-                None,
-                EventKind::EndAsked {
-                    end: End::Stop,
-                    grace_ms: Some(0),
-                },
-            ),
-            _ => Ok(()),
-        }
-    }
-
-    /// While no daemon runs, a sandbox may go on, end (its shim writes it down) or vanish with its shim.
-    pub(super) fn happen_without_a_daemon(&mut self, what: u8) {
-        let generation = self.store.job.generation;
-        let Some((body, count)) = self.world.sandboxes.get(&generation).copied() else {
-            return;
+    /// What the program remembers that lives, or would be restored.
+    fn memory(&self) -> Memory {
+        let job = &self.store.job;
+        let alive = self.world.sandboxes.get(&job.generation);
+        let image = || {
+            let id = job.checkpoint.as_ref()?;
+            self.world.images.get(&id.0).cloned()
         };
-        match (what % 8, body) {
-            (0, _) => {
-                self.world.sandboxes.remove(&generation);
-                self.losses += 1;
-            }
-            (1, Body::Running) => {
-                self.world.sandboxes.remove(&generation);
-                self.world.exits.insert(
-                    generation,
-                    Ended::Exited {
-                        code: Some(0),
-                        signal: None,
-                        out_of_memory: false,
-                    },
-                );
-            }
-            (2..=4, Body::Running) => {
-                self.world.sandboxes.insert(generation, (body, count + 1));
-            }
-            _ => {}
-        }
+        alive
+            .map(|(_, memory)| memory.clone())
+            .or_else(image)
+            .unwrap_or_default()
     }
 
     /// Record and world agree.
@@ -434,12 +358,20 @@ impl Simulation {
         match job.state {
             State::Running => {
                 assert_eq!(alive.len(), 1, "{job:?} {alive:?}");
-                let (generation, (body, count)) = alive[0];
-                assert_eq!(
-                    (*generation, *body, job.operation),
-                    (job.generation, Body::Running, None)
+                let (generation, (body, memory)) = alive[0];
+                assert_eq!((*generation, *body), (job.generation, Body::Running));
+                let leaves = matches!(
+                    job.intent,
+                    Some(Intent::End {
+                        end: End::Exit { exit_code: 0 },
+                        ..
+                    })
                 );
-                assert!(*count >= self.floor, "progress that was committed is lost");
+                assert!(job.operation.is_none() || leaves, "{job:?}");
+                assert!(
+                    memory.count >= self.floor,
+                    "progress that was committed is lost"
+                );
             }
             State::Suspended | State::Completed | State::Failed | State::Cancelled => {
                 assert!(
@@ -454,10 +386,17 @@ impl Simulation {
         }
         if let Some(id) = &job.checkpoint {
             assert_eq!(
-                self.world.images.get(&id.0),
-                Some(&self.floor),
+                self.world.images.get(&id.0).map(|memory| memory.count),
+                Some(self.floor),
                 "the pointer's image is there and is the newest"
             );
+        }
+        if !job.state.is_terminal() {
+            self.store.inbox.check(&self.memory(), job);
+        }
+        if self.exit_kept {
+            let done = job.state == State::Running || job.state == State::Completed;
+            assert!(done && self.store.inbox.output.is_some(), "{job:?}");
         }
         if job.state == State::Failed {
             let given_up = job.restores_in_a_row >= decide::RESTORES_IN_A_ROW_MAX;
