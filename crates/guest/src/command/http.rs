@@ -46,6 +46,10 @@ impl Api {
         self.call("POST", path, body)
     }
 
+    pub(super) fn delete(&self, path: &str) -> Result<Reply, String> {
+        self.call("DELETE", path, &[])
+    }
+
     fn call(&self, method: &str, path: &str, body: &[u8]) -> Result<Reply, String> {
         let failed = |error| {
             format!(

@@ -3,6 +3,9 @@
 mod arguments;
 mod checkpoint;
 mod http;
+mod own;
+mod repeat;
+mod wait;
 
 use arguments::{Invocation, USAGE, UsageError};
 use dauer_wire::http::{Problem, SelfView};
@@ -30,14 +33,24 @@ pub(crate) fn run(first: &OsStr, rest: &[OsString]) -> ExitCode {
         Ok(Invocation::Help) => print(USAGE.trim_end()),
         Ok(Invocation::Version) => print(concat!("dauer ", env!("CARGO_PKG_VERSION"))),
         Ok(Invocation::Checkpoint(asked)) => checkpoint::run(asked),
+        Ok(Invocation::WaitSignal(awaited)) => return coded(wait::run(awaited)),
+        Ok(Invocation::Lock(locked)) => return coded(own::lock(&locked)),
+        Ok(Invocation::Progress(told)) => own::progress(told),
+        Ok(Invocation::Exit(exit)) => own::exit(exit),
+        Ok(Invocation::Params) => own::params(),
+        Ok(Invocation::Metadata) => own::metadata(),
         Ok(Invocation::Self_ { json }) => show_self(json),
         Err(UsageError(message)) => {
             eprintln!("dauer: {message}; see dauer --help");
             return ExitCode::from(USAGE_CODE);
         }
     };
+    coded(outcome.map(|()| 0))
+}
+
+fn coded(outcome: Result<u8, String>) -> ExitCode {
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(message) => {
             eprintln!("dauer: {message}");
             ExitCode::FAILURE
