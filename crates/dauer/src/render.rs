@@ -1,7 +1,7 @@
 //! Jobs, events and times as people read them.
 
 use comfy_table::{Cell, Color, Table, presets};
-use dauer_wire::http::{EventView, JobView, Marker};
+use dauer_wire::http::{EventView, JobView, Marker, ProgressView};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -103,13 +103,32 @@ fn colour(state: &str) -> Color {
     }
 }
 
+/// How far a job says it is: `40%`, or `7 done` where it does not know of how much.
+fn progress(progress: &ProgressView) -> String {
+    match progress.total {
+        Some(total) if total > 0.0 => format!("{:.0}%", 100.0 * progress.done / total),
+        Some(_) | None => format!("{} done", progress.done),
+    }
+}
+
 /// The state with what there is to know about it.
 pub(crate) fn state(job: &JobView, now_ms: i64) -> String {
     let detail = match (&job.operation, job.state.as_str()) {
         (Some(operation), _) => Some(operation.clone()),
-        (None, "suspended") => job
-            .wake_at
-            .map(|at| format!("wakes in {}", duration(at - now_ms))),
+        (None, "suspended") => {
+            let wakes = job
+                .wake_at
+                .map(|at| format!("wakes in {}", duration(at - now_ms)));
+            let waits = job
+                .waits_for
+                .as_ref()
+                .map(|name| format!("waits for {name}"));
+            match (waits, wakes) {
+                (Some(waits), Some(wakes)) => Some(format!("{waits}, {wakes}")),
+                (waits, wakes) => waits.or(wakes),
+            }
+        }
+        (None, "running") => job.progress.as_ref().map(progress),
         (None, "pending" | "pending_retry") => job
             .wake_at
             .filter(|at| *at > now_ms)
@@ -306,6 +325,13 @@ mod tests {
         let mut suspended = job("a", "suspended");
         suspended.wake_at = Some(7_200_000);
         assert_eq!(state(&suspended, 0), "suspended (wakes in 2h)");
+        suspended.waits_for = Some("go".into());
+        assert_eq!(
+            state(&suspended, 0),
+            "suspended (waits for go, wakes in 2h)"
+        );
+        suspended.wake_at = None;
+        assert_eq!(state(&suspended, 0), "suspended (waits for go)");
         let mut failed = job("a", "failed");
         (failed.reason, failed.exit_code) = (Some("exit_code".into()), Some(3));
         assert_eq!(state(&failed, 0), "failed (exit code 3)");

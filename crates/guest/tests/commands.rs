@@ -77,7 +77,10 @@ fn a_checkpoint_is_asked_for_once_and_its_outcome_until_it_is_there() {
         match asked.len() {
             1 => {
                 let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
-                assert_eq!(body, serde_json::json!({"token": "a/b", "suspend": "10s"}));
+                assert_eq!(
+                    body,
+                    serde_json::json!({"token": "a/b", "suspend": "10s", "wait_signal": null})
+                );
                 status("a/b", "pending", None)
             }
             2 => status("a/b", "pending", None),
