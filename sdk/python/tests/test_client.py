@@ -54,6 +54,10 @@ class Daemon(CuttingServer):
             return status, "application/problem+json", json.dumps(problem).encode()
         if url.path.endswith("/logs"):
             return 200, "application/x-dauer-frames", self._log(int(query["since"]), query["follow"] == "true")
+        if url.path == "/v1/events":
+            numbers = range(int(headers["last-event-id"]) + 1, 4)
+            lines = [f'id: {n}\nevent: event\ndata: {{"event": "started", "seq": {n}}}\n\n' for n in numbers]
+            return 200, "text/event-stream", "".join(lines).encode()
         if url.path.endswith("/stream"):
             return self._stream(headers.get("last-event-id", "0"))
         status, answer = self._route(method, url.path, query, body)
@@ -164,6 +168,13 @@ class ClientTest(unittest.TestCase):
             self.assertEqual(seen, expected)
 
         self.cut_everywhere(lambda: list(self.job.stream()), check)
+
+    def test_the_events_of_all_jobs_are_whole_wherever_they_were_cut(self) -> None:
+        def first(after: int, count: int) -> List[Any]:
+            return [event.data["seq"] for _, event in zip(range(count), self.client.events(after))]
+
+        self.cut_everywhere(lambda: first(0, 3), lambda seen: self.assertEqual(seen, [1, 2, 3]))
+        self.assertEqual(first(1, 2), [2, 3])
 
     def test_a_stream_goes_on_after_an_item_that_was_seen(self) -> None:
         items = list(self.job.stream())

@@ -2,7 +2,7 @@
 
 import { Caller, defaultHost, newKey, parseHost, type Query } from "./caller.js";
 import { type Duration, milliseconds } from "./durations.js";
-import { Job, type JobView } from "./jobs.js";
+import { follow, itemOf, Job, type JobEvent, type JobView } from "./jobs.js";
 
 /** What a job is beside its program. What is left away is the daemon's default. */
 export interface JobOptions {
@@ -124,6 +124,14 @@ export class Dauer {
   /** Removes a definition; jobs made from it live on. */
   async deleteDefinition(name: string, version: string): Promise<void> {
     await this.#caller.json("DELETE", definitionPath(name, version));
+  }
+
+  /** What happens to all jobs, from this number of the journal on, and as it comes; it never ends by itself. */
+  async *events(after = 0): AsyncGenerator<JobEvent> {
+    for await (const event of follow(this.#caller, "/v1/events", String(after))) {
+      const item = itemOf(event);
+      if (item.kind === "event") yield item;
+    }
   }
 
   /** What the daemon is and which drivers it has. */

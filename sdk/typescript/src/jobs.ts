@@ -1,7 +1,7 @@
 // A job as its owner sees it: waits, output, freezing, ending.
 
 import type { Duplex } from "node:stream";
-import type { Ask, Caller, Query } from "./caller.js";
+import type { Ask, Caller } from "./caller.js";
 import { newKey, Pauses, whole } from "./caller.js";
 import { type Duration, milliseconds } from "./durations.js";
 import { DauerError, NotUnderstood, Refused } from "./errors.js";
@@ -149,7 +149,7 @@ export class Job {
     for (;;) {
       let broken: unknown = new Error("it ended early");
       try {
-        const response = await this.#open("/logs", { query: { follow, since } });
+        const response = await opened(this.#caller, { path: this.#path("/logs"), query: { follow, since } });
         for await (const { kind, id, payload } of readFrames(response)) {
           pauses.reset();
           if (kind === logKind.end) return;
@@ -181,27 +181,10 @@ export class Job {
    * break are made again where they broke: nothing is lost, nothing comes twice.
    */
   async *stream(options: { since?: string } = {}): AsyncGenerator<Output | JobEvent | Ended> {
-    let since = options.since;
-    const pauses = new Pauses(this.#caller.patienceMs);
-    for (;;) {
-      let broken: unknown = new Error("it ended early");
-      try {
-        const headers = { accept: "text/event-stream", ...(since === undefined ? {} : { "last-event-id": since }) };
-        const response = await this.#open("/stream", { headers });
-        // The end was sent already, so there is nothing after it.
-        if (response.statusCode === 204) return;
-        for await (const event of serverEvents(response)) {
-          pauses.reset();
-          since = event.id;
-          const item = itemOf(event);
-          yield item;
-          if (item.kind === "ended") return;
-        }
-      } catch (error) {
-        if (error instanceof Refused) throw error;
-        broken = error;
-      }
-      if (!(await pauses.again())) throw this.#caller.lost(broken);
+    for await (const event of follow(this.#caller, this.#path("/stream"), options.since)) {
+      const item = itemOf(event);
+      yield item;
+      if (item.kind === "ended") return;
     }
   }
 
@@ -297,13 +280,6 @@ export class Job {
     }
   }
 
-  async #open(rest: string, ask: { query?: Query; headers?: Record<string, string> }): ReturnType<Caller["open"]> {
-    const response = await this.#caller.open({ method: "GET", path: this.#path(rest), silenceMs: SILENCE_MS, ...ask });
-    const status = response.statusCode ?? 0;
-    if (status >= 300) throw Refused.of(status, (await whole(response)).toString());
-    return response;
-  }
-
   #path(rest: string): string {
     return `/v1/jobs/${encodeURIComponent(this.id)}${rest}`;
   }
@@ -320,8 +296,39 @@ export class Job {
   }
 }
 
-/** What one event of a job's stream says. */
-function itemOf({ name, data, id }: ServerEvent): Output | JobEvent | Ended {
+/** The events of a stream after this one. Connections that break are made again where they broke. */
+export async function* follow(caller: Caller, path: string, since: string | undefined): AsyncGenerator<ServerEvent> {
+  const pauses = new Pauses(caller.patienceMs);
+  for (;;) {
+    let broken: unknown = new Error("it ended early");
+    try {
+      const headers = { accept: "text/event-stream", ...(since === undefined ? {} : { "last-event-id": since }) };
+      const response = await opened(caller, { path, headers });
+      // The end was sent already, so there is nothing after it.
+      if (response.statusCode === 204) return;
+      for await (const event of serverEvents(response)) {
+        pauses.reset();
+        since = event.id;
+        yield event;
+      }
+    } catch (error) {
+      if (error instanceof Refused) throw error;
+      broken = error;
+    }
+    if (!(await pauses.again())) throw caller.lost(broken);
+  }
+}
+
+/** The head of an answer that is read as it comes. */
+async function opened(caller: Caller, ask: Omit<Ask, "method">): ReturnType<Caller["open"]> {
+  const response = await caller.open({ method: "GET", silenceMs: SILENCE_MS, ...ask });
+  const status = response.statusCode ?? 0;
+  if (status >= 300) throw Refused.of(status, (await whole(response)).toString());
+  return response;
+}
+
+/** What one event of a stream says. */
+export function itemOf({ name, data, id }: ServerEvent): Output | JobEvent | Ended {
   if (name === "end") {
     const [, outcome = "", reason = ""] = /^\[(\w+)\] ?(.*)$/s.exec(data) ?? [];
     return { kind: "ended", outcome: outcome.toLowerCase() as Ended["outcome"], ...(reason ? { reason } : {}), id };

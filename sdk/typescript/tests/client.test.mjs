@@ -36,6 +36,11 @@ class Daemon extends CuttingServer {
     const url = new URL(target, "http://x");
     if (this.refusals.length) return jsonAnswer(this.refusals.shift());
     if (url.pathname.endsWith("/logs")) return [200, "application/x-dauer-frames", this.#log(url.searchParams)];
+    if (url.pathname === "/v1/events") {
+      const numbers = [1, 2, 3].filter((n) => n > Number(headers["last-event-id"]));
+      const events = numbers.map((seq) => `id: ${seq}\nevent: event\ndata: ${JSON.stringify({ event: "started", seq })}\n\n`);
+      return [200, "text/event-stream", Buffer.from(events.join(""))];
+    }
     if (url.pathname.endsWith("/stream")) return this.#stream(headers["last-event-id"] ?? "0");
     return jsonAnswer(this.#route(`${method} ${url.pathname}`, url.searchParams, body));
   }
@@ -154,6 +159,16 @@ test("a stream is whole wherever it was cut", () =>
       const seen = items.map((item) => short[item.kind](item));
       assert.deepEqual(seen, [["event", "started"], ...OUTPUT, ["error", "exit_code: code 3"]]);
     },
+  ));
+
+test("the events of all jobs are whole wherever they were cut", () =>
+  checkEverywhere(
+    async (client) => {
+      const seen = [];
+      for await (const event of client.events()) if (seen.push(event.data.seq) === 3) break;
+      return seen;
+    },
+    (seen) => assert.deepEqual(seen, [1, 2, 3]),
   ));
 
 test("a stream goes on after an item that was seen", () =>

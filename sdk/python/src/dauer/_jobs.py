@@ -274,36 +274,11 @@ class Job:
 
         Connections that break are made again where they broke: nothing is lost, nothing comes twice.
         """
-        pauses = Pauses(self._caller.patience)
-        while True:
-            try:
-                for item in self._stream(since):
-                    pauses.reset()
-                    since = item.id
-                    yield item
-                    if isinstance(item, Ended):
-                        return
-                if since is not None and since.endswith(":end"):
-                    return
-                error: Exception = EOFError("it ended early")
-            except (OSError, http.client.HTTPException) as broken:
-                error = broken
-            if not pauses.again():
-                raise _lost(error, self._caller) from error
-
-    def _stream(self, since: Optional[str]) -> Iterator[Union[Output, Event, Ended]]:
-        headers = {"accept": "text/event-stream", **({} if since is None else {"last-event-id": since})}
-        connection, response = self._caller.open(
-            "GET", self._path("/stream"), headers=headers, timeout=SILENCE_SECONDS
-        )
-        with connection:
-            if response.status == 204:
-                # The end was sent already, so there is nothing after it.
+        for event in follow(self._caller, self._path("/stream"), since):
+            item = item_of(event)
+            yield item
+            if isinstance(item, Ended):
                 return
-            if response.status != 200:
-                raise Refused.of(response.status, response.read())
-            for event in _sse.events(response):
-                yield _item(event)
 
     def _frames(self, query: Mapping[str, Union[str, int, None]]) -> Iterator[Tuple[int, int, bytes]]:
         connection, response = self._caller.open(
@@ -365,7 +340,31 @@ def _executed(source: IO[bytes]) -> Executed:
     raise Unreachable("the connection was cut before the program ended")
 
 
-def _item(event: _sse.ServerEvent) -> Union[Output, Event, Ended]:
+def follow(caller: Caller, path: str, since: Optional[str]) -> Iterator[_sse.ServerEvent]:
+    """The events of a stream after this one. Connections that break are made again where they broke."""
+    pauses = Pauses(caller.patience)
+    while True:
+        headers = {"accept": "text/event-stream", **({} if since is None else {"last-event-id": since})}
+        error: Exception = EOFError("it ended early")
+        try:
+            connection, response = caller.open("GET", path, headers=headers, timeout=SILENCE_SECONDS)
+            with connection:
+                if response.status == 204:
+                    # The end was sent already, so there is nothing after it.
+                    return
+                if response.status != 200:
+                    raise Refused.of(response.status, response.read())
+                for event in _sse.events(response):
+                    pauses.reset()
+                    since = event.id
+                    yield event
+        except (OSError, http.client.HTTPException) as broken:
+            error = broken
+        if not pauses.again():
+            raise _lost(error, caller) from error
+
+
+def item_of(event: _sse.ServerEvent) -> Union[Output, Event, Ended]:
     """What one event of a job's stream says."""
     if event.name == "end":
         outcome, _, reason = event.data.partition("]")

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from ._caller import Caller, Host
 from ._durations import Duration, milliseconds
-from ._jobs import Ended, Event, Executed, Job, Output, Result
+from ._jobs import Ended, Event, Executed, Job, Output, Result, follow, item_of
 
 __all__ = ["Dauer", "Ended", "Event", "Executed", "Job", "Output", "Result"]
 
@@ -170,6 +170,13 @@ class Dauer:
     def delete_definition(self, name: str, version: str) -> None:
         """Removes a definition; jobs made from it live on."""
         self._caller.call("DELETE", _definition(name, version))
+
+    def events(self, after: int = 0) -> Iterator[Event]:
+        """What happens to all jobs, from this number of the journal on, and as it comes; it never ends by itself."""
+        for event in follow(self._caller, "/v1/events", str(after)):
+            item = item_of(event)
+            if isinstance(item, Event):
+                yield item
 
     def info(self) -> Mapping[str, Any]:
         """What the daemon is and which drivers it has."""
