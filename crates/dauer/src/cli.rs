@@ -1,9 +1,9 @@
 //! The command line: what there is to type, and the help that teaches it.
 
 use crate::command::{
-    batch, cancel, checkpoint, checkpoints, completion, cp, def, diff, doctor, events, exec, info,
-    inspect, kill, logs, openapi, ps, result, resume, retry, rm, run, serve, signal, stop, submit,
-    suspend, token, version, wait,
+    attach, batch, cancel, checkpoint, checkpoints, completion, cp, def, diff, doctor, events,
+    exec, info, inspect, kill, logs, openapi, ps, result, resume, retry, rm, run, serve, signal,
+    stop, submit, suspend, token, version, wait,
 };
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -20,6 +20,7 @@ thawed, and that survives the crash of everything around it.
 
 Run programs
   run          Run a program in a sandbox and show its output
+  attach       Show a running job here, with its input and terminal
   exec         Run another program inside a job
   cp           Copy files into or out of a job
   diff         List the files that a job changed
@@ -109,6 +110,7 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(Box<run::Args>),
+    Attach(attach::Args),
     Exec(exec::Args),
     Cp(cp::Args),
     Diff(diff::Args),
@@ -145,7 +147,7 @@ impl Command {
     /// so that a script can tell the two apart.
     pub(crate) fn failure_code(&self) -> i32 {
         match self {
-            Self::Run(_) | Self::Exec(_) | Self::Wait(_) | Self::Submit(_) => 125,
+            Self::Run(_) | Self::Attach(_) | Self::Exec(_) | Self::Wait(_) | Self::Submit(_) => 125,
             Self::Cp(_)
             | Self::Diff(_)
             | Self::Ps(_)
@@ -202,7 +204,7 @@ pub(crate) fn usage_failure(error: &clap::Error, arguments: &[String]) -> (Strin
         Some(_) | None => said.to_owned(),
     };
     let code = match command {
-        Some("run" | "exec" | "wait" | "submit") => 125,
+        Some("run" | "attach" | "exec" | "wait" | "submit") => 125,
         _ => 2,
     };
     let help = command.map_or_else(

@@ -21,6 +21,10 @@ pub(crate) struct Foreground<'a> {
     pub(crate) stdin: bool,
     /// The job has a terminal, ours.
     pub(crate) tty: bool,
+    /// Output from this offset of the log on.
+    pub(crate) from: u64,
+    /// ctrl-p ctrl-q leaves the job alone.
+    pub(crate) detachable: bool,
     /// Print the job as JSON on standard error when it has ended.
     pub(crate) json: bool,
 }
@@ -38,7 +42,10 @@ impl Foreground<'_> {
         // Whoever closed our output decides our exit code only where the job has none.
         let written = sink.finish();
         drop(raw);
-        let ended = result?;
+        let Some(ended) = result? else {
+            eprintln!("detached: `dauer attach {}` shows it again", self.job);
+            return Ok(0);
+        };
         if let Err(error) = written
             && error.kind() != std::io::ErrorKind::BrokenPipe
         {
@@ -47,12 +54,15 @@ impl Foreground<'_> {
         self.report(&ended)
     }
 
-    async fn follow(&self, sink: &Sink, signals: &mut Signals) -> Result<JobView, Failure> {
-        let mut log = self.client.logs(&self.job, 0, true);
-        let feeding = self.feed(sink);
+    /// The job as it ended, or nothing where the user left it.
+    async fn follow(&self, sink: &Sink, signals: &mut Signals) -> Result<Option<JobView>, Failure> {
+        let mut log = self.client.logs(&self.job, self.from, true);
+        let input = Input::start_if(self.stdin || self.detachable, self.detachable);
+        let left = input.left();
+        let feeding = self.feed(sink, &input);
         let closed = sink.closed();
         tokio::pin!(feeding);
-        let mut fed = !self.stdin;
+        let mut fed = false;
         // Answered once the job runs.
         let sizing = self.resize();
         tokio::pin!(sizing);
@@ -75,11 +85,12 @@ impl Foreground<'_> {
                             sink.note(&line, self.tty).await;
                         }
                     }
-                    Ok(Some(LogItem::End { job, .. })) => return Ok(*job),
+                    Ok(Some(LogItem::End { job, .. })) => return Ok(Some(*job)),
                     Ok(None) => return Err(Failure::new("the log ended before the job did")),
                     Err(lost) if lost.is_disconnect() => self.context.reconnect(&lost).await?,
                     Err(error) => return Err(error.into()),
                 },
+                () = left.notified() => return Ok(None),
                 () = &mut sizing, if !sized => sized = true,
                 () = &mut feeding, if !fed => fed = true,
                 came = signals.next() => match came {
@@ -94,11 +105,12 @@ impl Foreground<'_> {
     }
 
     /// Feeds our input to the job.
-    async fn feed(&self, sink: &Sink) {
+    async fn feed(&self, sink: &Sink, input: &Input) {
         if !self.stdin {
+            // Read all the same: the keys that leave may come.
+            while self.detachable && input.next().await.is_some() {}
             return;
         }
-        let input = Input::start();
         loop {
             match self.client.stdin(&self.job, input.stream()).await {
                 Err(lost) if lost.is_disconnect() => {

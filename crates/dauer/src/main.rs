@@ -23,9 +23,9 @@ mod wishes;
 use clap::Parser as _;
 use cli::{Cli, Command};
 use command::{
-    batch, cancel, checkpoint, checkpoints, completion, cp, def, diff, doctor, events, exec, info,
-    inspect, kill, logs, openapi, ps, result, resume, retry, rm, run, serve, signal, stop, submit,
-    suspend, token, version, wait,
+    attach, batch, cancel, checkpoint, checkpoints, completion, cp, def, diff, doctor, events,
+    exec, info, inspect, kill, logs, openapi, ps, result, resume, retry, rm, run, serve, signal,
+    stop, submit, suspend, token, version, wait,
 };
 use context::Context;
 use failure::{Failure, Outcome, report};
@@ -136,6 +136,7 @@ fn dispatch(cli: Cli) -> Outcome {
 async fn talk(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Run(args) => run::run(*args, context).await,
+        Command::Attach(args) => attach::run(args, context).await,
         Command::Exec(args) => exec::run(args, context).await,
         Command::Cp(args) => cp::run(args, context).await,
         Command::Diff(args) => diff::run(args, context).await,

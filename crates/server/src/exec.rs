@@ -41,11 +41,7 @@ pub(crate) async fn exec(
     }
     let upgrade = hyper::upgrade::on(&mut request);
     let call: ExecCall = extract::parse(&extract::whole(request).await?)?;
-    if call.argv.first().is_none_or(String::is_empty) {
-        return Err(Refusal::malformed(
-            "no command: write it after --, for example: dauer exec JOB -- ls",
-        ));
-    }
+    check(&call)?;
     let id = shared.engine.find(&job).await?;
     let session = shared.engine.exec(&id, command(call)).await?;
     tokio::spawn(async move {
@@ -63,7 +59,17 @@ pub(crate) async fn exec(
     answer.map_err(|error| Refusal::failed(error.to_string()))
 }
 
-fn command(call: ExecCall) -> Command {
+/// Errors: there is no command.
+pub(crate) fn check(call: &ExecCall) -> Result<(), Refusal> {
+    if call.argv.first().is_none_or(String::is_empty) {
+        return Err(Refusal::malformed(
+            "no command: write it after --, for example: dauer exec JOB -- ls",
+        ));
+    }
+    Ok(())
+}
+
+pub(crate) fn command(call: ExecCall) -> Command {
     Command {
         argv: call.argv,
         env: call.env,

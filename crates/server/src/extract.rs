@@ -7,7 +7,8 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize as _, Deserializer};
 use std::time::Duration;
 
 /// A command line and an environment have room in this, nothing sensible needs more.
@@ -143,6 +144,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
             ),
         }
     }
+}
+
+/// A place in a log or a journal: as far as files and the store can count.
+pub(crate) fn place<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let number = u64::deserialize(deserializer)?;
+    if number <= i64::MAX as u64 {
+        return Ok(number);
+    }
+    Err(D::Error::custom(format!("{number} is beyond every place")))
 }
 
 #[cfg(test)]

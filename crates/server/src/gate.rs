@@ -8,7 +8,7 @@ use crate::routes::{Pace, ROUTES, Route};
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use dauer_core::Scope;
+use dauer_core::{JobSpec, Scope};
 use dauer_engine::{Bearer, Engine};
 use governor::clock::{Clock as _, MonotonicClock};
 use governor::state::keyed::HashMapStateStore;
@@ -38,6 +38,25 @@ pub(crate) enum Peer {
 pub(crate) struct Caller {
     /// What this caller may do.
     pub(crate) scope: Scope,
+}
+
+impl Caller {
+    /// Whether this caller may submit such a job.
+    ///
+    /// Errors: it may change files of the host, which concerns everybody.
+    pub(crate) fn check_spec(self, spec: &JobSpec) -> Result<(), Refusal> {
+        match spec.mounts.iter().find(|mount| !mount.read_only) {
+            Some(mount) if self.scope < Scope::Admin => {
+                let mut refusal = Refusal::needs(Scope::Admin, self.scope);
+                refusal.detail = format!(
+                    "the mount of {} is not read-only: {}",
+                    mount.source, refusal.detail
+                );
+                Err(refusal.at("mounts"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 type Limiter = RateLimiter<String, HashMapStateStore<String>, MonotonicClock>;

@@ -164,7 +164,7 @@ pub(crate) async fn remove(
 ///
 /// Answered when it is committed.
 #[utoipa::path(post, path = "/v1/jobs/{job}/checkpoint", tag = "freeze", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
-    request_body = CheckpointCall,
+    request_body = Option<CheckpointCall>,
     responses((status = 200, description = "It is committed.", body = CheckpointView)))]
 pub(crate) async fn checkpoint(
     State(shared): State<Shared>,
@@ -185,7 +185,7 @@ pub(crate) async fn checkpoint(
 ///
 /// For so long, or until it is resumed. Answered when nothing of it is left but its image.
 #[utoipa::path(post, path = "/v1/jobs/{job}/suspend", tag = "freeze", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
-    request_body = CheckpointCall,
+    request_body = Option<CheckpointCall>,
     responses((status = 200, description = "It sleeps.", body = CheckpointView)))]
 pub(crate) async fn suspend(
     State(shared): State<Shared>,
@@ -214,7 +214,7 @@ pub(crate) async fn resume(
 ///
 /// Answered when it has ended.
 #[utoipa::path(post, path = "/v1/jobs/{job}/stop", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
-    request_body = StopCall,
+    request_body = Option<StopCall>,
     responses((status = 200, description = "The job as it ended.", body = JobView)))]
 pub(crate) async fn stop(
     State(shared): State<Shared>,
@@ -232,7 +232,7 @@ pub(crate) async fn stop(
 /// Whatever it is doing: TERM, its grace, KILL where it runs. Answered when it is cancelled, also where it was before; one that
 /// has completed or failed is refused.
 #[utoipa::path(post, path = "/v1/jobs/{job}/cancel", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
-    request_body = StopCall,
+    request_body = Option<StopCall>,
     responses((status = 200, description = "The job as it ended.", body = JobView)))]
 pub(crate) async fn cancel(
     State(shared): State<Shared>,
@@ -259,7 +259,7 @@ pub(crate) async fn retry(
 
 /// Kills a job, or sends it a signal
 #[utoipa::path(post, path = "/v1/jobs/{job}/kill", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
-    request_body = KillCall,
+    request_body = Option<KillCall>,
     responses((status = 200, description = "The job.", body = JobView)))]
 pub(crate) async fn kill(
     State(shared): State<Shared>,

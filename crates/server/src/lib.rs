@@ -19,6 +19,7 @@ mod request_id;
 mod routes;
 mod runtime;
 mod serve;
+mod socket;
 mod spec;
 mod sse;
 mod stream;

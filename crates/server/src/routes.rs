@@ -3,7 +3,8 @@
 use crate::error::Refusal;
 use crate::gate::{self, Gate, Needs};
 use crate::{
-    about, definitions, document, exec, files, jobs, messages, stream, streams, submit, tokens,
+    about, definitions, document, exec, files, jobs, messages, socket, stream, streams, submit,
+    tokens,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -90,7 +91,7 @@ routes! {
     get "/v1/info" Read Brief about::info;
     post "/v1/tokens" Admin Brief tokens::create;
     get "/v1/tokens" Admin Brief tokens::list;
-    delete "/v1/tokens/{token}" Admin Brief tokens::remove;
+    delete "/v1/tokens/{id}" Admin Brief tokens::remove;
     get "/v1/events" Read Long streams::events;
     get "/v1/definitions" Read Brief definitions::list;
     post "/v1/definitions" Submit Brief definitions::create;
@@ -121,6 +122,8 @@ routes! {
     get "/v1/jobs/{job}/files" Read Long files::copy_out;
     put "/v1/jobs/{job}/files" Submit Long files::copy_in;
     post "/v1/jobs/{job}/exec" Submit Long exec::exec;
+    get "/v1/jobs/{job}/exec/ws" Submit Long socket::exec_ws;
+    get "/v1/jobs/{job}/attach" Submit Long socket::attach;
 }
 
 /// The caller API over this engine.

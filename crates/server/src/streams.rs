@@ -1,7 +1,7 @@
 //! Answers without an end of their own: logs and events.
 
 use crate::error::Refusal;
-use crate::extract::Params;
+use crate::extract::{self, Params};
 use crate::routes::Shared;
 use crate::sse::{self, Source};
 use crate::view;
@@ -39,6 +39,7 @@ pub(crate) struct LogParams {
     follow: bool,
     /// Only what comes after this offset.
     #[param(required = false)]
+    #[serde(deserialize_with = "extract::place")]
     since: u64,
     /// Only `frames` so far.
     format: Option<String>,
@@ -161,6 +162,7 @@ fn end_of(mut frames: &[u8]) -> Option<u64> {
 pub(crate) struct EventParams {
     /// Only what came after this entry.
     #[param(required = false)]
+    #[serde(deserialize_with = "extract::place")]
     after: u64,
     /// Wait for more.
     #[param(required = false)]

@@ -3,10 +3,11 @@
 use crate::definitions::resolved;
 use crate::error::Refusal;
 use crate::extract::{Input, Large};
+use crate::gate::Caller;
 use crate::routes::Shared;
 use crate::{spec, view};
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use dauer_core::Job;
 use dauer_engine::{RequestKey, Submission};
 use dauer_wire::http::{CreateJob, CreateJobs, CreatedJob, CreatedJobs, JobView};
@@ -30,6 +31,7 @@ const KEY_HEADER: &str = "idempotency-key";
     responses((status = 201, description = "The job as it was accepted.", body = CreatedJob)))]
 pub(crate) async fn create(
     State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     Input(mut request): Input<CreateJob>,
 ) -> Result<(StatusCode, Json<CreatedJob>), Refusal> {
@@ -52,6 +54,7 @@ pub(crate) async fn create(
         return Ok((StatusCode::CREATED, Json(created(&shared, &job))));
     }
     let spec = spec::from_request(resolved(&shared, request).await?)?;
+    caller.check_spec(&spec)?;
     let job = shared.engine.submit(Submission { spec, key }).await?;
     Ok((StatusCode::CREATED, Json(created(&shared, &job))))
 }
@@ -63,6 +66,7 @@ pub(crate) async fn create(
     responses((status = 201, description = "All of them are durable.", body = CreatedJobs)))]
 pub(crate) async fn create_all(
     State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Large(request): Large<CreateJobs>,
 ) -> Result<(StatusCode, Json<CreatedJobs>), Refusal> {
     if request.jobs.len() > BATCH_MAX {
@@ -78,6 +82,7 @@ pub(crate) async fn create_all(
         let key = request_key(&mut job).map_err(place)?;
         let job = resolved(&shared, job).await.map_err(place)?;
         let spec = spec::from_request(job).map_err(place)?;
+        caller.check_spec(&spec).map_err(place)?;
         submissions.push(Submission { spec, key });
     }
     let ids = shared.engine.submit_all(submissions).await?;

@@ -64,8 +64,8 @@ pub(crate) async fn list(State(shared): State<Shared>) -> Json<TokenList> {
 }
 
 /// Makes a token worth nothing
-#[utoipa::path(delete, path = "/v1/tokens/{token}", operation_id = "remove_token", tag = "tokens",
-    params(("token" = String, Path, description = "Its id.")), responses((status = 204, description = "It is gone.")))]
+#[utoipa::path(delete, path = "/v1/tokens/{id}", operation_id = "remove_token", tag = "tokens",
+    params(("id" = String, Path, description = "Its id.")), responses((status = 204, description = "It is gone.")))]
 pub(crate) async fn remove(
     State(shared): State<Shared>,
     Path(token): Path<String>,

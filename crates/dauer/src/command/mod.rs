@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub(crate) mod attach;
 pub(crate) mod batch;
 pub(crate) mod cancel;
 pub(crate) mod checkpoint;

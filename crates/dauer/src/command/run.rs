@@ -233,6 +233,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         job: view.id,
         stdin: job.stdin,
         tty: job.tty,
+        from: 0,
+        detachable: false,
         json: args.json,
     };
     foreground.show(signals).await

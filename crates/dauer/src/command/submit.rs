@@ -97,6 +97,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
             job: view.id,
             stdin: false,
             tty: false,
+            from: 0,
+            detachable: false,
             json: args.json,
         };
         return foreground.show(signals).await;

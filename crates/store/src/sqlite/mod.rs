@@ -4,6 +4,7 @@
 
 mod access;
 mod fault;
+mod hot;
 mod kept;
 mod open;
 mod read;
@@ -25,13 +26,18 @@ use dauer_core::{
     Timestamp, Token, Wait,
 };
 use fault::Fault;
+use hot::Hot;
 use readers::Readers;
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 use write::Write;
 use writer::Writer;
+
+/// A record that is longer than this in the file is not kept in memory.
+const HOT_BYTES_MAX: usize = 16 << 10;
 
 /// A store in one SQLite file. Cheap to clone; all clones are one store.
 #[derive(Clone, Debug)]
@@ -39,6 +45,7 @@ pub struct Sqlite {
     writer: Writer,
     /// Absent in memory, where only the writer's connection sees the tables.
     readers: Option<Readers>,
+    hot: Hot,
 }
 
 impl Sqlite {
@@ -56,18 +63,22 @@ impl Sqlite {
     }
 
     fn on(connection: Connection, path: &Path) -> Result<Self, Error> {
+        let hot = Hot::new();
         Ok(Self {
-            writer: Writer::start(connection, path.to_owned())?,
+            writer: Writer::start(connection, path.to_owned(), hot.clone())?,
             readers: Some(Readers::of(path.to_owned())),
+            hot,
         })
     }
 
     /// A store that is gone with its last clone, for tests.
     pub fn memory() -> Result<Self, Error> {
         let connection = open::memory()?;
+        let hot = Hot::new();
         Ok(Self {
-            writer: Writer::start(connection, ":memory:".into())?,
+            writer: Writer::start(connection, ":memory:".into(), hot.clone())?,
             readers: None,
+            hot,
         })
     }
 
@@ -105,12 +116,26 @@ impl Store for Sqlite {
     }
 
     async fn job(&self, id: &JobId) -> Result<Job, Error> {
+        let began = match self.hot.get(&id.0) {
+            Ok(job) => return Ok(Job::clone(&job)),
+            Err(began) => began,
+        };
         let id = id.clone();
-        self.read(move |connection| read::job(connection, &id))
-            .await
+        let read = self.read(move |connection| read::job(connection, &id));
+        let (job, bytes) = read.await?;
+        if bytes > HOT_BYTES_MAX {
+            return Ok(job);
+        }
+        let job = Arc::new(job);
+        self.hot.was_read(began, &job);
+        Ok(Arc::unwrap_or_clone(job))
     }
 
     async fn find(&self, text: &str) -> Result<JobId, Error> {
+        // What is there is committed, and an exact id comes before all else.
+        if self.hot.get(text).is_ok() {
+            return Ok(JobId(text.to_owned()));
+        }
         let text = text.to_owned();
         self.read(move |connection| read::find(connection, &text))
             .await

@@ -18,21 +18,21 @@ const PREFIX_CHARS_MIN: usize = 4;
 /// Above every id.
 const AFTER_EVERY_ID: &str = "\u{10FFFF}";
 
-pub(super) fn job(connection: &Connection, id: &JobId) -> Result<Job, Fault> {
+/// The record, and how many bytes of the file it was made of.
+pub(super) fn job(connection: &Connection, id: &JobId) -> Result<(Job, usize), Fault> {
     let mut statement = connection.prepare_cached(sql::JOB)?;
     let mut rows = statement.query(params![id.0])?;
     let Some(found) = rows.next()? else {
         return Err(Error::NotFound(id.0.clone()).into());
     };
-    row::job(
-        &id.0,
-        found.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?,
-        found.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?,
-        found
-            .get_ref(2)?
-            .as_str_or_null()
-            .map_err(rusqlite::Error::from)?,
-    )
+    let record = found.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+    let spec = found.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+    let params = found
+        .get_ref(2)?
+        .as_str_or_null()
+        .map_err(rusqlite::Error::from)?;
+    let bytes = record.len() + spec.len() + params.map_or(0, str::len);
+    Ok((row::job(&id.0, record, spec, params)?, bytes))
 }
 
 pub(super) fn keyed(

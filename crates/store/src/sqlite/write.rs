@@ -182,6 +182,21 @@ impl Write {
         }
     }
 
+    /// The job whose record is another one afterwards. A new one has none before.
+    pub(super) fn changes_job(&self) -> Option<&JobId> {
+        match self {
+            Self::Commit { row, .. } => Some(&row.id),
+            Self::Remove { id, .. } => Some(id),
+            Self::Create(_)
+            | Self::DropCheckpoint(_)
+            | Self::Define { .. }
+            | Self::Undefine(_)
+            | Self::AddAccess(_)
+            | Self::AccessUsed { .. }
+            | Self::RemoveAccess(_) => None,
+        }
+    }
+
     /// Does it.
     pub(super) fn apply(&self, connection: &Connection) -> Result<(), Fault> {
         match self {

@@ -11,6 +11,7 @@
 //! If the transaction as a whole fails, every one of them gets that error and none of them was written.
 
 use super::fault::{Fault, failed};
+use super::hot::Hot;
 use super::write::Write;
 use crate::Error;
 use rusqlite::Connection;
@@ -39,11 +40,11 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(connection: Connection, path: PathBuf) -> Result<Self, Error> {
+    pub(super) fn start(connection: Connection, path: PathBuf, hot: Hot) -> Result<Self, Error> {
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
         std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || serve(&connection, &path, requests))
+            .spawn(move || serve(&connection, &path, &hot, requests))
             .map_err(|error| {
                 failed("cannot start the thread that writes", Some(Box::new(error)))
             })?;
@@ -74,7 +75,7 @@ pub(super) fn gone() -> Error {
     failed("the thread that writes has stopped: restart dauer", None)
 }
 
-fn serve(connection: &Connection, path: &Path, mut requests: mpsc::Receiver<Request>) {
+fn serve(connection: &Connection, path: &Path, hot: &Hot, mut requests: mpsc::Receiver<Request>) {
     let mut waiting = Vec::with_capacity(BATCH_MAX);
     while requests.blocking_recv_many(&mut waiting, BATCH_MAX) > 0 {
         let (mut writes, mut answers, mut reads) = (Vec::new(), Vec::new(), Vec::new());
@@ -87,7 +88,10 @@ fn serve(connection: &Connection, path: &Path, mut requests: mpsc::Receiver<Requ
                 Request::Read(read) => reads.push(read),
             }
         }
-        for (answer, result) in answers.into_iter().zip(commit(connection, path, &writes)) {
+        hot.committing(writes.iter().filter_map(|write| write.changes_job()));
+        let results = commit(connection, path, &writes);
+        hot.committed();
+        for (answer, result) in answers.into_iter().zip(results) {
             // Nobody waits any more: it is written or not all the same.
             let _ = answer.send(result);
         }
