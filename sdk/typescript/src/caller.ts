@@ -58,10 +58,12 @@ export interface Ask {
 export class Caller {
   readonly #host: Host;
   readonly #token: string | undefined;
+  readonly #ca: Buffer | undefined;
   readonly patienceMs: number;
   #answered = false;
 
-  constructor(host: Host, token: string | undefined, patienceMs: number) {
+  constructor(host: Host, token: string | undefined, patienceMs: number, ca?: Buffer) {
+    this.#ca = ca;
     this.#host = host;
     this.#token = token;
     this.patienceMs = patienceMs;
@@ -165,7 +167,7 @@ export class Caller {
     } else {
       const { hostname, port, protocol } = this.#host.url;
       const where = { ...options, hostname: hostname.replace(/^\[|\]$/g, ""), port };
-      request = protocol === "https:" ? httpsRequest(where) : httpRequest(where);
+      request = protocol === "https:" ? httpsRequest(this.#ca ? { ...where, ca: this.#ca } : where) : httpRequest(where);
     }
     if (ask.silenceMs !== undefined) {
       const silence = ask.silenceMs;

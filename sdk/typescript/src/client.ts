@@ -1,5 +1,6 @@
 // The caller API: runs programs as jobs and follows them.
 
+import { readFileSync } from "node:fs";
 import { Caller, defaultHost, newKey, parseHost, type Query } from "./caller.js";
 import { type Duration, milliseconds } from "./durations.js";
 import { follow, itemOf, Job, type JobEvent, type JobView } from "./jobs.js";
@@ -53,11 +54,14 @@ export class Dauer {
 
   /**
    * `host` is `unix:///path/dauer.sock` or `https://host:port` with a `token` of `dauer token create`. Without it: DAUER_HOST and
-   * DAUER_TOKEN, else the socket where the command line finds it. `patience`: a daemon that is being restarted is waited for so long.
+   * DAUER_TOKEN, else the socket where the command line finds it. `tlsCa`, or DAUER_TLS_CA: trust only the certificates in this PEM file.
+   * `patience`: a daemon that is being restarted is waited for so long.
    */
-  constructor(options: { host?: string; token?: string; patience?: Duration } = {}) {
+  constructor(options: { host?: string; token?: string; tlsCa?: string; patience?: Duration } = {}) {
     const host = options.host === undefined ? defaultHost() : parseHost(options.host);
-    this.#caller = new Caller(host, options.token ?? process.env["DAUER_TOKEN"], milliseconds(options.patience ?? "30s"));
+    const tlsCa = options.tlsCa ?? process.env["DAUER_TLS_CA"];
+    const ca = tlsCa ? readFileSync(tlsCa) : undefined;
+    this.#caller = new Caller(host, options.token ?? process.env["DAUER_TOKEN"], milliseconds(options.patience ?? "30s"), ca);
   }
 
   /** Starts a program as a job. When this resolves, the job is durable; it goes on without this process. */

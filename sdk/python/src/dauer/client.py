@@ -32,8 +32,8 @@ class Dauer:
     """A daemon, on this machine by default.
 
     ``host`` is ``unix:///path/dauer.sock`` or ``https://host:port`` with a ``token`` of ``dauer token create``. Without it: ``DAUER_HOST``
-    and ``DAUER_TOKEN``, else the socket where the command line finds it. ``patience``: a daemon that is being restarted is waited for so
-    long.
+    and ``DAUER_TOKEN``, else the socket where the command line finds it. ``tls_ca``, or ``DAUER_TLS_CA``: trust only the certificates in this
+    PEM file. ``patience``: a daemon that is being restarted is waited for so long.
     """
 
     def __init__(
@@ -42,11 +42,16 @@ class Dauer:
         token: Optional[str] = None,
         *,
         patience: Duration = 30,
-        ssl_context: Optional[ssl.SSLContext] = None,
+        tls_ca: Optional[str] = None,
     ):
+        tls_ca = tls_ca if tls_ca is not None else os.environ.get("DAUER_TLS_CA")
+        context = None
+        if tls_ca:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_verify_locations(tls_ca)
         parsed = Host.default() if host is None else Host.parse(host)
         token = token if token is not None else os.environ.get("DAUER_TOKEN")
-        self._caller = Caller(parsed, token, milliseconds(patience) / 1000, ssl_context)
+        self._caller = Caller(parsed, token, milliseconds(patience) / 1000, context)
 
     def run(
         self,
