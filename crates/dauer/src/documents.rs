@@ -46,7 +46,9 @@ fn toml(text: &str) -> Result<Vec<Value>, String> {
 }
 
 fn yaml(text: &str) -> Result<Vec<Value>, String> {
-    serde_saphyr::from_multiple(text).map_err(|error| {
+    // As YAML 1.2 has it: a country code `no` and an answer `y` are texts.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let whole = error.to_string();
         whole.lines().next().unwrap_or("not YAML").to_owned()
     })

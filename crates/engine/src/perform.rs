@@ -53,6 +53,14 @@ impl Runner {
                 None
             }
             Err(error) => {
+                // A program may be done before its shim is connected to: then the record says how it ended.
+                let sandbox = self.job.sandbox.clone()?;
+                let node = self.engine.node();
+                if let Ok(Observed::Ended(exit)) = node.observe(&sandbox, self.job.generation).await
+                {
+                    let ended = crate::recover::ended(&exit);
+                    return Some((generation, EventKind::Ended(ended)));
+                }
                 let bad_image = matches!(error, dauer_sandbox::Error::BadImage(_));
                 let message = error.to_string();
                 let ended = if restoring {

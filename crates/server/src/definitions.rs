@@ -197,6 +197,9 @@ fn joined<K: Ord, V>(mut template: BTreeMap<K, V>, own: BTreeMap<K, V>) -> BTree
 
 /// The config of a definition as the request that it stands for.
 fn template(config: &serde_json::Value) -> Result<CreateJob, Refusal> {
+    if !config.is_object() {
+        return Err(Refusal::malformed("a config is an object of fields").at("config"));
+    }
     let template: CreateJob = extract::typed(config).map_err(|refusal| refusal.within("config"))?;
     let foreign = [
         ("name", template.name.is_some()),
