@@ -19,6 +19,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use dauer_core::{Job, State as JobState};
 use dauer_engine::{JobStream, Place, Position, StreamPart, Streamed};
+use dauer_wire::http::ServerEvent;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use std::fmt;
@@ -42,7 +43,7 @@ pub(crate) struct StreamParams {
 #[utoipa::path(get, path = "/v1/jobs/{job}/stream", tag = "streams",
     params(("job" = String, Path, description = "Its id, its name, or the beginning of its id."), StreamParams,
         ("last-event-id" = Option<String>, Header, description = "The id of the last event that came.")),
-    responses((status = 200, description = "Events.", content_type = "text/event-stream", body = String),
+    responses((status = 200, description = "Events.", content_type = "text/event-stream", body = ServerEvent),
         (status = 204, description = "The end was sent already.")))]
 pub(crate) async fn stream(
     State(shared): State<Shared>,

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use dauer_core::JobId;
 use dauer_engine::{Engine, Entry, Error, LogChunk, LogTail};
 use dauer_wire::frame::{Frame, HEAD_BYTES, parse_head};
-use dauer_wire::http::{EventView, stream_kind};
+use dauer_wire::http::{EventView, ServerEvent, stream_kind};
 use http::{HeaderMap, header};
 use serde::Deserialize;
 use std::io;
@@ -174,7 +174,7 @@ pub(crate) struct EventParams {
 /// With `accept: text/event-stream` as events, each with its `seq` as id, and always followed.
 #[utoipa::path(get, path = "/v1/events", tag = "streams",
     params(EventParams, ("last-event-id" = Option<String>, Header, description = "The id of the last event that came.")),
-    responses((status = 200, description = "Entries.", content((EventView = "application/x-ndjson"), (String = "text/event-stream")))))]
+    responses((status = 200, description = "Entries.", content((EventView = "application/x-ndjson"), (ServerEvent = "text/event-stream")))))]
 pub(crate) async fn events(
     State(shared): State<Shared>,
     Params(params): Params<EventParams>,
@@ -189,7 +189,7 @@ pub(crate) async fn events(
 #[utoipa::path(get, path = "/v1/jobs/{job}/events", tag = "streams",
     params(("job" = String, Path, description = "Its id, its name, or the beginning of its id."), EventParams,
         ("last-event-id" = Option<String>, Header, description = "The id of the last event that came.")),
-    responses((status = 200, description = "Entries.", content((EventView = "application/x-ndjson"), (String = "text/event-stream")))))]
+    responses((status = 200, description = "Entries.", content((EventView = "application/x-ndjson"), (ServerEvent = "text/event-stream")))))]
 pub(crate) async fn job_events(
     State(shared): State<Shared>,
     Path(job): Path<String>,

@@ -31,6 +31,18 @@ pub mod exec_kind {
     pub const FAILED: u8 = 6;
 }
 
+/// A server-sent event as its reader has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ServerEvent {
+    /// Sent back as `last-event-id`, it goes on right behind this event.
+    pub id: String,
+    /// What it is: `stdout`, `stderr`, `event`, `marker`, `end`.
+    pub event: String,
+    /// JSON; of `end` a word in brackets.
+    pub data: String,
+}
+
 /// Data of the events `stdout` and `stderr` of `GET /v1/jobs/{id}/stream`: a piece of output, in exactly one of two forms.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
