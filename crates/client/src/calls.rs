@@ -115,7 +115,7 @@ impl Client {
     /// # Errors
     /// [`Error::Refused`] with `not_found`, `conflict` while it lives.
     pub async fn remove(&self, job: &str, force: bool) -> Result<(), Error> {
-        let target = path(job, &format!("?force={force}"));
+        let target = path(job, &format!("?remove=true&force={force}"));
         let request = self.request(Method::DELETE, &target, whole(Bytes::new()))?;
         connection::call(&self.host, request).await.map(drop)
     }

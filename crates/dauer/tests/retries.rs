@@ -1,9 +1,12 @@
-//! Attempts after the first: when one failed, when somebody asks, and when nobody may.
+//! Attempts after the first: when one failed, when somebody asks, and when nobody may. And the end of all of them.
 
+mod http;
 mod node;
 
+use http::Answer;
 use node::{Node, Running};
 use serde_json::Value;
+use std::os::unix::net::UnixStream;
 
 /// What runs programs here; the rest is told.
 fn usable(node: &Node, test: &str) -> Vec<String> {
@@ -164,4 +167,26 @@ fn cancel_and_retry_do_what_each_state_allows() {
         .is(1)
         .says("completed");
     node.dauer(&format!("retry {done}")).is(1).says("completed");
+}
+
+#[test]
+fn deleting_a_job_kills_it_and_removes_it_only_when_asked_to() {
+    let node = Node::new();
+    node.dauer("run --driver native --name sleeper --detach -- sleep 1000")
+        .is(0);
+    let delete = |query: &str| {
+        let stream = UnixStream::connect(node.path("run/dauer.sock")).unwrap();
+        let target = format!("/v1/jobs/sleeper{query}");
+        let answer = Answer::ask(stream, "DELETE", &target, "", b"");
+        (answer.status, answer.body())
+    };
+    assert_eq!(delete("?force=true").0, 400);
+    assert_eq!(delete("?remove=true").0, 409);
+    let (status, body) = delete("");
+    let job: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((status, &job["reason"]), (200, &"killed".into()), "{job}");
+    // It has ended: nothing changes, and nothing is wrong.
+    assert_eq!(delete("").0, 200);
+    assert_eq!(delete("?remove=true").0, 204);
+    assert_eq!(delete("").0, 404);
 }

@@ -6,8 +6,9 @@ use crate::routes::Shared;
 use crate::view;
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
 use dauer_core::{JobId, State as JobState};
-use dauer_engine::Filter;
+use dauer_engine::{Error, Filter};
 use dauer_wire::http::{
     ChangeView, CheckpointCall, CheckpointView, JobPage, JobView, KillCall, ResizeCall, StopCall,
 };
@@ -17,6 +18,9 @@ use utoipa::IntoParams;
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
+
+/// The signal that nothing survives.
+const SIGKILL: i32 = 9;
 
 type Answer<T> = Result<Json<T>, Refusal>;
 
@@ -140,24 +144,41 @@ pub(crate) async fn show(State(shared): State<Shared>, Path(job): Path<String>) 
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RemoveParams {
-    /// Kill it first where it lives.
+    /// Remove the record and all data of a job that has ended.
+    #[param(required = false)]
+    remove: bool,
+    /// With `remove`: kill it first where it lives.
     #[param(required = false)]
     force: bool,
 }
 
-/// Removes an ended job and all its data
+/// Kills a job, or removes one
 ///
-/// With `force` also a living one, which is killed first.
+/// Answered when it has ended; of a job that had ended before nothing changes. With `remove` its record and all its data go
+/// too, and it has to have ended, or with `force` is killed first.
 #[utoipa::path(delete, path = "/v1/jobs/{job}", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id."), RemoveParams),
-    responses((status = 204, description = "Nothing of it is left.")))]
+    responses((status = 200, description = "The job, which has ended.", body = JobView), (status = 204, description = "Nothing of it is left.")))]
 pub(crate) async fn remove(
     State(shared): State<Shared>,
     Path(job): Path<String>,
     Params(params): Params<RemoveParams>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<Response, Refusal> {
+    if params.force && !params.remove {
+        return Err(Refusal::malformed(
+            "force belongs to remove: without it a job is killed and its record stays",
+        ));
+    }
     let id = shared.engine.find(&job).await?;
-    shared.engine.remove(&id, params.force).await?;
-    Ok(StatusCode::NO_CONTENT)
+    if params.remove {
+        shared.engine.remove(&id, params.force).await?;
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let killed = match shared.engine.kill(&id, SIGKILL).await {
+        // It had ended before, so it is as the caller wants it.
+        Err(Error::Conflict(_)) => shared.engine.job(&id).await?,
+        result => result?,
+    };
+    Ok(Json(view::job(&killed)).into_response())
 }
 
 /// Saves a job with its memory; it goes on

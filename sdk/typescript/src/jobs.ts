@@ -232,7 +232,7 @@ export class Job {
 
   /** Removes the record and all data of an ended job; a living one only with `force`. */
   async delete(options: { force?: boolean } = {}): Promise<void> {
-    await this.#caller.json("DELETE", this.#path(""), undefined, { query: { force: options.force ?? false } });
+    await this.#caller.json("DELETE", this.#path(""), undefined, { query: { remove: true, force: options.force ?? false } });
   }
 
   /** Its journal so far. */

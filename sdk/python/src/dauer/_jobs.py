@@ -227,7 +227,7 @@ class Job:
 
     def delete(self, force: bool = False) -> None:
         """Removes the record and all data of an ended job; a living one only with ``force``."""
-        self._caller.call("DELETE", self._path(""), query={"force": "true" if force else "false"})
+        self._caller.call("DELETE", self._path(""), query={"remove": "true", "force": "true" if force else "false"})
 
     def events(self, after: int = 0) -> List[Mapping[str, Any]]:
         """Its journal so far."""
