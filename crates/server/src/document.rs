@@ -19,9 +19,8 @@ const TOKEN: &str = "token";
 const PROBLEM_RESPONSE: &str = "Problem";
 
 static TEXT: LazyLock<String> = LazyLock::new(|| {
-    let mut text = document().to_pretty_json().expect("a document serializes");
-    text.push('\n');
-    text
+    let text = document().to_pretty_json().expect("a document serializes");
+    with_unsigned(&text)
 });
 
 /// This document
@@ -35,6 +34,27 @@ pub(crate) async fn show() -> Response {
 #[must_use]
 pub fn openapi() -> &'static str {
     &TEXT
+}
+
+/// Numbers without a sign go twice as far as the format says that they are derived with.
+fn with_unsigned(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let mut out = String::with_capacity(text.len() + 1024);
+    for (index, line) in lines.iter().enumerate() {
+        // What stands beside it in its object.
+        let mut beside = lines[index + 1..]
+            .iter()
+            .take_while(|next| indent(next) >= indent(line));
+        let is_format = line.trim_start().starts_with("\"format\": \"int");
+        if is_format && beside.any(|next| next.trim().trim_end_matches(',') == "\"minimum\": 0") {
+            out.push_str(&line.replace(": \"int", ": \"uint"));
+        } else {
+            out.push_str(line);
+        }
+        out.push('\n');
+    }
+    out
 }
 
 fn document() -> OpenApi {
