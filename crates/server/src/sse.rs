@@ -57,7 +57,7 @@ pub(crate) fn event(out: &mut Vec<u8>, id: impl Display, name: &str, data: &[u8]
     out.extend_from_slice(b"\n\n");
 }
 
-/// Appends an event whose data is `{"at":…,"text":…}`, or with `base64` where that is shorter or the bytes are no text.
+/// Appends an event whose data is `{"at":…,"text":…}`, or with `base64` where the bytes are no text or that is much shorter.
 pub(crate) fn output_event(out: &mut Vec<u8>, id: impl Display, name: &str, at: i64, bytes: &[u8]) {
     begin(out, id, name);
     write!(out, "{{\"at\":{at},").expect("writing to memory");
@@ -65,8 +65,9 @@ pub(crate) fn output_event(out: &mut Vec<u8>, id: impl Display, name: &str, at: 
     let base64_bytes = bytes.len().div_ceil(3) * 4 + 4;
     let as_text = std::str::from_utf8(bytes).is_ok_and(|text| {
         out.extend_from_slice(b"\"text\":");
+        let text_start = out.len();
         serde_json::to_writer(&mut *out, text).expect("text serializes");
-        out.len() - data_start <= base64_bytes.max(bytes.len() * 2)
+        out.len() - text_start <= base64_bytes.max(bytes.len() * 2) + 2
     });
     if !as_text {
         out.truncate(data_start);
