@@ -3,7 +3,8 @@ import http from 'node:http'
 
 const api = process.env.DAUER_API
 const job = process.env.DAUER_JOB_ID
-const firstMilliseconds = 20
+// Shorter than it takes until the job stands still: an answer may be there at once when it goes on.
+const firstMilliseconds = 3
 const milliseconds = 1000
 const headers = { 'content-type': 'application/json' }
 

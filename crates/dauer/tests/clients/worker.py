@@ -12,7 +12,8 @@ import time
 
 API = os.environ["DAUER_API"]
 JOB = os.environ["DAUER_JOB_ID"]
-FIRST_SECONDS = 0.02
+# shorter than it takes until the job stands still: an answer may be there at once when it goes on
+FIRST_SECONDS = 0.003
 SECONDS = 1.0
 
 

@@ -5,7 +5,7 @@ failed=false
 # call METHOD PATH [BODY]: the status in $status, the body in $answer
 call() {
     tries=0 seconds=1
-    [ $# -lt 3 ] || seconds=0.02
+    [ $# -lt 3 ] || seconds=0.003
     while :; do
         if whole=$(curl -sS --max-time "$seconds" -X "$1" -H 'content-type: application/json' ${3:+--data "$3"} \
             -w '\n%{http_code}' "$DAUER_API$2"); then
