@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// `POST /v1/jobs/{id}/checkpoint` and `/suspend` of the caller API. Answer: 200 with a [`CheckpointView`] once it is committed.
+/// `POST /v1/jobs/{id}/checkpoint` and `/suspend` of the caller API. Answer: 200 with a `CheckpointView` once it is committed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -12,7 +12,7 @@ pub struct CheckpointCall {
     pub for_ms: Option<u64>,
 }
 
-/// `POST /v1/jobs/{id}/stop` and `/cancel`. Answer: 200 with a [`JobView`] once it has ended.
+/// `POST /v1/jobs/{id}/stop` and `/cancel`. Answer: 200 with a `JobView` once it has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -21,7 +21,7 @@ pub struct StopCall {
     pub grace_ms: Option<u64>,
 }
 
-/// `POST /v1/jobs/{id}/kill`. Answer: 200 with a [`JobView`]. SIGKILL ends the job, any other signal is only delivered.
+/// `POST /v1/jobs/{id}/kill`. Answer: 200 with a `JobView`. SIGKILL ends the job, any other signal is only delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct KillCall {
@@ -44,7 +44,7 @@ pub struct ResizeCall {
     pub columns: u16,
 }
 
-/// `POST /v1/jobs/{id}/exec`, upgraded to the frames of [`exec_kind`]. The JSON goes in the body.
+/// `POST /v1/jobs/{id}/exec`, upgraded to the frames of `exec_kind`. The JSON goes in the body.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]

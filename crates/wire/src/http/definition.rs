@@ -16,7 +16,7 @@ pub struct CreateDefinition {
     /// The driver of its jobs: `auto`, `gvisor`, `runc`, `crun`, `native`.
     #[serde(default = "auto")]
     pub runtime_type: String,
-    /// The fields of a job as in [`super::CreateJob`]; at least `argv`.
+    /// The fields of a job as in `CreateJob`; at least `argv`.
     pub config: serde_json::Value,
     /// What follows a failed attempt of its jobs.
     #[serde(default)]

@@ -7,9 +7,9 @@ pub mod stream_kind {
     /// Server → client in `logs?format=frames`: output. `id`: offset of the log after this frame. Payload: time (i64 le, ms),
     /// stream number (u8: 1 stdout, 2 stderr, 3 terminal), bytes.
     pub const OUTPUT: u8 = 1;
-    /// Server → client: a [`super::Marker`] in JSON. `id`: offset of the log after it.
+    /// Server → client: a `Marker` in JSON. `id`: offset of the log after it.
     pub const MARKER: u8 = 2;
-    /// Server → client: the last frame of a followed log, a [`super::JobView`] in JSON. `id`: end of the log.
+    /// Server → client: the last frame of a followed log, a `JobView` in JSON. `id`: end of the log.
     pub const END: u8 = 3;
     /// Server → client, every 15 s without output, empty: the connection lives.
     pub const KEEPALIVE: u8 = 4;
@@ -19,7 +19,7 @@ pub mod stream_kind {
 pub mod exec_kind {
     /// Client → server: input; empty: end of file.
     pub const INPUT: u8 = 1;
-    /// Client → server: [`super::ResizeCall`] in JSON.
+    /// Client → server: `ResizeCall` in JSON.
     pub const RESIZE: u8 = 2;
     /// Client → server: a signal number in JSON.
     pub const SIGNAL: u8 = 3;
