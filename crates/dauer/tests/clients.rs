@@ -26,16 +26,6 @@ fn lacks(program: &str, arguments: &[&str]) -> Option<String> {
     }
 }
 
-/// The driver freezes here.
-fn freezes(node: &Node, driver: &str) -> bool {
-    let info: serde_json::Value =
-        serde_json::from_str(&node.dauer("info --json").is(0).stdout).unwrap();
-    let drivers = info["drivers"].as_array().unwrap();
-    drivers
-        .iter()
-        .any(|one| one["name"] == driver && one["checkpoints"] == true)
-}
-
 /// Runs the program with this client to its end and looks at what it saw.
 fn goes_through(test: &str, driver: &str, probe: (&str, &[&str]), command: &[&str]) {
     if let Some(why) = lacks(probe.0, probe.1) {
@@ -43,7 +33,7 @@ fn goes_through(test: &str, driver: &str, probe: (&str, &[&str]), command: &[&st
         return;
     }
     let node = Node::new();
-    if !freezes(&node, driver) {
+    if !node.freezes(driver) {
         println!("skipped: {test}: {driver} cannot freeze here");
         return;
     }

@@ -44,16 +44,6 @@ fn has(program: &str) -> bool {
         .is_ok_and(|output| output.status.success())
 }
 
-/// Whether this machine freezes with this driver.
-fn freezes(node: &Node, driver: &str) -> bool {
-    let info: serde_json::Value =
-        serde_json::from_str(&node.dauer("info --json").is(0).stdout).unwrap();
-    let drivers = info["drivers"].as_array().unwrap();
-    drivers
-        .iter()
-        .any(|one| one["name"] == driver && one["checkpoints"] == true)
-}
-
 /// A worker, and the client that drives it.
 enum Worker {
     /// A script beside this test.
@@ -109,7 +99,7 @@ enum Daemon {
 #[track_caller]
 fn check(test: &str, worker: &Worker, driver: &str, daemon: Daemon) {
     let node = Node::new();
-    if !freezes(&node, driver) {
+    if !node.freezes(driver) {
         println!("skipped: {test}: this machine cannot freeze with {driver}");
         return;
     }

@@ -307,7 +307,15 @@ impl Runner {
         let message = format!("its sandbox was not up after {} s", RISE_MAX.as_secs());
         let ended = match self.job.operation {
             Some(Operation::Starting) => Ended::StartFailed { code: 125, message },
-            _ => Ended::RestoreFailed {
+            Some(
+                Operation::Waking
+                | Operation::Restarting
+                | Operation::Checkpointing
+                | Operation::Suspending
+                | Operation::Terminating
+                | Operation::Exiting,
+            )
+            | None => Ended::RestoreFailed {
                 message,
                 bad_image: false,
             },
@@ -344,7 +352,9 @@ impl Runner {
             Some(Intent::End { kill_at, .. }) if kill_at <= now => {
                 self.apply(None, EventKind::GraceOver).await
             }
-            _ => self.apply(None, EventKind::DeadlineReached).await,
+            Some(Intent::End { .. } | Intent::Checkpoint { .. } | Intent::Wake { .. }) | None => {
+                self.apply(None, EventKind::DeadlineReached).await
+            }
         }
     }
 

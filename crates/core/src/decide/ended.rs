@@ -124,7 +124,13 @@ pub(super) fn terminal(job: &Job, (state, outcome): (State, Outcome), at: Timest
     let event = match state {
         State::Completed => "completed",
         State::Cancelled => "cancelled",
-        _ => "failed",
+        State::Failed
+        | State::Pending
+        | State::Running
+        | State::Suspended
+        | State::PendingRetry
+        | State::Stopped
+        | State::Error => "failed",
     };
     let detail = said(&outcome);
     next.outcome = Some(outcome);

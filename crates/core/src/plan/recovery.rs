@@ -87,7 +87,15 @@ fn running(job: &Job, observed: &Observed, image_published: bool) -> Vec<Step> {
             // Suspending: this finishes it. Checkpointing: then the loss is applied, and the restore uses this very image.
             match job.operation {
                 Some(Operation::Suspending) => vec![Step::CommitPublished],
-                _ => vec![Step::CommitPublished, apply(observed)],
+                Some(
+                    Operation::Checkpointing
+                    | Operation::Starting
+                    | Operation::Waking
+                    | Operation::Restarting
+                    | Operation::Terminating
+                    | Operation::Exiting,
+                )
+                | None => vec![Step::CommitPublished, apply(observed)],
             }
         }
         Observed::Gone {
@@ -194,7 +202,9 @@ pub fn pending_effects(job: &Job, now: Timestamp) -> Vec<Effect> {
         Some(Operation::Suspending) => take(true),
         Some(Operation::Terminating) => match &job.intent {
             Some(Intent::End { kill_at, .. }) if *kill_at <= now => vec![destroy(job.generation)],
-            _ => vec![Effect::Terminate],
+            Some(Intent::End { .. } | Intent::Checkpoint { .. } | Intent::Wake { .. }) | None => {
+                vec![Effect::Terminate]
+            }
         },
         Some(Operation::Exiting) if job.state != State::Running => vec![destroy(job.generation)],
         // The program leaves by itself, or is asked to when its time is over.

@@ -107,6 +107,16 @@ impl Node {
         self.dauer(line).is(0).stdout.trim().to_owned()
     }
 
+    /// Whether this machine freezes with this driver.
+    pub(crate) fn freezes(&self, driver: &str) -> bool {
+        let info: serde_json::Value =
+            serde_json::from_str(&self.dauer("info --json").is(0).stdout).unwrap();
+        let drivers = info["drivers"].as_array().unwrap();
+        drivers
+            .iter()
+            .any(|one| one["name"] == driver && one["checkpoints"] == true)
+    }
+
     pub(crate) fn inspect(&self, job: &str) -> serde_json::Value {
         serde_json::from_str(&self.dauer(&format!("inspect {job}")).is(0).stdout).unwrap()
     }

@@ -48,7 +48,10 @@ pub(super) fn start(shim: &Arc<Shim>, ready: Ready) -> Result<(), Error> {
             match driver.start(&shim.incarnation, stdio) {
                 Ok(running) => Some(running.pid),
                 // The program may have run and ended before the runtime looked for it: then the agent tells how.
-                Err(_) if shim.job_pid().is_some() => None,
+                Err(error) if shim.job_pid().is_some() => {
+                    eprintln!("shim: {error}");
+                    None
+                }
                 Err(error) => return Err(with_complaint(shim, error)),
             }
         }

@@ -189,7 +189,11 @@ fn fill(pipe: &mut File, done: &OwnedFd, block: &mut Block) -> io::Result<bool> 
             PollFd::new(pipe.as_fd(), PollFlags::POLLIN),
             PollFd::new(done.as_fd(), PollFlags::POLLIN),
         ];
-        poll(&mut waiting, PollTimeout::NONE)?;
+        match poll(&mut waiting, PollTimeout::NONE) {
+            Ok(_) => {}
+            Err(nix::errno::Errno::EINTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
         let readable = waiting[0]
             .revents()
             .is_some_and(|events| events.contains(PollFlags::POLLIN));
@@ -197,9 +201,11 @@ fn fill(pipe: &mut File, done: &OwnedFd, block: &mut Block) -> io::Result<bool> 
             // Either end says so: the tool was told to be ready, or it has gone.
             return Ok(false);
         }
-        match pipe.read(block.free())? {
-            0 => return Ok(false),
-            length => block.length += length,
+        match pipe.read(block.free()) {
+            Ok(0) => return Ok(false),
+            Ok(length) => block.length += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(true)
