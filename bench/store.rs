@@ -76,6 +76,9 @@ fn job(n: u64) -> Job {
         priority: Priority::Normal,
         retry: RetryPolicy::default(),
         run_at: None,
+
+        schedule: None,
+        scheduled_at: None,
     };
     let mut job = Job::new(
         JobId(format!(
@@ -96,6 +99,8 @@ fn entry() -> NewEntry {
         event: "checkpointed".into(),
         from: Some(State::Running),
         detail: Some("checkpoint 0011223344556677".into()),
+        by: Some("uid:0".into()),
+        why: None,
     }
 }
 

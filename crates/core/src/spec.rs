@@ -64,6 +64,13 @@ pub struct JobSpec {
     /// It does not begin before.
     #[serde(default)]
     pub run_at: Option<Timestamp>,
+
+    /// The schedule that fired it.
+    #[serde(default)]
+    pub schedule: Option<String>,
+    /// The moment of that schedule it was made for.
+    #[serde(default)]
+    pub scheduled_at: Option<Timestamp>,
 }
 
 /// Which of the jobs that wait begins first. Ordered from the least urgent.

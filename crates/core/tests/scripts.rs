@@ -38,6 +38,9 @@ fn spec(words: &Words<'_>) -> JobSpec {
             ..RetryPolicy::default()
         },
         run_at: words.number("run_at").map(Timestamp),
+
+        schedule: None,
+        scheduled_at: None,
     }
 }
 

@@ -273,8 +273,17 @@ pub(crate) fn event(event: &EventView) -> String {
     if let Some(detail) = &event.detail {
         let _ = write!(line, "  {detail}");
     }
+    line.push_str(&asker(event.by.as_deref(), event.why.as_deref()));
     line.push('\n');
     line
+}
+
+/// Who asked and what for; nothing where the daemon acted by itself, as in most lines.
+pub(crate) fn asker(by: Option<&str>, why: Option<&str>) -> String {
+    let by = by.filter(|by| *by != "node");
+    let by = by.map_or_else(String::new, |by| format!("  by {by}"));
+    let why = why.map_or_else(String::new, |why| format!(" ({why})"));
+    by + &why
 }
 
 #[cfg(test)]

@@ -64,6 +64,8 @@ impl Access {
 pub struct Bearer {
     /// The token's id.
     pub token: String,
+    /// Its name, if it has one.
+    pub name: Option<String>,
     /// What it allows.
     pub scope: Scope,
 }
@@ -146,6 +148,7 @@ impl Engine {
         self.note_use(&known, now);
         Some(Bearer {
             token: id.to_owned(),
+            name: known.token.name.clone(),
             scope: known.token.scope,
         })
     }

@@ -1,9 +1,11 @@
 //! A request for a checkpoint, on its way to the runner. Requests that come while an operation is in flight wait their turn:
 //! the state frozen by the one in flight may be older than the request. Those that wait collapse into one where they can.
 
+use crate::asker::{self, Asker};
 use crate::runner::{InFlight, Message, Runner};
 use crate::{Engine, Error};
 use dauer_core::{Checkpoint, CheckpointId, EventKind, JobId, Operation, State, Then, TokenStatus};
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// The end of a request that waits.
@@ -17,6 +19,8 @@ pub(crate) struct Ask {
     pub(crate) generation: Option<u32>,
     /// What comes after.
     pub(crate) then: Then,
+    /// Who asked, wherever it is heard at last.
+    pub(crate) asker: Option<Arc<Asker>>,
     /// Answered when the request is committed.
     pub(crate) accepted: Option<Answer<()>>,
     /// Answered when the checkpoint is committed.
@@ -32,6 +36,7 @@ impl Ask {
                 token: None,
                 generation: None,
                 then,
+                asker: asker::current(),
                 accepted: None,
                 done: Some(done),
             },
@@ -52,6 +57,7 @@ impl Ask {
                 token,
                 generation: Some(generation),
                 then,
+                asker: asker::current(),
                 accepted: Some(accepted),
                 done: None,
             },
@@ -176,7 +182,9 @@ impl Runner {
             token: ask.token.clone(),
             then: ask.then.clone(),
         };
+        self.asker = ask.asker.take();
         let result = self.apply_told(None, event).await;
+        self.asker = None;
         if let Err(error) = &result {
             self.settle_in_flight(Err(error.clone()));
         }

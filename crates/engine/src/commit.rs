@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::ask::Answer;
+use crate::asker::Asker;
 use crate::runner::Runner;
 use dauer_core::{Event, EventKind, Intent, Job, Move, Verdict, Why, decide};
 use dauer_store::{Change, NewEntry};
@@ -33,6 +34,7 @@ impl Runner {
         kind: EventKind,
         mut answer: Option<Answer<Job>>,
     ) {
+        let mut asker = self.asker.clone();
         let mut queue = VecDeque::from([(generation, kind)]);
         while let Some((generation, kind)) = queue.pop_front() {
             let event = Event {
@@ -41,7 +43,12 @@ impl Runner {
                 kind,
             };
             let result = match decide(&self.job, &event) {
-                Verdict::Move(movement) => self.carry_out(*movement, &mut answer, &mut queue).await,
+                Verdict::Move(movement) => {
+                    // What follows from it, nobody asked for.
+                    let asker = asker.take();
+                    self.carry_out(*movement, asker.as_deref(), &mut answer, &mut queue)
+                        .await
+                }
                 Verdict::Ignore(why) => {
                     self.ignored(&event.kind, why).await;
                     Ok(())
@@ -67,6 +74,7 @@ impl Runner {
     async fn carry_out(
         &mut self,
         movement: Move,
+        asker: Option<&Asker>,
         answer: &mut Option<Answer<Job>>,
         queue: &mut VecDeque<(Option<u32>, EventKind)>,
     ) -> Result<(), Error> {
@@ -82,12 +90,15 @@ impl Runner {
         let failed = movement.event == "checkpoint_failed";
         let (event, detail, token) = (movement.event, movement.detail, movement.token);
         let committed = movement.checkpoint.clone();
+        let (by, why) = Asker::words(asker);
         let change = Change {
             entry: (!movement.quiet).then(|| NewEntry {
                 at: self.engine.now(),
                 event: event.to_owned(),
                 from: Some(self.job.state),
                 detail,
+                by,
+                why,
             }),
             job: movement.job,
             checkpoint: movement.checkpoint,

@@ -2,8 +2,9 @@
 
 use crate::access::Access;
 use crate::ask::Ask;
+use crate::asker::{self, Asker};
 use crate::places::Places;
-use crate::runner::{Message, Runner};
+use crate::runner::{Letter, Message, Runner};
 use crate::watchers::Watchers;
 use crate::{Caller, Error, RuntimeApi, clock, housekeeping, recover, scheduler};
 use dauer_core::plan::admission::{Limits, Place, place};
@@ -72,7 +73,7 @@ pub(crate) struct Followers {
 
 /// A job that has a runner.
 pub(crate) struct Live {
-    mailbox: mpsc::UnboundedSender<Message>,
+    mailbox: mpsc::UnboundedSender<Letter>,
     /// Its shim, while connected.
     pub(crate) link: Mutex<Option<Link>>,
     /// Keys of checkpoints that the job asked for and that wait their turn.
@@ -313,19 +314,23 @@ impl Engine {
 
     /// Puts a message into the job's mailbox, with a new runner where it has none.
     pub(crate) fn send(&self, id: &JobId, message: Message) {
+        let letter = Letter {
+            asker: asker::current(),
+            message,
+        };
         let mut live = self.lock_live();
         if let Some(runner) = live.get(id) {
-            match runner.mailbox.send(message) {
+            match runner.mailbox.send(letter) {
                 Ok(()) => {}
                 // That runner stopped without leaving (the version race); a new one takes its place.
                 Err(returned) => self.spawn_runner(&mut live, id, returned.0),
             }
         } else {
-            self.spawn_runner(&mut live, id, message);
+            self.spawn_runner(&mut live, id, letter);
         }
     }
 
-    fn spawn_runner(&self, live: &mut HashMap<JobId, Arc<Live>>, id: &JobId, first: Message) {
+    fn spawn_runner(&self, live: &mut HashMap<JobId, Arc<Live>>, id: &JobId, first: Letter) {
         let (mailbox, messages) = mpsc::unbounded_channel();
         mailbox
             .send(first)
@@ -345,7 +350,7 @@ impl Engine {
         &self,
         id: &JobId,
         entry: &Arc<Live>,
-        messages: &mpsc::UnboundedReceiver<Message>,
+        messages: &mpsc::UnboundedReceiver<Letter>,
     ) -> bool {
         let mut live = self.lock_live();
         if !messages.is_empty() {
@@ -365,7 +370,7 @@ impl Engine {
     }
 
     /// A sender of messages that does not keep the runner alive.
-    pub(crate) fn mailbox(entry: &Live) -> mpsc::WeakUnboundedSender<Message> {
+    pub(crate) fn mailbox(entry: &Live) -> mpsc::WeakUnboundedSender<Letter> {
         entry.mailbox.downgrade()
     }
 
@@ -403,10 +408,9 @@ impl Engine {
     }
 
     pub(crate) async fn answer(&self, caller: Caller, request: ApiRequest) -> ApiResponse {
-        self.inner
-            .runtime_api
-            .handle(self.clone(), caller, request)
-            .await
+        let asker = Asker::new("job", &caller.job);
+        let handled = self.inner.runtime_api.handle(self.clone(), caller, request);
+        asker.asks(handled).await
     }
 
     pub(crate) fn followers(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Followers>> {

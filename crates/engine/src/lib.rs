@@ -6,6 +6,7 @@
 
 mod access;
 mod ask;
+mod asker;
 mod at_rest;
 mod capacity;
 mod check;
@@ -33,6 +34,7 @@ mod submit;
 mod watchers;
 
 pub use access::Bearer;
+pub use asker::{Asker, still_asked};
 pub use capacity::limits;
 pub use engine::{Config, Engine};
 pub use error::Error;

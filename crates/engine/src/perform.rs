@@ -1,6 +1,6 @@
 //! Effects: what a committed decision does to the world. Each is safe to repeat; what it reports comes back as an event.
 
-use crate::runner::{Message, Runner};
+use crate::runner::{Letter, Message, Runner};
 use crate::{Engine, Error, submit};
 use dauer_core::{CheckpointId, Effect, Ended, EventKind, JobId, Operation, State};
 use dauer_sandbox::{Observed, Origin};
@@ -99,10 +99,13 @@ impl Runner {
                 .map_err(Error::from);
             if let Some(mailbox) = mailbox.upgrade() {
                 // A runner that has stopped has a successor, which reconciles.
-                let _gone = mailbox.send(Message::CheckpointTaken {
-                    generation,
-                    checkpoint,
-                    result,
+                let _gone = mailbox.send(Letter {
+                    asker: None,
+                    message: Message::CheckpointTaken {
+                        generation,
+                        checkpoint,
+                        result,
+                    },
                 });
             }
         });

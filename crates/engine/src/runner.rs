@@ -8,6 +8,7 @@
 //! any two lines, the record says what was about to happen, and `reconcile` begins there.
 
 use crate::ask::{Answer, Ask};
+use crate::asker::Asker;
 use crate::engine::Live;
 use crate::own::Unwritten;
 use crate::signals::{Told, WaitCall};
@@ -59,6 +60,13 @@ pub(crate) enum Message {
     Remove { answer: Option<Answer<()>> },
 }
 
+/// A message, and who asks for what it says.
+pub(crate) struct Letter {
+    /// Absent where nobody does.
+    pub(crate) asker: Option<Arc<Asker>>,
+    pub(crate) message: Message,
+}
+
 /// The checkpoint in flight and who waits for it.
 pub(crate) struct InFlight {
     pub(crate) done: Vec<Answer<Checkpoint>>,
@@ -71,6 +79,8 @@ pub(crate) struct Runner {
     pub(crate) engine: Engine,
     pub(crate) entry: Arc<Live>,
     pub(crate) job: Job,
+    /// Who asks for what is being done now.
+    pub(crate) asker: Option<Arc<Asker>>,
     pub(crate) link: Option<Link>,
     pub(crate) events: Option<LinkEvents>,
     /// What was heard before the loop came to listen.
@@ -98,7 +108,7 @@ impl Runner {
         engine: Engine,
         id: JobId,
         entry: Arc<Live>,
-        mut messages: mpsc::UnboundedReceiver<Message>,
+        mut messages: mpsc::UnboundedReceiver<Letter>,
     ) {
         let job = match engine.job(&id).await {
             Ok(job) => job,
@@ -111,6 +121,7 @@ impl Runner {
             engine,
             entry,
             job,
+            asker: None,
             link: None,
             events: None,
             heard: None,
@@ -140,7 +151,7 @@ impl Runner {
             let alarm = runner.next_alarm();
             tokio::select! {
                 message = messages.recv() => match message {
-                    Some(message) => runner.hear(message).await,
+                    Some(letter) => runner.open(letter).await,
                     // The engine was shut down: the shims work on alone.
                     None => return,
                 },
@@ -156,6 +167,12 @@ impl Runner {
             && self.job.operation.is_none()
             && self.asks.is_empty()
             && self.look_again_at.is_none()
+    }
+
+    async fn open(&mut self, letter: Letter) {
+        self.asker = letter.asker;
+        self.hear(letter.message).await;
+        self.asker = None;
     }
 
     async fn hear(&mut self, message: Message) {
@@ -440,12 +457,12 @@ impl Engine {
         &self,
         id: &JobId,
         entry: &Arc<Live>,
-        messages: &mut mpsc::UnboundedReceiver<Message>,
+        messages: &mut mpsc::UnboundedReceiver<Letter>,
         error: &Error,
     ) {
         loop {
-            while let Ok(message) = messages.try_recv() {
-                match message {
+            while let Ok(letter) = messages.try_recv() {
+                match letter.message {
                     Message::Event {
                         answer: Some(answer),
                         ..

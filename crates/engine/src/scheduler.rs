@@ -1,6 +1,7 @@
 //! The scheduler: one task that gives a sandbox to each job that is due (a new one, one that sleeps, one to be tried again), as
 //! far as there is room. It sleeps until the next is due, a place becomes free or a job comes; it never polls.
 
+use crate::asker;
 use crate::clock::WallTimer;
 use crate::{Engine, Error};
 use dauer_core::plan::admission::{self, Due};
@@ -112,6 +113,6 @@ impl Engine {
             self.schedule_changed().notify_one();
             return Ok(job);
         }
-        self.tell(&job.id, self.admission()).await
+        asker::by_itself(self.tell(&job.id, self.admission())).await
     }
 }

@@ -1,5 +1,6 @@
 //! Accepting jobs: everything that can be refused is refused before anything is written.
 
+use crate::asker::{self, Asker};
 use crate::check::check;
 use crate::{Config, Engine, Error, clock};
 use dauer_core::{EventKind, Job, JobId, JobSpec, SandboxId};
@@ -212,6 +213,7 @@ impl Engine {
 }
 
 fn new_job(job: Job, key: Option<(String, String)>) -> NewJob {
+    let (by, why) = Asker::words(asker::current().as_deref());
     let entry = NewEntry {
         at: job.created_at,
         event: "submitted".into(),
@@ -221,6 +223,8 @@ fn new_job(job: Job, key: Option<(String, String)>) -> NewJob {
             .definition
             .as_ref()
             .map(|definition| format!("from {definition}")),
+        by,
+        why,
     };
     NewJob { job, entry, key }
 }

@@ -9,7 +9,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use dauer_core::{JobSpec, Scope};
-use dauer_engine::{Bearer, Engine};
+use dauer_engine::{Asker, Bearer, Engine};
 use governor::clock::{Clock as _, MonotonicClock};
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
@@ -22,11 +22,17 @@ use std::time::Duration;
 /// A brief answer that takes longer is not waited for any more.
 const BRIEF_MAX: Duration = Duration::from_secs(30);
 
+/// Where a caller may say what a request is for.
+const WHY_HEADER: &str = "dauer-why";
+
+/// A sentence, not a document.
+const WHY_BYTES_MAX: usize = 500;
+
 /// How the other end of a connection was let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
     /// A process of the daemon's user or of root, on the unix socket.
-    Owner,
+    Owner(u32),
     /// A process of this other user, on the unix socket.
     Stranger(u32),
     /// Somebody on the network.
@@ -81,12 +87,13 @@ impl Gate {
         Self { engine, limiter }
     }
 
-    fn admit(&self, request: &Request, route: Option<&Route>) -> Result<Caller, Refusal> {
+    fn admit(&self, request: &Request, route: Option<&Route>) -> Result<(Caller, Asker), Refusal> {
         let peer = request.extensions().get::<Peer>().copied();
         match peer {
-            Some(Peer::Owner) => Ok(Caller {
-                scope: Scope::Admin,
-            }),
+            Some(Peer::Owner(uid)) => {
+                let scope = Scope::Admin;
+                Ok((Caller { scope }, Asker::new("uid", uid)))
+            }
             Some(Peer::Stranger(uid)) => {
                 let detail = format!(
                     "user {uid} may not use this socket: it is for the user that the daemon runs as; ask them for a token, and use the daemon's TCP address"
@@ -97,9 +104,16 @@ impl Gate {
         }
     }
 
-    fn admit_bearer(&self, headers: &HeaderMap, route: Option<&Route>) -> Result<Caller, Refusal> {
+    fn admit_bearer(
+        &self,
+        headers: &HeaderMap,
+        route: Option<&Route>,
+    ) -> Result<(Caller, Asker), Refusal> {
         let needed = match route.map(|route| route.needs) {
-            Some(Needs::Nothing) => return Ok(Caller { scope: Scope::Read }),
+            Some(Needs::Nothing) => {
+                let scope = Scope::Read;
+                return Ok((Caller { scope }, Asker::new("token", "none")));
+            }
             Some(Needs::Scope(scope)) => scope,
             // What there is, and what is not, is told to those who may look.
             None => Scope::Read,
@@ -122,9 +136,9 @@ impl Gate {
         if bearer.scope < needed {
             return Err(Refusal::needs(needed, bearer.scope));
         }
-        Ok(Caller {
-            scope: bearer.scope,
-        })
+        let scope = bearer.scope;
+        let called = bearer.name.unwrap_or(bearer.token);
+        Ok((Caller { scope }, Asker::new("token", called)))
     }
 
     fn check_rate(&self, bearer: &Bearer) -> Result<(), Refusal> {
@@ -170,6 +184,22 @@ fn token_of(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
+/// What a request is for, in its caller's words.
+///
+/// Errors: too long, or not text.
+fn why_of(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let Some(value) = headers.get(WHY_HEADER) else {
+        return Ok(None);
+    };
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(text) if text.len() <= WHY_BYTES_MAX => Ok(Some(text.to_owned())),
+        Ok(_) | Err(_) => {
+            let text = format!("the header {WHY_HEADER} is at most {WHY_BYTES_MAX} bytes of text");
+            Err(Refusal::malformed(text))
+        }
+    }
+}
+
 /// The row of the table for a path that a route matched.
 fn route_of(method: &Method, path: &str) -> Option<&'static Route> {
     static BY_PATH: LazyLock<HashMap<&'static str, Vec<&'static Route>>> = LazyLock::new(|| {
@@ -196,11 +226,19 @@ fn route_of(method: &Method, path: &str) -> Option<&'static Route> {
 pub(crate) async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.and_then(|path| route_of(request.method(), path.as_str()));
-    let caller = match gate.admit(&request, route) {
-        Ok(caller) => caller,
+    let admitted = gate.admit(&request, route);
+    let (caller, asker) = match admitted.and_then(|(caller, asker)| {
+        let why = why_of(request.headers())?;
+        Ok((caller, asker.because(why)))
+    }) {
+        Ok(admitted) => admitted,
         Err(refusal) => return refusal.into_response(),
     };
     request.extensions_mut().insert(caller);
+    asker.asks(answer(route, request, next)).await
+}
+
+async fn answer(route: Option<&Route>, request: Request, next: Next) -> Response {
     match route.map(|route| route.pace) {
         Some(Pace::Brief) | None => {
             match tokio::time::timeout(BRIEF_MAX, next.run(request)).await {

@@ -54,7 +54,7 @@ impl Listener {
         let (stream, _) = self.listener.accept().await?;
         let uid = stream.peer_cred()?.uid();
         let peer = if uid == self.owner || uid == 0 {
-            Peer::Owner
+            Peer::Owner(uid)
         } else {
             Peer::Stranger(uid)
         };

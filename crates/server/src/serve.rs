@@ -157,7 +157,7 @@ where
     let service =
         service_fn(move |request: http::Request<Incoming>| respond(router.clone(), peer, request));
     let buffer_bytes = match peer {
-        Peer::Owner => OWN_BUFFER_BYTES,
+        Peer::Owner(_) => OWN_BUFFER_BYTES,
         Peer::Stranger(_) | Peer::Network => BUFFER_BYTES,
     };
     let connection = http1::Builder::new()

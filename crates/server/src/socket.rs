@@ -20,7 +20,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use dauer_core::JobId;
 use dauer_engine::{
-    Engine, ExecSession, JobStream, Place, Position, StdinSink, StreamPart, Streamed,
+    Engine, ExecSession, JobStream, Place, Position, StdinSink, StreamPart, Streamed, still_asked,
 };
 use dauer_wire::frame::Frame;
 use dauer_wire::guest::{ExitStatus, StartFailure};
@@ -104,7 +104,7 @@ pub(crate) async fn attach(
         .stdin(&id)
         .await
         .map_err(|error| error.to_string());
-    Ok(upgrade.on_upgrade(move |socket| async move {
+    let relayed = move |socket: WebSocket| async move {
         let (mut writer, reader) = socket.split();
         let (errors, mut told) = tokio::sync::mpsc::channel(4);
         let to_job = pass_to_job(&shared.engine, &id, input, reader, errors);
@@ -115,7 +115,8 @@ pub(crate) async fn attach(
         }
         // The client may be gone, which is as good.
         let _ = writer.close().await;
-    }))
+    };
+    Ok(upgrade.on_upgrade(still_asked(relayed)))
 }
 
 fn no_upgrade() -> Refusal {

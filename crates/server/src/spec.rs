@@ -77,6 +77,9 @@ pub(crate) fn from_request(job: CreateJob) -> Result<JobSpec, Refusal> {
         priority,
         retry,
         run_at,
+
+        schedule: None,
+        scheduled_at: None,
     })
 }
 

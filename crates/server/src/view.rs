@@ -132,6 +132,9 @@ pub(crate) fn event(entry: &Entry) -> EventView {
         operation: entry.operation.clone(),
         generation: entry.generation,
         detail: entry.detail.clone(),
+
+        by: entry.by.clone(),
+        why: entry.why.clone(),
     }
 }
 

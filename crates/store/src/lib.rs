@@ -121,6 +121,11 @@ pub struct NewEntry {
     pub from: Option<State>,
     /// A line more.
     pub detail: Option<String>,
+
+    /// Who asked for it: `uid:0`, `token:ci`, `job:<id>`, `schedule:<name>`, or `node` where nobody did.
+    pub by: Option<String>,
+    /// What they asked it for, in their words.
+    pub why: Option<String>,
 }
 
 /// A journal entry. State, operation and generation are those after the change.
@@ -144,6 +149,11 @@ pub struct Entry {
     pub generation: u32,
     /// A line more.
     pub detail: Option<String>,
+
+    /// Who asked for it, as in [`NewEntry`]; absent in entries of older builds.
+    pub by: Option<String>,
+    /// What they asked it for.
+    pub why: Option<String>,
 }
 
 /// Which jobs to list, newest first (by id, which sorts by creation).

@@ -297,6 +297,8 @@ impl Model {
             event,
             from,
             detail,
+            by,
+            why,
         } = entry.clone();
         let operation = job.operation.map(|operation| operation.name().to_owned());
         let (to, generation) = (job.state, job.generation);
@@ -310,6 +312,8 @@ impl Model {
             operation,
             generation,
             detail,
+            by,
+            why,
         });
     }
 

@@ -71,6 +71,9 @@ pub(crate) fn named(n: u64, name: Option<&str>) -> Job {
             ..RetryPolicy::default()
         },
         run_at: None,
+
+        schedule: Some("nightly".into()),
+        scheduled_at: Some(Timestamp(5)),
     };
     let at = Timestamp(1_700_000_000_000 + i64::try_from(n).unwrap_or(0));
     Job::new(id(n), spec, at)
@@ -100,6 +103,8 @@ pub(crate) fn entry(event: &str) -> NewEntry {
         event: event.into(),
         from: None,
         detail: Some(format!("about {event}")),
+        by: Some("uid:7".into()),
+        why: Some("to see".into()),
     }
 }
 

@@ -248,6 +248,8 @@ pub(super) async fn the_journal_has_the_order_of_commits_and_the_state_after(
             event: "admitted".into(),
             from: Some(State::Pending),
             detail: None,
+            by: None,
+            why: None,
         });
         store.commit(change).await.unwrap();
     }

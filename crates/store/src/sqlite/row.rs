@@ -141,6 +141,9 @@ pub(super) fn entry(row: &Row<'_>) -> Result<Entry, Fault> {
         operation: row.get(6)?,
         generation: row.get(7)?,
         detail: row.get(8)?,
+
+        by: row.get(9)?,
+        why: row.get(10)?,
     })
 }
 

@@ -25,8 +25,8 @@ statements! {
                   WHERE id = ?1";
     JOB_VERSION_AND_STATE = "SELECT version, state FROM jobs WHERE id = ?1";
     JOB_DELETE = "DELETE FROM jobs WHERE id = ?1";
-    JOURNAL_INSERT = "INSERT INTO journal (job, at, event, from_state, to_state, operation, generation, detail)
-                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    JOURNAL_INSERT = "INSERT INTO journal (job, at, event, from_state, to_state, operation, generation, detail, by, why)
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     CHECKPOINT_PUT = "INSERT INTO checkpoints (id, job, record) VALUES (?1, ?2, ?3)
                       ON CONFLICT (id) DO UPDATE SET record = excluded.record WHERE job = excluded.job";
     CHECKPOINT_POINTED_TO = "SELECT id, version FROM jobs WHERE checkpoint = ?1 LIMIT 1";
@@ -95,8 +95,8 @@ statements! {
                      ORDER BY seq LIMIT 1";
     SIGNALS_WAITING = "SELECT count(*) FROM signals WHERE job = ?1 AND standing = 'waiting'";
     WAIT = "SELECT give_up_at, timed_out FROM waits WHERE job = ?1 AND token = ?2";
-    JOURNAL = "SELECT seq, job, at, event, from_state, to_state, operation, generation, detail FROM journal
+    JOURNAL = "SELECT seq, job, at, event, from_state, to_state, operation, generation, detail, by, why FROM journal
                WHERE seq > ?1 ORDER BY seq LIMIT ?2";
-    JOURNAL_OF_JOB = "SELECT seq, job, at, event, from_state, to_state, operation, generation, detail FROM journal
+    JOURNAL_OF_JOB = "SELECT seq, job, at, event, from_state, to_state, operation, generation, detail, by, why FROM journal
                       WHERE job = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2";
 }

@@ -399,7 +399,9 @@ fn put_entry(connection: &Connection, row: &JobRow, entry: &NewEntry) -> Result<
             row.state.name(),
             row.operation,
             row.generation,
-            entry.detail
+            entry.detail,
+            entry.by,
+            entry.why
         ])?;
     Ok(())
 }

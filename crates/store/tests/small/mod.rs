@@ -37,6 +37,9 @@ pub(crate) fn job(n: u64) -> Job {
         priority: Priority::Normal,
         retry: RetryPolicy::default(),
         run_at: None,
+
+        schedule: None,
+        scheduled_at: None,
     };
     Job::new(id(n), spec, Timestamp(0))
 }
@@ -48,5 +51,7 @@ pub(crate) fn entry(event: &str) -> NewEntry {
         event: event.into(),
         from: None,
         detail: None,
+        by: None,
+        why: None,
     }
 }

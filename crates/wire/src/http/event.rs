@@ -24,4 +24,11 @@ pub struct EventView {
     pub generation: u32,
     /// One line more, if there is more to say.
     pub detail: Option<String>,
+
+    /// Who asked for it: `uid:0`, `token:ci`, `job:<id>`, `schedule:<name>`, or `node` where nobody did.
+    #[serde(default)]
+    pub by: Option<String>,
+    /// What they asked it for, in their words: the header `dauer-why` of the request.
+    #[serde(default)]
+    pub why: Option<String>,
 }
