@@ -79,6 +79,10 @@ fn job(n: u64) -> Job {
 
         schedule: None,
         scheduled_at: None,
+        job_timeout_ms: None,
+        queue_timeout_ms: None,
+        timeouts_while_suspended: false,
+        parent: None,
     };
     let mut job = Job::new(
         JobId(format!(

@@ -60,16 +60,45 @@ pub struct Job {
     pub outcome: Option<Outcome>,
     /// The last thing that went wrong without ending the job, such as a checkpoint that failed.
     pub last_error: Option<String>,
+
+    /// The whole job times out then. Absent before its first attempt and while its time stands still: see `job_timeout_left_ms`.
+    #[serde(default)]
+    pub job_deadline_at: Option<Timestamp>,
+    /// What was left of the whole job's timeout when its time last stood still.
+    #[serde(default)]
+    pub job_timeout_left_ms: Option<u64>,
+    /// While it waits: the first of its times that is over, see [`crate::timeout`].
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+    /// Since when the present incarnation runs.
+    #[serde(default)]
+    pub up_since: Option<Timestamp>,
+    /// How often in a row its node went down while the job was on its way up or had hardly run, see
+    /// [`crate::decide::CRASHES_IN_A_ROW_MAX`].
+    #[serde(default)]
+    pub crashes_in_a_row: u32,
+    /// The jobs whose parent it is are cancelled with it.
+    #[serde(default)]
+    pub ends_children: Option<EndsChildren>,
+}
+
+/// That the children of a job are cancelled with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndsChildren {
+    /// From TERM to KILL; each child's own where absent.
+    pub grace_ms: Option<u64>,
+    /// All of them have ended, and theirs.
+    pub done: bool,
 }
 
 impl Job {
     /// A job that was just accepted: pending, version 1.
     #[must_use]
     pub fn new(id: JobId, spec: JobSpec, at: Timestamp) -> Self {
-        let timeout_left_ms = spec.timeout_ms;
+        let (timeout_left_ms, job_timeout_left_ms) = (spec.timeout_ms, spec.job_timeout_ms);
         // Since when it waits, or until when: either way the moment its turn is counted from.
         let wake_at = spec.run_at.filter(|run_at| *run_at > at).unwrap_or(at);
-        Self {
+        let mut job = Self {
             id,
             spec,
             state: State::Pending,
@@ -95,7 +124,15 @@ impl Job {
             retries: 0,
             outcome: None,
             last_error: None,
-        }
+            job_deadline_at: None,
+            job_timeout_left_ms,
+            expires_at: None,
+            up_since: None,
+            crashes_in_a_row: 0,
+            ends_children: None,
+        };
+        job.expires_at = crate::timeout::expires_at(&job);
+        job
     }
 
     /// The locks that are not over by themselves at this moment.
@@ -103,6 +140,12 @@ impl Job {
         self.locks
             .iter()
             .filter(move |lock| lock.expires_at.is_none_or(|expires_at| expires_at > at))
+    }
+
+    /// The jobs below it are being cancelled.
+    #[must_use]
+    pub fn is_ending_children(&self) -> bool {
+        self.ends_children.is_some_and(|children| !children.done)
     }
 
     /// The exit code a shell would see: the job's own, 128 + signal, or 125 where Dauer failed it.
@@ -155,8 +198,12 @@ pub enum End {
     Stop,
     /// Killed outright: fails as `killed`.
     Kill,
-    /// Its time is over: fails as `timeout`.
+    /// The attempt's time is over: fails as `timeout`.
     Timeout,
+    /// The whole job's time is over: fails as `timeout`, and is not tried again.
+    JobTimeout,
+    /// It waited too long for its turn: fails as `timeout`, and is not tried again.
+    QueueTimeout,
     /// The job itself said that it is done: it has this exit code, however its program ends.
     Exit {
         /// As of a program.
@@ -207,7 +254,7 @@ pub enum Reason {
     ExitCode,
     /// A signal ended the program.
     Signal,
-    /// It ran longer than allowed.
+    /// It ran, took or waited longer than allowed; the message says which.
     Timeout,
     /// The kernel killed it at its memory limit.
     OutOfMemory,
@@ -219,6 +266,8 @@ pub enum Reason {
     Lost,
     /// Somebody killed it.
     Killed,
+    /// Its node went down again and again right after the job was started or restored.
+    CrashLoop,
 }
 
 impl Reason {
@@ -234,7 +283,27 @@ impl Reason {
             Self::RestoreFailed => "restore_failed",
             Self::Lost => "lost",
             Self::Killed => "killed",
+            Self::CrashLoop => "crash_loop",
         }
+    }
+
+    /// Each.
+    pub const ALL: [Self; 9] = [
+        Self::ExitCode,
+        Self::Signal,
+        Self::Timeout,
+        Self::OutOfMemory,
+        Self::StartFailed,
+        Self::RestoreFailed,
+        Self::Lost,
+        Self::Killed,
+        Self::CrashLoop,
+    ];
+
+    /// The reason of this serialized name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
     }
 }
 

@@ -14,15 +14,18 @@ pub mod plan;
 pub mod retry;
 pub mod spec;
 pub mod state;
+pub mod timeout;
 
 pub use access::{AccessToken, Scope};
 pub use decide::{Effect, Ended, Event, EventKind, Move, Refusal, Then, Verdict, Why, decide};
 pub use definition::{Definition, DefinitionRef};
 pub use id::{CheckpointId, JobId, SandboxId, Timestamp};
 pub use job::{
-    Checkpoint, End, Forget, Intent, Job, Lock, Outcome, Progress, Reason, Token, TokenStatus,
+    Checkpoint, End, EndsChildren, Forget, Intent, Job, Lock, Outcome, Progress, Reason, Token,
+    TokenStatus,
 };
 pub use kept::{Json, Kept, Signal, Wait};
-pub use retry::RetryPolicy;
+pub use retry::{Jitter, RetryFrom, RetryOn, RetryPolicy};
 pub use spec::{Image, JobSpec, Mount, Network, Priority, Publish};
 pub use state::{Operation, State};
+pub use timeout::Limit;

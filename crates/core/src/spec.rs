@@ -1,6 +1,6 @@
 //! What a caller asks for: an immutable description of a job, complete once it is accepted.
 
-use crate::{DefinitionRef, RetryPolicy, Timestamp};
+use crate::{DefinitionRef, JobId, RetryPolicy, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -71,6 +71,18 @@ pub struct JobSpec {
     /// The moment of that schedule it was made for.
     #[serde(default)]
     pub scheduled_at: Option<Timestamp>,
+    /// How long it may take from when its first attempt begins until it has ended, over all attempts and the waits between them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_timeout_ms: Option<u64>,
+    /// How long it may wait for its turn, each time it is due to begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_timeout_ms: Option<u64>,
+    /// The timeouts of the attempt and of the job go on while it is suspended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub timeouts_while_suspended: bool,
+    /// The job that this one belongs to: it is cancelled with that one when somebody asks for both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<JobId>,
 }
 
 /// Which of the jobs that wait begins first. Ordered from the least urgent.

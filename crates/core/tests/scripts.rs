@@ -1,6 +1,7 @@
 //! Scenarios of `decide` as text: `tests/scripts/*.txt`, one `#` title a scenario.
 //!
-//! `submitted [timeout=MS] [retries=N delay=MS] [run_at=MS]` makes a job; `event [g=N] NAME …` applies an event at the time the line number says;
+//! `submitted [timeout=MS job_timeout=MS queue_timeout=MS counted_asleep] [retries=N delay=MS max_delay=MS jitter=full on=WHAT,…
+//! from=checkpoint] [run_at=MS]` makes a job; `event [g=N] NAME …` applies an event at the time the line number says;
 //! `expect …` is the verdict in one line, written by [`show`].
 
 use dauer_core::*;
@@ -35,13 +36,45 @@ fn spec(words: &Words<'_>) -> JobSpec {
         retry: RetryPolicy {
             max_retries: words.number("retries").unwrap_or(0),
             retry_delay_ms: words.number("delay").unwrap_or(0),
+            max_delay_ms: words.number("max_delay").unwrap_or(3_600_000),
+            jitter: words.value("jitter").map_or(Jitter::None, |name| {
+                Jitter::from_name(name).expect("a jitter")
+            }),
+            retry_on: retry_on(words.value("on").unwrap_or("")),
+            from: words.value("from").map_or(RetryFrom::Start, |name| {
+                RetryFrom::from_name(name).expect("a place")
+            }),
             ..RetryPolicy::default()
         },
         run_at: words.number("run_at").map(Timestamp),
 
         schedule: None,
         scheduled_at: None,
+        job_timeout_ms: words.number("job_timeout"),
+        queue_timeout_ms: words.number("queue_timeout"),
+        timeouts_while_suspended: words.has("counted_asleep"),
+        parent: None,
     }
+}
+
+/// `timeout,lost,75`: reasons and exit codes.
+fn retry_on(text: &str) -> RetryOn {
+    let mut on = RetryOn::default();
+    for word in text.split(',').filter(|word| !word.is_empty()) {
+        match Reason::from_name(word) {
+            Some(reason) => on.reasons.push(reason),
+            None => on
+                .exit_codes
+                .push(word.parse().expect("a reason or an exit code")),
+        }
+    }
+    on
+}
+
+/// `chance=P`: so many hundredths of all numbers lie below the one drawn.
+fn chance(words: &Words<'_>) -> u64 {
+    let percent: u64 = words.number("chance").unwrap_or(0);
+    u64::MAX / 100 * percent
 }
 
 struct Words<'a>(Vec<&'a str>);
@@ -104,7 +137,7 @@ fn event(job: &Job, line: &str, at: i64) -> Event {
         }),
         "lost" => EventKind::Ended(Ended::Lost {
             out_of_memory: words.has("oom"),
-            rebooted: words.has("rebooted"),
+            rebooted: words.has("rebooted").then(|| "boot".to_owned()),
         }),
         "checkpoint_asked" => EventKind::CheckpointAsked {
             checkpoint: CheckpointId(id()),
@@ -133,7 +166,12 @@ fn event(job: &Job, line: &str, at: i64) -> Event {
                 () => End::Stop,
             },
             grace_ms: words.number("grace"),
+            children: words.has("children"),
         },
+        "end_children" => EventKind::ChildrenEndAsked {
+            grace_ms: words.number("grace"),
+        },
+        "children_ended" => EventKind::ChildrenEnded,
         "exit" => EventKind::ExitAsked {
             exit_code: words.number("code").unwrap(),
             output: words.value("output").map(|text| Json(text.to_owned())),
@@ -170,12 +208,16 @@ fn event(job: &Job, line: &str, at: i64) -> Event {
         "retry" => EventKind::RetryAsked,
         "grace_over" => EventKind::GraceOver,
         "deadline" => EventKind::DeadlineReached,
+        "interrupted" => EventKind::Interrupted {
+            boot_id: "boot".into(),
+        },
         "released" => EventKind::Released,
         other => panic!("unknown event {other}"),
     };
     Event {
         at: Timestamp(words.number("at").unwrap_or(at)),
         generation: words.number("g"),
+        chance: chance(&words),
         kind,
     }
 }
@@ -210,6 +252,22 @@ fn show(verdict: &Verdict) -> String {
     }
     if let Some(at) = job.deadline_at {
         write!(text, " deadline={}", at.0).unwrap();
+    }
+    if let Some(at) = job.job_deadline_at {
+        write!(text, " job_deadline={}", at.0).unwrap();
+    }
+    if let Some(at) = job.expires_at {
+        write!(text, " expires={}", at.0).unwrap();
+    }
+    if job.crashes_in_a_row > 0 {
+        write!(text, " crashes={}", job.crashes_in_a_row).unwrap();
+    }
+    if let Some(children) = job.ends_children {
+        text.push_str(if children.done {
+            " children=ended"
+        } else {
+            " children=ending"
+        });
     }
     if let Some(reason) = job.outcome.as_ref().and_then(|outcome| outcome.reason) {
         write!(text, " {}", reason.name()).unwrap();
@@ -264,6 +322,7 @@ fn show(verdict: &Verdict) -> String {
                 format!("take({checkpoint}{})", if *freeze { " freeze" } else { "" })
             }
             Effect::Terminate => "terminate".into(),
+            Effect::EndChildren { .. } => "end_children".into(),
             Effect::Destroy { generation } => format!("destroy(g{generation})"),
             Effect::DropCheckpoints { keep } => {
                 format!(

@@ -1,9 +1,10 @@
 //! A runner's one way to change its job: decide, commit, answer, then act.
 
-use crate::Error;
 use crate::ask::Answer;
 use crate::asker::Asker;
+use crate::children::has_ended_with_children;
 use crate::runner::Runner;
+use crate::{Error, submit};
 use dauer_core::{Event, EventKind, Intent, Job, Move, Verdict, Why, decide};
 use dauer_store::{Change, NewEntry};
 use std::collections::VecDeque;
@@ -40,6 +41,7 @@ impl Runner {
             let event = Event {
                 at: self.engine.now(),
                 generation,
+                chance: submit::random_number(),
                 kind,
             };
             let result = match decide(&self.job, &event) {
@@ -81,12 +83,14 @@ impl Runner {
         if movement.event == "released"
             && self.job.spec.remove_on_exit
             && self.job.state.is_terminal()
+            && !self.job.is_ending_children()
         {
             // Stays unsettled until it is removed, so that a daemon that dies before removes it at its next start.
             self.engine.let_go(&self.job.id);
             self.remove_when_read();
             return Ok(());
         }
+        let below_have_ended = movement.event == "children_ended";
         let failed = movement.event == "checkpoint_failed";
         let (event, detail, token) = (movement.event, movement.detail, movement.token);
         let committed = movement.checkpoint.clone();
@@ -129,6 +133,11 @@ impl Runner {
                 )));
             }
             None => {}
+        }
+        if below_have_ended && self.job.spec.remove_on_exit && has_ended_with_children(&self.job) {
+            // The jobs below it took longer than its own sandbox.
+            self.engine.let_go(&self.job.id);
+            self.remove_when_read();
         }
         for effect in movement.effects {
             if let Some(follow_up) = self.perform(effect).await {

@@ -1,5 +1,6 @@
 //! Ending jobs, removing them, and trying them again.
 
+use crate::children::has_ended_with_children;
 use crate::runner::Message;
 use crate::{Engine, Error};
 use dauer_core::{End, EventKind, Job, JobId, State};
@@ -11,7 +12,7 @@ impl Engine {
     /// # Errors
     /// `NotFound`.
     pub async fn stop(&self, id: &JobId, grace_ms: Option<u64>) -> Result<Job, Error> {
-        self.end(id, End::Stop, grace_ms).await
+        self.end(id, End::Stop, grace_ms, false).await
     }
 
     /// Delivers a signal. KILL ends the job whatever it is doing, and returns when it has ended.
@@ -27,18 +28,29 @@ impl Engine {
                     job.state
                 )));
             }
-            return self.end(id, End::Kill, Some(0)).await;
+            return self.end(id, End::Kill, Some(0), false).await;
         }
         self.link(id).await?.signal(signal, false).await?;
         self.job(id).await
     }
 
-    async fn end(&self, id: &JobId, end: End, grace_ms: Option<u64>) -> Result<Job, Error> {
+    async fn end(
+        &self,
+        id: &JobId,
+        end: End,
+        grace_ms: Option<u64>,
+        children: bool,
+    ) -> Result<Job, Error> {
         let job = self.job(id).await?;
         if job.state.is_terminal() {
             return Ok(job);
         }
-        match self.tell(id, EventKind::EndAsked { end, grace_ms }).await {
+        let asked = EventKind::EndAsked {
+            end,
+            grace_ms,
+            children,
+        };
+        match self.tell(id, asked).await {
             // It ended by itself just now, or was asked before: both end as wanted.
             Ok(_) | Err(Error::Conflict(_)) => {}
             Err(error) => return Err(error),
@@ -61,7 +73,7 @@ impl Engine {
                 );
                 return Err(Error::Conflict(text));
             }
-            self.end(id, End::Kill, Some(0)).await?;
+            self.end(id, End::Kill, Some(0), false).await?;
         }
         let (answer, removed) = oneshot::channel();
         self.send(
@@ -74,19 +86,33 @@ impl Engine {
     }
 
     /// Ends a job that has not ended, whatever it is doing: TERM, its grace, KILL. Returns when it is cancelled; one that was
-    /// cancelled before is returned as it is.
+    /// cancelled before is returned as it is. With `children` all jobs below it end too, and it returns when they have.
     ///
     /// # Errors
     /// `Conflict` where it has completed or failed, also in the meantime.
-    pub async fn cancel(&self, id: &JobId, grace_ms: Option<u64>) -> Result<Job, Error> {
-        let job = self.stop(id, grace_ms).await?;
-        if job.state == State::Cancelled {
-            return Ok(job);
+    pub async fn cancel(
+        &self,
+        id: &JobId,
+        grace_ms: Option<u64>,
+        children: bool,
+    ) -> Result<Job, Error> {
+        let mut job = self.end(id, End::Stop, grace_ms, children).await?;
+        if job.state != State::Cancelled {
+            return Err(Error::Conflict(format!(
+                "the job has ended ({}): there is nothing to cancel",
+                job.state
+            )));
         }
-        Err(Error::Conflict(format!(
-            "the job has ended ({}): there is nothing to cancel",
-            job.state
-        )))
+        if children && job.ends_children.is_none() {
+            // It was cancelled before, without them.
+            job = self
+                .tell(id, EventKind::ChildrenEndAsked { grace_ms })
+                .await?;
+        }
+        if job.is_ending_children() {
+            job = self.wait_until(id, has_ended_with_children).await?;
+        }
+        Ok(job)
     }
 
     /// Tries a job again from its start, as a new attempt: one that failed or was cancelled, or now one that waits for that.

@@ -106,6 +106,9 @@ impl From<dauer_store::Error> for Error {
                 key,
                 job: used.job.0,
             },
+            dauer_store::Error::ParentEnding(parent) => Self::Conflict(format!(
+                "job {parent} is cancelled with its children: it gets no further ones"
+            )),
             dauer_store::Error::Defined(id) => Self::DefinitionExists(id),
             other @ (dauer_store::Error::Conflict { .. } | dauer_store::Error::Backend(_)) => {
                 Self::Store(other)
@@ -139,6 +142,7 @@ impl From<Refusal> for Error {
             Refusal::HasEnded(_)
             | Refusal::WrongState { .. }
             | Refusal::Locked
+            | Refusal::ChildrenEnding
             | Refusal::TooManyLocks => Self::Conflict(text),
         }
     }

@@ -5,17 +5,20 @@
 //! (effects), `recover` (start-up and drift), `scheduler` (who begins, and when).
 
 mod access;
+mod alarm;
 mod ask;
 mod asker;
 mod at_rest;
 mod capacity;
 mod check;
+mod children;
 mod clock;
 mod commit;
 mod definitions;
 mod ending;
 mod engine;
 mod error;
+mod expiry;
 mod files;
 mod housekeeping;
 mod input;

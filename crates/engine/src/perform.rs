@@ -35,6 +35,10 @@ impl Runner {
                 None
             }
             Effect::Destroy { generation } => self.destroy(generation).await,
+            Effect::EndChildren { grace_ms } => {
+                self.end_children(grace_ms);
+                None
+            }
             Effect::DropCheckpoints { keep } => {
                 self.drop_checkpoints(keep);
                 None
@@ -155,7 +159,7 @@ impl Runner {
                     Ok(Observed::Ended(exit)) => crate::recover::ended(&exit),
                     Ok(Observed::Alive | Observed::Gone) | Err(_) => Ended::Lost {
                         out_of_memory: false,
-                        rebooted: false,
+                        rebooted: None,
                     },
                 };
                 Some((Some(generation), EventKind::Ended(ended)))

@@ -71,12 +71,12 @@ pub(crate) fn ended(exit: &ExitRecord) -> Ended {
         },
         ExitRecord::Lost { out_of_memory, .. } => Ended::Lost {
             out_of_memory: *out_of_memory,
-            rebooted: false,
+            rebooted: None,
         },
         // Its checkpoint is looked for before this is applied; without it the incarnation is simply gone.
         ExitRecord::Suspended { .. } => Ended::Lost {
             out_of_memory: false,
-            rebooted: false,
+            rebooted: None,
         },
     }
 }
@@ -121,6 +121,16 @@ impl Runner {
                             .await;
                     }
                 }
+                Step::NoteInterruption => {
+                    let boot_id = self.engine.boot_id().to_owned();
+                    self.apply(generation, EventKind::Interrupted { boot_id })
+                        .await
+                }
+                Step::EndChildren => self.end_children(
+                    self.job
+                        .ends_children
+                        .and_then(|children| children.grace_ms),
+                ),
                 Step::DiscardPartial => {
                     if let Some(id) = self.intended_checkpoint() {
                         self.engine.node().remove_snapshot(&id).await?;
@@ -146,7 +156,7 @@ impl Runner {
 
     async fn observe(&self) -> Result<recovery::Observed, Error> {
         let never = recovery::Observed::Gone {
-            rebooted: false,
+            rebooted: None,
             never_launched: true,
         };
         let Some(sandbox) = self.job.sandbox.clone().filter(|_| self.job.generation > 0) else {
@@ -157,17 +167,18 @@ impl Runner {
             .job
             .boot_id
             .as_deref()
-            .is_some_and(|boot| boot != self.engine.boot_id());
-        let mut observed = self.look(&sandbox, generation, rebooted).await?;
+            .filter(|boot| *boot != self.engine.boot_id())
+            .map(|_| self.engine.boot_id().to_owned());
+        let mut observed = self.look(&sandbox, generation, rebooted.as_ref()).await?;
         if matches!(
             observed,
             recovery::Observed::Gone {
-                rebooted: false,
+                rebooted: None,
                 never_launched: false
             }
         ) {
             tokio::time::sleep(SECOND_LOOK).await;
-            observed = self.look(&sandbox, generation, rebooted).await?;
+            observed = self.look(&sandbox, generation, rebooted.as_ref()).await?;
         }
         Ok(observed)
     }
@@ -176,7 +187,7 @@ impl Runner {
         &self,
         sandbox: &SandboxId,
         generation: u32,
-        rebooted: bool,
+        rebooted: Option<&String>,
     ) -> Result<recovery::Observed, Error> {
         let node = self.engine.node();
         Ok(match node.observe(sandbox, generation).await? {
@@ -185,7 +196,7 @@ impl Runner {
             Observed::Gone => {
                 let never_launched = !node.has_begun(sandbox, generation).await?;
                 recovery::Observed::Gone {
-                    rebooted,
+                    rebooted: rebooted.cloned(),
                     never_launched,
                 }
             }

@@ -13,9 +13,7 @@ use crate::engine::Live;
 use crate::own::Unwritten;
 use crate::signals::{Told, WaitCall};
 use crate::{Caller, Engine, Error, scheduler};
-use dauer_core::{
-    Checkpoint, CheckpointId, Ended, EventKind, Intent, Job, JobId, Operation, Progress,
-};
+use dauer_core::{Checkpoint, CheckpointId, EventKind, Intent, Job, JobId, Operation, Progress};
 use dauer_sandbox::protocol::Phase;
 use dauer_sandbox::{Link, LinkEvent, LinkEvents};
 use dauer_wire::http::Handles;
@@ -92,12 +90,11 @@ pub(crate) struct Runner {
     pub(crate) look_again_at: Option<Instant>,
     pub(crate) look_again_after: Duration,
     /// Since when the incarnation is on its way up.
-    rising_since: Option<(u32, Instant)>,
+    pub(crate) rising_since: Option<(u32, Instant)>,
+    /// A task ends the jobs below this one.
+    pub(crate) ends_children: bool,
     pub(crate) gone: bool,
 }
-
-/// A sandbox that is not up after so long is given up.
-const RISE_MAX: Duration = Duration::from_secs(180);
 
 /// The first pause before an effect that failed is tried again; it doubles up to 30 s.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -131,6 +128,7 @@ impl Runner {
             look_again_at: None,
             look_again_after: LOOK_AGAIN,
             rising_since: None,
+            ends_children: false,
             gone: false,
         };
         loop {
@@ -165,6 +163,7 @@ impl Runner {
         let quiet = self.job.state.is_terminal() || scheduler::waits(&self.job);
         quiet
             && self.job.operation.is_none()
+            && !self.job.is_ending_children()
             && self.asks.is_empty()
             && self.look_again_at.is_none()
     }
@@ -280,99 +279,6 @@ impl Runner {
             let response = engine.answer(caller, request).await;
             link.respond(id, response);
         });
-    }
-
-    /// The next moment at which something is due without anybody saying so.
-    fn next_alarm(&self) -> Option<Instant> {
-        let kill_at = match &self.job.intent {
-            Some(Intent::End { kill_at, .. }) => Some(*kill_at),
-            Some(Intent::Checkpoint { .. } | Intent::Wake { .. }) | None => None,
-        };
-        let due = match (kill_at, self.job.deadline_at.filter(|_| kill_at.is_none())) {
-            (Some(kill_at), _) => Some(kill_at),
-            (None, deadline) => deadline,
-        };
-        let now = self.engine.now();
-        // Checkpoints wait for locks.
-        let locks = self.job.locks_held(now).filter(|_| !self.asks.is_empty());
-        let due = due
-            .into_iter()
-            .chain(locks.filter_map(|lock| lock.expires_at))
-            .min();
-        let due = due.map(|due| Instant::now() + Duration::from_millis(due.since(now)));
-        let given_up = self.rising_since.map(|(_, since)| since + RISE_MAX);
-        [due, self.look_again_at, given_up, self.unwritten.due_at()]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    /// Every state on the way has an end: notes since when a sandbox is on its way up.
-    fn watch_the_rise(&mut self) {
-        let rising = matches!(
-            self.job.operation,
-            Some(Operation::Starting | Operation::Waking | Operation::Restarting)
-        );
-        match self.rising_since {
-            _ if !rising => self.rising_since = None,
-            Some((generation, _)) if generation == self.job.generation => {}
-            Some(_) | None => self.rising_since = Some((self.job.generation, Instant::now())),
-        }
-    }
-
-    async fn give_up_the_rise(&mut self) {
-        let message = format!("its sandbox was not up after {} s", RISE_MAX.as_secs());
-        let ended = match self.job.operation {
-            Some(Operation::Starting) => Ended::StartFailed { code: 125, message },
-            Some(
-                Operation::Waking
-                | Operation::Restarting
-                | Operation::Checkpointing
-                | Operation::Suspending
-                | Operation::Terminating
-                | Operation::Exiting,
-            )
-            | None => Ended::RestoreFailed {
-                message,
-                bad_image: false,
-            },
-        };
-        self.apply(Some(self.job.generation), EventKind::Ended(ended))
-            .await;
-    }
-
-    async fn ring(&mut self) {
-        if self.look_again_at.is_some_and(|at| at <= Instant::now()) {
-            self.look_again_at = None;
-            self.look_again_after = (self.look_again_after * 2).min(Duration::from_secs(30));
-            self.reconcile().await;
-            return;
-        }
-        if self
-            .rising_since
-            .is_some_and(|(_, since)| since + RISE_MAX <= Instant::now())
-        {
-            self.rising_since = None;
-            self.give_up_the_rise().await;
-            return;
-        }
-        if self
-            .unwritten
-            .due_at()
-            .is_some_and(|at| at <= Instant::now())
-        {
-            self.write_progress().await;
-            return;
-        }
-        let now = self.engine.now();
-        match self.job.intent {
-            Some(Intent::End { kill_at, .. }) if kill_at <= now => {
-                self.apply(None, EventKind::GraceOver).await
-            }
-            Some(Intent::End { .. } | Intent::Checkpoint { .. } | Intent::Wake { .. }) | None => {
-                self.apply(None, EventKind::DeadlineReached).await
-            }
-        }
     }
 
     async fn remove(&mut self) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 
 use crate::asker;
 use crate::clock::WallTimer;
-use crate::{Engine, Error};
+use crate::{Engine, Error, expiry};
 use dauer_core::plan::admission::{self, Due};
 use dauer_core::{EventKind, Job, State, Timestamp};
 use futures_util::future::join_all;
@@ -41,7 +41,7 @@ pub(crate) async fn run(engine: Engine) {
     loop {
         // Taken before the store is asked: what is committed meanwhile is not missed.
         let changed = engine.schedule_changed().notified();
-        let next = match admit_due(&engine).await {
+        let next = match look(&engine).await {
             Ok(next) => next,
             Err(error) => {
                 tracing::warn!(%error, "asking for due jobs");
@@ -56,6 +56,13 @@ pub(crate) async fn run(engine: Engine) {
             },
         }
     }
+}
+
+/// Ends what has waited too long, then admits what is due; returns when to look again where nothing changes before.
+async fn look(engine: &Engine) -> Result<Option<Timestamp>, dauer_store::Error> {
+    let over = expiry::end_expired(engine).await?;
+    let due = admit_due(engine).await?;
+    Ok(over.into_iter().chain(due).min())
 }
 
 /// Admits what is due while there is room; returns when to look again where nothing changes before.

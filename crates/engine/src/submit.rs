@@ -15,6 +15,11 @@ pub(crate) fn random_id() -> String {
     random[..16].to_owned()
 }
 
+/// A random number; any is as likely as any other, as far as its first 48 bits go.
+pub(crate) fn random_number() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().0
+}
+
 /// A request for a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Submission {
@@ -146,6 +151,13 @@ impl Engine {
         for mut spec in specs {
             if spec.driver == "auto" {
                 spec.driver = self.default_driver().await?;
+            }
+            if let Some(parent) = spec.parent {
+                let place = format!("jobs[{}]", jobs.len());
+                let found = self.parent(&parent).await;
+                let found =
+                    found.map_err(|error| if several { error.within(&place) } else { error })?;
+                spec.parent = Some(found);
             }
             let id = JobId(uuid::Uuid::now_v7().to_string());
             jobs.push(Job::new(id, spec, clock::now()));

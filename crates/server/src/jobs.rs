@@ -261,7 +261,7 @@ pub(crate) async fn cancel(
     Input(call): Input<StopCall>,
 ) -> Answer<JobView> {
     let id = shared.engine.find(&job).await?;
-    let job = shared.engine.cancel(&id, call.grace_ms).await?;
+    let job = shared.engine.cancel(&id, call.grace_ms, false).await?;
     Ok(Json(view::job(&job)))
 }
 

@@ -80,6 +80,10 @@ pub(crate) fn from_request(job: CreateJob) -> Result<JobSpec, Refusal> {
 
         schedule: None,
         scheduled_at: None,
+        job_timeout_ms: None,
+        queue_timeout_ms: None,
+        timeouts_while_suspended: false,
+        parent: None,
     })
 }
 
@@ -140,6 +144,7 @@ pub(crate) fn retry(
         retry_delay_ms,
         factor: retry.factor.unwrap_or(plain.factor),
         max_delay_ms: ms(&retry.max_delay, "max_delay", longest)?,
+        ..plain
     }))
 }
 

@@ -50,6 +50,9 @@ pub enum Error {
         /// What it was used for.
         used: Keyed,
     },
+    /// This job is being cancelled with its children, or was: it gets no further ones.
+    #[error("job {0} is cancelled with its children")]
+    ParentEnding(JobId),
     /// There is another definition of this name and version.
     #[error("there is a definition {0} already")]
     Defined(DefinitionRef),
@@ -203,7 +206,8 @@ pub trait Store: Send + Sync + 'static {
         self.create_all(vec![NewJob { job, entry, key }]).await
     }
 
-    /// Adds all of these jobs, or none. Errors: as `create`; `KeyInUse` with what the key of one of them was used for.
+    /// Adds all of these jobs, or none. Errors: as `create`; `KeyInUse` with what the key of one of them was used for;
+    /// `NotFound` where a parent is not there, `ParentEnding`.
     async fn create_all(&self, jobs: Vec<NewJob>) -> Result<(), Error>;
 
     /// What these keys of requests were used for; those that never were are left out.
@@ -224,7 +228,8 @@ pub trait Store: Send + Sync + 'static {
     async fn list(&self, filter: Filter) -> Result<Vec<Job>, Error>;
 
     /// Every job that recovery has to look at: not terminal, except those pending, suspended or waiting for a retry without an
-    /// operation in flight, which cost nothing; and terminal ones whose operation is not finished. Without their `params`.
+    /// operation in flight, which cost nothing; terminal ones whose operation is not finished; and those whose children are still
+    /// to be cancelled. Without their `params`.
     async fn unsettled(&self) -> Result<Vec<Job>, Error>;
 
     /// The earliest `wake_at` after `now` of a job that waits: pending, suspended or waiting for a retry, without an operation.
@@ -232,6 +237,17 @@ pub trait Store: Send + Sync + 'static {
 
     /// Jobs that wait and whose `wake_at` is at or before `now`: by priority, the most urgent first, then the earliest first.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, Error>;
+
+    /// Jobs that wait without an operation and whose waiting has an end (`expires_at`), the earliest end first.
+    async fn expiring(&self, limit: usize) -> Result<Vec<(JobId, Timestamp)>, Error>;
+
+    /// The jobs whose parent this is, in the order of their ids, after this id.
+    async fn children(
+        &self,
+        parent: &JobId,
+        after: Option<&JobId>,
+        limit: usize,
+    ) -> Result<Vec<JobId>, Error>;
 
     /// The job whose record names this sandbox.
     async fn owner(&self, sandbox: &SandboxId) -> Result<Option<JobId>, Error>;

@@ -1,13 +1,15 @@
 //! Having ended: an incarnation is over, and with it the job, or not.
 
 use super::event::Ended;
+use super::interrupted::{crash_loop, crashes};
+use super::retry::attempt_over;
 use super::verdict::{Effect, Move, Verdict, Why};
-use super::{RESTORES_IN_A_ROW_MAX, WAKE_RETRY_MS, movement, next, retry};
+use super::{CRASHES_IN_A_ROW_MAX, Now, RESTORES_IN_A_ROW_MAX, WAKE_RETRY_MS, movement, next};
 use crate::job::{End, Forget, Intent, Job, Outcome, Reason};
 use crate::kept::Kept;
-use crate::{Operation, State, Timestamp};
+use crate::{Limit, Operation, State, Timestamp, timeout};
 
-pub(super) fn incarnation_ended(job: &Job, ended: &Ended, at: Timestamp) -> Verdict {
+pub(super) fn incarnation_ended(job: &Job, ended: &Ended, now: Now) -> Verdict {
     if job.state.is_terminal() {
         return Verdict::Ignore(Why::AlreadyDone);
     }
@@ -27,10 +29,10 @@ pub(super) fn incarnation_ended(job: &Job, ended: &Ended, at: Timestamp) -> Verd
             out_of_memory,
         } => {
             let ended = match end {
-                Some(end) => ended_by(end, *code, *signal),
+                Some(end) => ended_by(job, end, *code, *signal),
                 None => exited(*code, *signal, *out_of_memory),
             };
-            Verdict::Move(terminal(job, ended, at))
+            Verdict::Move(attempt_over(job, ended, now))
         }
         Ended::StartFailed { code, message } => {
             let code = (*code != 125).then_some(*code);
@@ -40,18 +42,18 @@ pub(super) fn incarnation_ended(job: &Job, ended: &Ended, at: Timestamp) -> Verd
                 reason: Some(Reason::StartFailed),
                 message: Some(message.clone()),
             };
-            Verdict::Move(terminal(job, (State::Failed, outcome), at))
+            Verdict::Move(attempt_over(job, (State::Failed, outcome), now))
         }
         Ended::RestoreFailed { message, bad_image } => match end {
-            Some(end) => Verdict::Move(terminal(job, ended_by(end, None, Some(9)), at)),
-            None => restore_failed(job, message, *bad_image, at),
+            Some(end) => Verdict::Move(attempt_over(job, ended_by(job, end, None, Some(9)), now)),
+            None => restore_failed(job, message, *bad_image, now),
         },
         Ended::Lost {
             out_of_memory,
             rebooted,
         } => match end {
-            Some(end) => Verdict::Move(terminal(job, ended_by(end, None, Some(9)), at)),
-            None => lost(job, *out_of_memory, *rebooted, at),
+            Some(end) => Verdict::Move(attempt_over(job, ended_by(job, end, None, Some(9)), now)),
+            None => lost(job, *out_of_memory, rebooted.as_deref(), now),
         },
     }
 }
@@ -76,29 +78,36 @@ fn exited(code: Option<i32>, signal: Option<i32>, out_of_memory: bool) -> (State
 }
 
 /// State and outcome of a job that ended because somebody or the clock wanted it.
-pub(super) fn ended_by(end: End, code: Option<i32>, signal: Option<i32>) -> (State, Outcome) {
+pub(super) fn ended_by(
+    job: &Job,
+    end: End,
+    code: Option<i32>,
+    signal: Option<i32>,
+) -> (State, Outcome) {
     let outcome = |reason| Outcome {
         exit_code: code,
         signal,
         reason,
         message: None,
     };
+    let timed_out = |limit: Limit| {
+        let message = Some(limit.said(job));
+        let outcome = outcome(Some(Reason::Timeout));
+        (State::Failed, Outcome { message, ..outcome })
+    };
     match end {
         End::Stop => (State::Cancelled, outcome(None)),
         End::Kill => (State::Failed, outcome(Some(Reason::Killed))),
-        End::Timeout => (State::Failed, outcome(Some(Reason::Timeout))),
+        End::Timeout => timed_out(Limit::Attempt),
+        End::JobTimeout => timed_out(Limit::Job),
+        End::QueueTimeout => timed_out(Limit::Queue),
         // What it said counts, not how its program was then ended.
         End::Exit { exit_code } => exited(Some(exit_code), None, false),
     }
 }
 
-/// The end of a job, or of an attempt that is followed by another one.
+/// The end of a job.
 pub(super) fn terminal(job: &Job, (state, outcome): (State, Outcome), at: Timestamp) -> Box<Move> {
-    if state == State::Failed
-        && let Some(again_at) = retry::due_after(job, &outcome, at)
-    {
-        return retry::attempt_failed(job, &outcome, again_at);
-    }
     let mut next = next(job);
     let has_sandbox = has_sandbox(job);
     next.state = state;
@@ -108,8 +117,7 @@ pub(super) fn terminal(job: &Job, (state, outcome): (State, Outcome), at: Timest
     next.wake_at = None;
     next.waits_for = None;
     next.locks = Vec::new();
-    next.deadline_at = None;
-    next.timeout_left_ms = None;
+    timeout::stop(&mut next);
     let mut effects = Vec::new();
     if has_sandbox {
         effects.push(Effect::Destroy {
@@ -162,14 +170,14 @@ pub(super) fn said(outcome: &Outcome) -> Option<String> {
     }
 }
 
-fn lost(job: &Job, out_of_memory: bool, rebooted: bool, at: Timestamp) -> Verdict {
+fn lost(job: &Job, out_of_memory: bool, rebooted: Option<&str>, now: Now) -> Verdict {
     let failed = |reason, message: &str| {
         let outcome = Outcome {
             reason: Some(reason),
             message: Some(message.to_owned()),
             ..Outcome::default()
         };
-        Verdict::Move(terminal(job, (State::Failed, outcome), at))
+        Verdict::Move(attempt_over(job, (State::Failed, outcome), now))
     };
     if out_of_memory {
         return failed(
@@ -177,17 +185,34 @@ fn lost(job: &Job, out_of_memory: bool, rebooted: bool, at: Timestamp) -> Verdic
             "its sandbox was killed at the memory limit",
         );
     }
+    let crashes = match rebooted {
+        Some(_) => crashes(job, now.at),
+        None => job.crashes_in_a_row,
+    };
+    if crashes > CRASHES_IN_A_ROW_MAX {
+        return Verdict::Move(terminal(job, crash_loop(crashes), now.at));
+    }
     if job.operation == Some(Operation::Waking) {
         // It was safe on disk and still is.
-        return restore_failed(job, "its sandbox vanished while it was waking", false, at);
+        let message = "its sandbox vanished while it was waking";
+        let mut verdict = restore_failed(job, message, false, now);
+        if let Verdict::Move(movement) = &mut verdict {
+            movement.job.crashes_in_a_row = crashes;
+        }
+        return verdict;
     }
     let Some(checkpoint) = job.checkpoint.clone() else {
-        return failed(
+        let mut verdict = failed(
             Reason::Lost,
             "its sandbox vanished and there was no checkpoint",
         );
+        if let Verdict::Move(movement) = &mut verdict {
+            // Another attempt may take the node down as this one did.
+            movement.job.crashes_in_a_row = crashes;
+        }
+        return verdict;
     };
-    if job.restores_in_a_row >= RESTORES_IN_A_ROW_MAX && !rebooted {
+    if job.restores_in_a_row >= RESTORES_IN_A_ROW_MAX && rebooted.is_none() {
         return failed(
             Reason::Lost,
             "its sandbox vanished again and again without reaching another checkpoint",
@@ -200,14 +225,15 @@ fn lost(job: &Job, out_of_memory: bool, rebooted: bool, at: Timestamp) -> Verdic
     next.locks = Vec::new();
     next.generation += 1;
     next.restores += 1;
-    if !rebooted {
-        next.attempt += 1;
-        next.restores_in_a_row += 1;
+    next.crashes_in_a_row = crashes;
+    match rebooted {
+        Some(boot_id) => next.boot_id = Some(boot_id.to_owned()),
+        None => {
+            next.attempt += 1;
+            next.restores_in_a_row += 1;
+        }
     }
-    next.timeout_left_ms = job
-        .deadline_at
-        .map_or(job.timeout_left_ms, |deadline| Some(deadline.since(at)));
-    next.deadline_at = None;
+    timeout::pause_attempt(&mut next, now.at);
     let effects = vec![
         Effect::Destroy {
             generation: job.generation,
@@ -224,7 +250,7 @@ fn lost(job: &Job, out_of_memory: bool, rebooted: bool, at: Timestamp) -> Verdic
     Verdict::Move(movement)
 }
 
-fn restore_failed(job: &Job, message: &str, bad_image: bool, at: Timestamp) -> Verdict {
+fn restore_failed(job: &Job, message: &str, bad_image: bool, now: Now) -> Verdict {
     let asked = matches!(job.intent, Some(Intent::Wake { asked: true }));
     let was_suspended = job.operation == Some(Operation::Waking);
     if was_suspended && (asked || !bad_image) {
@@ -235,7 +261,7 @@ fn restore_failed(job: &Job, message: &str, bad_image: bool, at: Timestamp) -> V
         next.wake_at = if asked {
             job.wake_at
         } else {
-            Some(at.plus_ms(WAKE_RETRY_MS))
+            Some(now.at.plus_ms(WAKE_RETRY_MS))
         };
         next.last_error = Some(message.to_owned());
         let mut movement = movement(
@@ -253,5 +279,5 @@ fn restore_failed(job: &Job, message: &str, bad_image: bool, at: Timestamp) -> V
         message: Some(message.to_owned()),
         ..Outcome::default()
     };
-    Verdict::Move(terminal(job, (State::Failed, outcome), at))
+    Verdict::Move(attempt_over(job, (State::Failed, outcome), now))
 }

@@ -1,12 +1,13 @@
 //! Being ended: somebody, or the clock, wants a job to end.
 
 use super::ended::{ended_by, terminal};
+use super::retry::attempt_over;
 use super::verdict::{Effect, Refusal, Verdict, Why};
-use super::{KILL_RETRY_MS, movement, next};
+use super::{KILL_RETRY_MS, Now, movement, next};
 use crate::job::{End, Intent, Job};
-use crate::{Operation, State, Timestamp};
+use crate::{Operation, State, Timestamp, timeout};
 
-pub(super) fn end_asked(job: &Job, end: End, grace_ms: Option<u64>, at: Timestamp) -> Verdict {
+pub(super) fn end_asked(job: &Job, end: End, grace_ms: Option<u64>, now: Now) -> Verdict {
     if job.state.is_terminal() {
         return Verdict::Refuse(Refusal::HasEnded(job.state));
     }
@@ -20,9 +21,20 @@ pub(super) fn end_asked(job: &Job, end: End, grace_ms: Option<u64>, at: Timestam
         (State::Pending | State::PendingRetry, _)
         | (State::Suspended, None | Some(Operation::Suspending)) => {
             let signal = if grace_ms == 0 { 9 } else { 15 };
-            Verdict::Move(terminal(job, ended_by(end, None, Some(signal)), at))
+            Verdict::Move(match end {
+                End::Stop | End::Kill | End::Exit { .. } => {
+                    terminal(job, ended_by(job, end, None, Some(signal)), now.at)
+                }
+                End::JobTimeout | End::QueueTimeout => {
+                    terminal(job, ended_by(job, end, None, None), now.at)
+                }
+                // Of one that sleeps while its time goes on.
+                End::Timeout => attempt_over(job, ended_by(job, end, None, None), now),
+            })
         }
-        (State::Running | State::Suspended, operation) => ending(job, operation, end, grace_ms, at),
+        (State::Running | State::Suspended, operation) => {
+            ending(job, operation, end, grace_ms, now.at)
+        }
         (State::Stopped | State::Error, _) => Verdict::Refuse(Refusal::WrongState {
             asked: "end",
             state: job.state,
@@ -54,8 +66,9 @@ fn ending(
             let end = match first {
                 // What the job said of itself was promised to it.
                 End::Exit { .. } => *first,
-                End::Stop | End::Kill | End::Timeout if end == End::Kill => end,
-                End::Stop | End::Kill | End::Timeout => *first,
+                End::Stop | End::Kill | End::Timeout | End::JobTimeout | End::QueueTimeout => {
+                    if end == End::Kill { end } else { *first }
+                }
             };
             (end, kill_at.min(*first_kill_at))
         }
@@ -115,14 +128,12 @@ pub(super) fn grace_over(job: &Job, at: Timestamp) -> Verdict {
     ))
 }
 
-pub(super) fn deadline_reached(job: &Job, at: Timestamp) -> Verdict {
-    match job.deadline_at {
-        Some(deadline) if deadline <= at && job.state == State::Running => {
-            if matches!(job.intent, Some(Intent::End { .. })) {
-                return Verdict::Ignore(Why::NoLongerMatters);
-            }
-            end_asked(job, End::Timeout, None, at)
-        }
+pub(super) fn deadline_reached(job: &Job, now: Now) -> Verdict {
+    if matches!(job.intent, Some(Intent::End { .. })) {
+        return Verdict::Ignore(Why::NoLongerMatters);
+    }
+    match timeout::next_limit(job) {
+        Some((over_at, limit)) if over_at <= now.at => end_asked(job, limit.end(), None, now),
         Some(_) | None => Verdict::Ignore(Why::NoLongerMatters),
     }
 }

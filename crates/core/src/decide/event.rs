@@ -11,6 +11,8 @@ pub struct Event {
     pub at: Timestamp,
     /// The incarnation it is about; absent where a caller or the clock speaks.
     pub generation: Option<u32>,
+    /// A number drawn for this event, any as likely as any other: what is decided by chance is decided by it.
+    pub chance: u64,
     /// What.
     pub kind: EventKind,
 }
@@ -60,7 +62,16 @@ pub enum EventKind {
         end: End,
         /// From TERM to KILL; the job's own where absent. Zero: KILL at once.
         grace_ms: Option<u64>,
+        /// And all jobs below it.
+        children: bool,
     },
+    /// All jobs below one that has ended are to end too: a job above it is cancelled with them.
+    ChildrenEndAsked {
+        /// From TERM to KILL; each job's own where absent.
+        grace_ms: Option<u64>,
+    },
+    /// All jobs below it have ended.
+    ChildrenEnded,
     /// The job says that it is done.
     ExitAsked {
         /// Its exit code.
@@ -94,8 +105,13 @@ pub enum EventKind {
     RetryAsked,
     /// The grace of an ending job is over.
     GraceOver,
-    /// The attempt's time is over.
+    /// One of its times is over, see [`crate::timeout`].
     DeadlineReached,
+    /// A daemon finds that the one before went down between deciding to bring it up and doing so.
+    Interrupted {
+        /// This boot of the machine.
+        boot_id: String,
+    },
     /// Every process and kernel object of the incarnation is gone.
     Released,
 }
@@ -130,8 +146,8 @@ pub enum Ended {
     Lost {
         /// The kernel killed it at the memory limit.
         out_of_memory: bool,
-        /// Because the machine itself went down: not the job's fault.
-        rebooted: bool,
+        /// Because the machine itself went down, which is up again in this boot: not the job's fault.
+        rebooted: Option<String>,
     },
 }
 

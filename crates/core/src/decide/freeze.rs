@@ -4,7 +4,7 @@ use super::verdict::{Effect, Refusal, Verdict, Why};
 use super::{Then, movement, next};
 use crate::job::{Checkpoint, Forget, Intent, Job, Token, TokenStatus};
 use crate::kept::Kept;
-use crate::{CheckpointId, Operation, State, Timestamp};
+use crate::{CheckpointId, Operation, State, Timestamp, timeout};
 
 pub(super) fn checkpoint_asked(
     job: &Job,
@@ -95,6 +95,7 @@ pub(super) fn published(job: &Job, checkpoint: &Checkpoint, at: Timestamp) -> Ve
     next.intent = None;
     next.checkpoint = Some(checkpoint.id.clone());
     next.restores_in_a_row = 0;
+    next.crashes_in_a_row = 0;
     next.last_error = None;
     let keep = Effect::DropCheckpoints {
         keep: Some(checkpoint.id.clone()),
@@ -103,8 +104,7 @@ pub(super) fn published(job: &Job, checkpoint: &Checkpoint, at: Timestamp) -> Ve
         next.state = State::Suspended;
         next.wake_at = asked.wake_at;
         next.waits_for = asked.waits_for.clone();
-        next.timeout_left_ms = job.deadline_at.map(|deadline| deadline.since(at));
-        next.deadline_at = None;
+        timeout::suspend(&mut next, at);
         // The operation stays until the frozen sandbox is gone, so that nothing wakes the job beside it.
         (
             "suspended",

@@ -4,12 +4,15 @@
 //! effects is tried; results of effects come back as events. An event of an earlier incarnation changes nothing.
 //!
 //! `event` and `verdict` are the words; `freeze` decides about checkpoints and waking, `ending` about being ended, `ended` about
-//! incarnations that are over, `own` about what a job asks for itself and signals to it, `retry` about trying again.
+//! incarnations that are over, `own` about what a job asks for itself and signals to it, `retry` about trying again, `interrupted` about
+//! nodes that go down, `children` about the jobs below.
 
+mod children;
 mod ended;
 mod ending;
 mod event;
 mod freeze;
+mod interrupted;
 mod own;
 mod retry;
 mod verdict;
@@ -18,10 +21,12 @@ pub use event::{Ended, Event, EventKind, Then};
 pub use verdict::{Effect, Move, Refusal, Verdict, Why};
 
 use crate::job::{Forget, Job};
-use crate::{Operation, SandboxId, State, Timestamp};
+use crate::{Operation, SandboxId, State, Timestamp, timeout};
+use children::{children_end_asked, children_ended, with_children};
 use ended::incarnation_ended;
 use ending::{deadline_reached, end_asked, grace_over, released};
 use freeze::{checkpoint_asked, checkpoint_failed, published, wake};
+use interrupted::interrupted;
 use own::{
     exit_asked, lock_asked, lock_released, progressed, signal_sent, signal_taken, wait_noted,
 };
@@ -29,6 +34,14 @@ use retry::retry_asked;
 
 /// A job that killed its sandbox so often without reaching another checkpoint is not tried again.
 pub const RESTORES_IN_A_ROW_MAX: u32 = 5;
+
+/// A job that was on its way up, or had hardly run, so often in a row when its node went down is not brought up again: it fails
+/// as `crash_loop`. A checkpoint, or having run for [`CALM_MS`], ends the row.
+pub const CRASHES_IN_A_ROW_MAX: u32 = 5;
+
+/// A job that came up so long before its node is there again did not take it down. Its length is that of a reboot and some more:
+/// when exactly the node went down is not known.
+pub const CALM_MS: u64 = 600_000;
 
 /// A wake that could not be carried out for a passing reason is tried again after so long.
 pub const WAKE_RETRY_MS: u64 = 30_000;
@@ -42,9 +55,25 @@ pub const LEAVE_MS: u64 = 1_000;
 /// So many locks a job holds at most: each is written with every change of its record.
 pub const LOCKS_MAX: usize = 256;
 
+/// When an event happened, and what chance says to it.
+#[derive(Clone, Copy)]
+struct Now {
+    at: Timestamp,
+    chance: u64,
+}
+
 /// What this event does to this job.
 #[must_use]
 pub fn decide(job: &Job, event: &Event) -> Verdict {
+    let mut verdict = verdict(job, event);
+    if let Verdict::Move(movement) = &mut verdict {
+        // Whatever it was that changed: a record that waits names the moment at which it has waited enough.
+        movement.job.expires_at = timeout::expires_at(&movement.job);
+    }
+    verdict
+}
+
+fn verdict(job: &Job, event: &Event) -> Verdict {
     if event
         .generation
         .is_some_and(|generation| generation != job.generation)
@@ -52,10 +81,14 @@ pub fn decide(job: &Job, event: &Event) -> Verdict {
         return Verdict::Ignore(Why::StaleGeneration);
     }
     let at = event.at;
+    let now = Now {
+        at,
+        chance: event.chance,
+    };
     match &event.kind {
-        EventKind::Admitted { sandbox, boot_id } => admitted(job, sandbox, boot_id, at),
+        EventKind::Admitted { sandbox, boot_id } => admitted(job, sandbox, boot_id, now),
         EventKind::Started => started(job, at),
-        EventKind::Ended(ended) => incarnation_ended(job, ended, at),
+        EventKind::Ended(ended) => incarnation_ended(job, ended, now),
         EventKind::CheckpointAsked {
             checkpoint,
             token,
@@ -67,7 +100,20 @@ pub fn decide(job: &Job, event: &Event) -> Verdict {
             message,
         } => checkpoint_failed(job, checkpoint, message),
         EventKind::Wake { asked, boot_id } => wake(job, *asked, boot_id),
-        EventKind::EndAsked { end, grace_ms } => end_asked(job, *end, *grace_ms, at),
+        EventKind::EndAsked {
+            end,
+            grace_ms,
+            children,
+        } => {
+            let ending = end_asked(job, *end, *grace_ms, now);
+            if *children {
+                with_children(job, ending, *grace_ms)
+            } else {
+                ending
+            }
+        }
+        EventKind::ChildrenEndAsked { grace_ms } => children_end_asked(job, *grace_ms),
+        EventKind::ChildrenEnded => children_ended(job),
         EventKind::ExitAsked { exit_code, output } => {
             exit_asked(job, *exit_code, output.as_ref(), at)
         }
@@ -83,7 +129,8 @@ pub fn decide(job: &Job, event: &Event) -> Verdict {
         EventKind::WaitNoted(wait) => wait_noted(job, wait),
         EventKind::RetryAsked => retry_asked(job, at),
         EventKind::GraceOver => grace_over(job, at),
-        EventKind::DeadlineReached => deadline_reached(job, at),
+        EventKind::DeadlineReached => deadline_reached(job, now),
+        EventKind::Interrupted { boot_id } => interrupted(job, boot_id, now),
         EventKind::Released => released(job),
     }
 }
@@ -108,22 +155,40 @@ fn movement(job: Job, event: &'static str, effects: Vec<Effect>) -> Box<Move> {
     })
 }
 
-fn admitted(job: &Job, sandbox: &SandboxId, boot_id: &str, at: Timestamp) -> Verdict {
+fn admitted(job: &Job, sandbox: &SandboxId, boot_id: &str, now: Now) -> Verdict {
     let waits = matches!(job.state, State::Pending | State::PendingRetry);
-    let is_due = job.wake_at.is_none_or(|due| due <= at);
+    let is_due = job.wake_at.is_none_or(|due| due <= now.at);
     if !waits || job.operation.is_some() || !is_due {
         return Verdict::Ignore(Why::NoLongerMatters);
     }
+    if job
+        .expires_at
+        .is_some_and(|expires_at| expires_at <= now.at)
+    {
+        return deadline_reached(job, now);
+    }
     let mut next = next(job);
     next.state = State::Running;
-    next.operation = Some(Operation::Starting);
+    // Only a retry that goes on where it was has a checkpoint.
+    let (operation, effect) = match &job.checkpoint {
+        None => (Operation::Starting, Effect::Start),
+        Some(checkpoint) => {
+            let restore = Effect::Restore {
+                checkpoint: checkpoint.clone(),
+                after_loss: true,
+            };
+            (Operation::Restarting, restore)
+        }
+    };
+    next.operation = Some(operation);
     next.attempt += 1;
     next.generation += 1;
     // Another attempt goes on in the same place, so that the log of all attempts is one; its generation is its own.
     next.sandbox = Some(job.sandbox.clone().unwrap_or_else(|| sandbox.clone()));
     next.boot_id = Some(boot_id.to_owned());
     next.wake_at = None;
-    Verdict::Move(movement(next, "admitted", vec![Effect::Start]))
+    timeout::start_of_job(&mut next, now.at);
+    Verdict::Move(movement(next, "admitted", vec![effect]))
 }
 
 fn started(job: &Job, at: Timestamp) -> Verdict {
@@ -145,6 +210,7 @@ fn started(job: &Job, at: Timestamp) -> Verdict {
     next.wake_at = None;
     next.waits_for = None;
     next.started_at = job.started_at.or(Some(at));
-    next.deadline_at = job.timeout_left_ms.map(|left| at.plus_ms(left));
+    next.up_since = Some(at);
+    timeout::start(&mut next, at);
     Verdict::Move(movement(next, event, Vec::new()))
 }

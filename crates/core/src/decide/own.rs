@@ -31,7 +31,7 @@ pub(super) fn exit_asked(
         }) => return Verdict::Ignore(Why::AlreadyDone),
         // It ends for a reason of somebody else's, which stands; what it has to say is kept.
         Some(Intent::End {
-            end: End::Stop | End::Kill | End::Timeout,
+            end: End::Stop | End::Kill | End::Timeout | End::JobTimeout | End::QueueTimeout,
             ..
         }) => {}
         Some(Intent::Checkpoint { .. } | Intent::Wake { .. }) | None => {

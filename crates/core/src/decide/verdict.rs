@@ -32,6 +32,11 @@ pub enum Effect {
         /// Which incarnation.
         generation: u32,
     },
+    /// Cancel all jobs below this one; then [`crate::EventKind::ChildrenEnded`].
+    EndChildren {
+        /// From TERM to KILL; each job's own where absent.
+        grace_ms: Option<u64>,
+    },
     /// Drop checkpoints that are no longer needed: all but the newest, or all.
     DropCheckpoints {
         /// Keep this one.
@@ -102,6 +107,8 @@ pub enum Refusal {
     Locked,
     /// More locks than a job can need.
     TooManyLocks,
+    /// The jobs below it are being cancelled: ask again when that is done.
+    ChildrenEnding,
 }
 
 impl std::fmt::Display for Refusal {
@@ -113,6 +120,9 @@ impl std::fmt::Display for Refusal {
                 f,
                 "the job is busy ({operation}): try again when that is done"
             ),
+            Self::ChildrenEnding => {
+                f.write_str("the jobs below it are being cancelled: try again when that is done")
+            }
             Self::Locked => f.write_str("the job holds a lock: try again when it is given back"),
             Self::TooManyLocks => write!(
                 f,

@@ -13,8 +13,8 @@ pub enum Observed {
     Recorded(Ended),
     /// Neither shim nor record: whatever there was is dead, and what it held is to be cleaned up.
     Gone {
-        /// The machine was booted since: not the job's fault.
-        rebooted: bool,
+        /// The machine was booted since, and this is its boot: not the job's fault.
+        rebooted: Option<String>,
         /// Its shim was never launched, or had not begun: the program has not run.
         never_launched: bool,
     },
@@ -23,6 +23,10 @@ pub enum Observed {
 /// What to do, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// The node went down while the job was to be brought up: count that, before it is tried again.
+    NoteInterruption,
+    /// Cancel the jobs below it: somebody asked for that.
+    EndChildren,
     /// It waits for its turn: tell the scheduler.
     Schedule,
     /// Reconnect to its shim and go on; the shim repeats what was not heard.
@@ -42,6 +46,14 @@ pub enum Step {
 /// The steps for this record. `image_published`: the image of the checkpoint in flight lies complete on disk.
 #[must_use]
 pub fn recovery(job: &Job, observed: &Observed, image_published: bool) -> Vec<Step> {
+    let mut steps = of_the_sandbox(job, observed, image_published);
+    if job.is_ending_children() {
+        steps.push(Step::EndChildren);
+    }
+    steps
+}
+
+fn of_the_sandbox(job: &Job, observed: &Observed, image_published: bool) -> Vec<Step> {
     match job.state {
         State::Pending => vec![Step::Schedule],
         State::Running => running(job, observed, image_published),
@@ -102,7 +114,9 @@ fn running(job: &Job, observed: &Observed, image_published: bool) -> Vec<Step> {
             never_launched: true,
             ..
         } => match job.operation {
-            Some(Operation::Starting | Operation::Restarting) => vec![Step::RepeatOperation],
+            Some(Operation::Starting | Operation::Restarting) => {
+                vec![Step::NoteInterruption, Step::RepeatOperation]
+            }
             Some(
                 Operation::Checkpointing
                 | Operation::Suspending
@@ -132,7 +146,7 @@ fn suspended(job: &Job, observed: &Observed) -> Vec<Step> {
                 never_launched: true,
                 ..
             },
-        ) => vec![Step::RepeatOperation],
+        ) => vec![Step::NoteInterruption, Step::RepeatOperation],
         (
             Some(Operation::Waking | Operation::Terminating),
             Observed::Recorded(_) | Observed::Gone { .. },
@@ -158,7 +172,7 @@ fn apply(observed: &Observed) -> Step {
         Observed::Recorded(ended) => Step::Apply(ended.clone()),
         Observed::Gone { rebooted, .. } => Step::Apply(Ended::Lost {
             out_of_memory: false,
-            rebooted: *rebooted,
+            rebooted: rebooted.clone(),
         }),
         Observed::Alive => panic!("invariant: what lives has not ended"),
     }

@@ -98,6 +98,7 @@ impl Simulation {
                 &Event {
                     at: Timestamp(self.at),
                     generation,
+                    chance: 0,
                     kind: kind.clone(),
                 },
             ) else {
@@ -170,6 +171,10 @@ impl Simulation {
             Effect::TakeCheckpoint {
                 checkpoint, freeze, ..
             } => self.take(&checkpoint, freeze),
+            // There are no jobs below it: at once all of them have ended.
+            Effect::EndChildren { .. } => {
+                self.queue.push_back((None, EventKind::ChildrenEnded));
+            }
             Effect::Terminate => {}
             Effect::Destroy { generation } => {
                 if self.world.sandboxes.remove(&generation).is_some() {
@@ -188,7 +193,7 @@ impl Simulation {
                 {
                     let lost = Ended::Lost {
                         out_of_memory: false,
-                        rebooted: false,
+                        rebooted: None,
                     };
                     self.queue
                         .push_back((Some(generation), EventKind::Ended(lost)));
@@ -280,7 +285,7 @@ impl Simulation {
             Observed::Recorded(ended.clone())
         } else {
             Observed::Gone {
-                rebooted: false,
+                rebooted: None,
                 never_launched: !self.world.launched.contains(&generation),
             }
         };
@@ -324,6 +329,16 @@ impl Simulation {
                 Step::CommitPublished => {
                     let checkpoint = self.record(published.as_ref().expect("said to be published"));
                     self.apply(present, EventKind::CheckpointPublished(checkpoint))?;
+                }
+                Step::NoteInterruption => {
+                    let boot_id = "b".to_owned();
+                    self.apply(present, EventKind::Interrupted { boot_id })?;
+                }
+                Step::EndChildren => {
+                    self.perform(Effect::EndChildren { grace_ms: None });
+                    if let Some((generation, kind)) = self.queue.pop_front() {
+                        self.apply(generation, kind)?;
+                    }
                 }
                 Step::DiscardPartial => {}
                 Step::DestroyLeftover => {

@@ -104,7 +104,9 @@ impl Model {
             State::Pending | State::Suspended | State::PendingRetry => job.operation.is_some(),
             State::Completed | State::Failed | State::Cancelled => job.operation.is_some(),
         });
-        let unfinished: BTreeSet<_> = unfinished.map(|job| job.id.clone()).collect();
+        let ending = self.jobs.values();
+        let ending = ending.filter(|job| job.ends_children.is_some_and(|children| !children.done));
+        let unfinished: BTreeSet<_> = unfinished.chain(ending).map(|job| job.id.clone()).collect();
         let unsettled: BTreeSet<_> = store
             .unsettled()
             .await
@@ -114,13 +116,25 @@ impl Model {
             .collect();
         assert_eq!(unsettled, unfinished);
 
-        let waiting = self.jobs.values().filter(|job| {
+        let waits = |job: &&Job| {
             let waits = matches!(
                 job.state,
                 State::Pending | State::Suspended | State::PendingRetry
             );
-            waits && job.operation.is_none() && job.wake_at.is_some()
-        });
+            waits && job.operation.is_none()
+        };
+        let expiring = self.jobs.values().filter(waits);
+        let expiring = expiring.filter_map(|job| Some((job.expires_at?, job.id.clone())));
+        let expiring: BTreeSet<_> = expiring.collect();
+        for limit in [0, 2, 1000] {
+            let stored = store.expiring(limit).await.unwrap();
+            let expected = expiring.iter().take(limit);
+            let expected: Vec<_> = expected.map(|(at, id)| (id.clone(), *at)).collect();
+            assert_eq!(stored, expected);
+        }
+
+        let waiting = self.jobs.values().filter(waits);
+        let waiting = waiting.filter(|job| job.wake_at.is_some());
         let waiting: Vec<_> = waiting.map(sample::due).collect();
         for now in [0, 10, 25, 1_700_000_000_008].map(Timestamp) {
             let later = waiting.iter().map(|due| due.wake_at);

@@ -4,8 +4,8 @@ use super::beside::Beside;
 use super::sample;
 use crate::{Change, Entry, Error, NewEntry, Store};
 use dauer_core::{
-    Checkpoint, CheckpointId, Forget, Job, JobId, Operation, Priority, SandboxId, State, Timestamp,
-    Token, TokenStatus,
+    Checkpoint, CheckpointId, EndsChildren, Forget, Job, JobId, Operation, Priority, SandboxId,
+    State, Timestamp, Token, TokenStatus,
 };
 use std::collections::BTreeMap;
 
@@ -169,6 +169,14 @@ impl Model {
             Some(Timestamp(20)),
             Some(Timestamp(30)),
         ][usize::try_from(bits.below(4)).unwrap_or(0)];
+        job.expires_at = [None, Some(Timestamp(15)), Some(Timestamp(25))]
+            [usize::try_from(bits.below(3)).unwrap_or(0)];
+        job.ends_children = [None, Some(false), Some(true)]
+            [usize::try_from(bits.below(3)).unwrap_or(0)]
+        .map(|done| EndsChildren {
+            grace_ms: None,
+            done,
+        });
         job.sandbox = Some(bits.below(3))
             .filter(|sandbox| *sandbox > 0)
             .map(|sandbox| sandbox_id(number, sandbox));

@@ -3,8 +3,8 @@
 use crate::{Change, NewEntry, Store};
 use dauer_core::plan::admission::Due;
 use dauer_core::{
-    Checkpoint, CheckpointId, DefinitionRef, Forget, Image, Job, JobId, JobSpec, Mount, Network,
-    Priority, Publish, RetryPolicy, State, Timestamp,
+    Checkpoint, CheckpointId, DefinitionRef, Forget, Image, Jitter, Job, JobId, JobSpec, Mount,
+    Network, Priority, Publish, Reason, RetryFrom, RetryOn, RetryPolicy, State, Timestamp,
 };
 
 /// The n-th id: of the form of a UUID of version 7, sorting by n. Ids of the same thousand share their first 8 characters.
@@ -68,12 +68,22 @@ pub(crate) fn named(n: u64, name: Option<&str>) -> Job {
         priority: Priority::Normal,
         retry: RetryPolicy {
             max_retries: 3,
+            jitter: Jitter::Full,
+            retry_on: RetryOn {
+                reasons: vec![Reason::Timeout],
+                exit_codes: vec![75],
+            },
+            from: RetryFrom::Checkpoint,
             ..RetryPolicy::default()
         },
         run_at: None,
 
         schedule: Some("nightly".into()),
         scheduled_at: Some(Timestamp(5)),
+        job_timeout_ms: Some(n + 1),
+        queue_timeout_ms: None,
+        timeouts_while_suspended: true,
+        parent: None,
     };
     let at = Timestamp(1_700_000_000_000 + i64::try_from(n).unwrap_or(0));
     Job::new(id(n), spec, at)

@@ -7,6 +7,7 @@ mod fault;
 mod hot;
 mod kept;
 mod open;
+mod policy;
 mod read;
 mod readers;
 mod row;
@@ -157,6 +158,22 @@ impl Store for Sqlite {
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, Error> {
         self.read(move |connection| read::due(connection, now, limit))
+            .await
+    }
+
+    async fn expiring(&self, limit: usize) -> Result<Vec<(JobId, Timestamp)>, Error> {
+        self.read(move |connection| policy::expiring(connection, limit))
+            .await
+    }
+
+    async fn children(
+        &self,
+        parent: &JobId,
+        after: Option<&JobId>,
+        limit: usize,
+    ) -> Result<Vec<JobId>, Error> {
+        let (parent, after) = (parent.clone(), after.cloned());
+        self.read(move |connection| policy::children(connection, &parent, after.as_ref(), limit))
             .await
     }
 

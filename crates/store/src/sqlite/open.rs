@@ -17,6 +17,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_own.sql"),
     include_str!("migrations/0004_access.sql"),
     include_str!("migrations/0005_schedules.sql"),
+    include_str!("migrations/0006_policy.sql"),
 ];
 
 /// Somebody who looks into the file with a tool may hold it for a moment.

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use std::path::Path;
 
 /// Partial indexes that hold only what is asked for: going through one of them is the answer, not a search for it.
-const WHOLE_ANSWER: &[&str] = &["jobs_due", "jobs_unsettled"];
+const WHOLE_ANSWER: &[&str] = &["jobs_due", "jobs_unsettled", "jobs_expiring"];
 
 async fn create(store: &Sqlite, n: u64) -> Result<(), Error> {
     store.create(job(n), entry("created")).await

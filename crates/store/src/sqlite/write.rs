@@ -4,7 +4,7 @@ use super::access;
 use super::fault::Fault;
 use super::read;
 use super::row::{self, signed, unsigned};
-use super::{kept, sql};
+use super::{kept, policy, sql};
 use crate::{Change, Error, NewEntry, NewJob};
 use dauer_core::{
     AccessToken, Checkpoint, CheckpointId, Definition, DefinitionRef, Forget, Job, JobId, Kept,
@@ -60,6 +60,7 @@ pub(super) struct NewRow {
     spec: String,
     params: Option<String>,
     urgency: i64,
+    parent: Option<String>,
     tags: BTreeMap<String, String>,
     key: Option<(String, String)>,
     entry: NewEntry,
@@ -76,6 +77,8 @@ pub(super) struct JobRow {
     wake_at: Option<i64>,
     sandbox: Option<String>,
     checkpoint: Option<String>,
+    expires_at: Option<i64>,
+    ends_children: Option<&'static str>,
     record: String,
 }
 
@@ -98,6 +101,8 @@ impl JobRow {
             wake_at: job.wake_at.map(|at| at.0),
             sandbox: job.sandbox.map(|sandbox| sandbox.0),
             checkpoint: job.checkpoint.map(|checkpoint| checkpoint.0),
+            expires_at: job.expires_at.map(|at| at.0),
+            ends_children: policy::standing(job.ends_children),
         }
     }
 }
@@ -111,6 +116,7 @@ impl NewRow {
             created_at: job.created_at,
             name: job.spec.name.clone(),
             urgency: row::urgency(job.spec.priority),
+            parent: job.spec.parent.clone().map(|parent| parent.0),
             tags: std::mem::take(&mut job.spec.tags),
             row: JobRow::of(job),
             spec,
@@ -258,7 +264,9 @@ impl Write {
                         row.wake_at,
                         row.sandbox,
                         row.checkpoint,
-                        row.record
+                        row.record,
+                        row.expires_at,
+                        row.ends_children
                     ])?;
                 // Before the token of this very change.
                 let forget = match forget_tokens {
@@ -300,6 +308,9 @@ fn create(connection: &Connection, job: &NewRow) -> Result<(), Fault> {
     if let Some(name) = &job.name {
         check_name_is_free(connection, name)?;
     }
+    if let Some(parent) = &job.parent {
+        policy::check_parent(connection, parent)?;
+    }
     connection
         .prepare_cached(sql::JOB_INSERT)?
         .execute(params![
@@ -315,7 +326,9 @@ fn create(connection: &Connection, job: &NewRow) -> Result<(), Fault> {
             row.record,
             job.spec,
             job.urgency,
-            job.params
+            job.params,
+            row.expires_at,
+            job.parent
         ])?;
     for (key, value) in &job.tags {
         connection

@@ -40,6 +40,10 @@ pub(crate) fn job(n: u64) -> Job {
 
         schedule: None,
         scheduled_at: None,
+        job_timeout_ms: None,
+        queue_timeout_ms: None,
+        timeouts_while_suspended: false,
+        parent: None,
     };
     Job::new(id(n), spec, Timestamp(0))
 }

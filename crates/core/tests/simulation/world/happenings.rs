@@ -85,7 +85,7 @@ impl Simulation {
                 self.losses += 1;
                 let lost = Ended::Lost {
                     out_of_memory: false,
-                    rebooted: false,
+                    rebooted: None,
                 };
                 // Half of the time the shim dies with it and leaves no record.
                 if what.is_multiple_of(2) {
@@ -109,6 +109,7 @@ impl Simulation {
                 EventKind::EndAsked {
                     end: End::Stop,
                     grace_ms: Some(0),
+                    children: what > 230,
                 },
             ),
             _ => Ok(()),

@@ -1,0 +1,57 @@
+//! A node that goes down again and again with the same job on its way up: after a while it is taken to be the job that does it.
+
+use super::ended::terminal;
+use super::verdict::{Verdict, Why};
+use super::{CALM_MS, CRASHES_IN_A_ROW_MAX, Now, movement, next};
+use crate::job::{Job, Outcome, Reason};
+use crate::{Operation, State, Timestamp};
+
+/// The job was to be brought up, and was not when the node went down.
+pub(super) fn interrupted(job: &Job, boot_id: &str, now: Now) -> Verdict {
+    if !is_rising(job) {
+        return Verdict::Ignore(Why::NoLongerMatters);
+    }
+    let crashes = crashes(job, now.at);
+    if crashes > CRASHES_IN_A_ROW_MAX {
+        return Verdict::Move(terminal(job, crash_loop(crashes), now.at));
+    }
+    let mut next = next(job);
+    next.crashes_in_a_row = crashes;
+    next.boot_id = Some(boot_id.to_owned());
+    Verdict::Move(movement(next, "interrupted", Vec::new()))
+}
+
+/// How often in a row the node of this job went down, with this time, of which the node was back at this moment.
+pub(super) fn crashes(job: &Job, at: Timestamp) -> u32 {
+    let calm = job.up_since.is_some_and(|up| at.since(up) >= CALM_MS);
+    if calm && !is_rising(job) {
+        0
+    } else {
+        job.crashes_in_a_row + 1
+    }
+}
+
+fn is_rising(job: &Job) -> bool {
+    match job.operation {
+        Some(Operation::Starting | Operation::Waking | Operation::Restarting) => true,
+        Some(
+            Operation::Checkpointing
+            | Operation::Suspending
+            | Operation::Terminating
+            | Operation::Exiting,
+        )
+        | None => false,
+    }
+}
+
+/// State and outcome of a job that is not brought up again.
+pub(super) fn crash_loop(crashes: u32) -> (State, Outcome) {
+    let outcome = Outcome {
+        reason: Some(Reason::CrashLoop),
+        message: Some(format!(
+            "its node went down {crashes} times in a row while it was brought up or had hardly run"
+        )),
+        ..Outcome::default()
+    };
+    (State::Failed, outcome)
+}
