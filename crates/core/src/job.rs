@@ -17,10 +17,13 @@ pub struct Job {
     /// Why the operation in flight is carried out, and what comes after it.
     pub intent: Option<Intent>,
     /// Grows by one with each commit; a writer that expected another one loses.
+    #[serde(default)]
     pub version: u64,
     /// Tries so far, from 1 once started.
+    #[serde(default)]
     pub attempt: u32,
     /// Incarnations of its sandbox so far: starts, thaws and restores. An event of an earlier one is stale.
+    #[serde(default)]
     pub generation: u32,
     /// The sandbox of the present attempt.
     pub sandbox: Option<SandboxId>,
@@ -50,8 +53,10 @@ pub struct Job {
     /// The newest committed checkpoint: the resume point.
     pub checkpoint: Option<CheckpointId>,
     /// How often it was restored after its sandbox was lost.
+    #[serde(default)]
     pub restores: u32,
     /// How often in a row it was restored without reaching another checkpoint: a job that kills its sandbox is not tried for ever.
+    #[serde(default)]
     pub restores_in_a_row: u32,
     /// How often it was tried again from its start after an attempt failed.
     #[serde(default)]

@@ -10,8 +10,10 @@ pub struct JobSpec {
     /// A unique name among the jobs that are kept.
     pub name: Option<String>,
     /// The program and its arguments; at least one element.
+    #[serde(default)]
     pub argv: Vec<String>,
     /// The environment the job gets beside the image's defaults. `DAUER_*` names cannot be set here.
+    #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// Where the program starts, inside the sandbox.
     pub workdir: Option<String>,
@@ -20,6 +22,7 @@ pub struct JobSpec {
     /// The read-only root.
     pub image: Image,
     /// Host paths made visible inside.
+    #[serde(default)]
     pub mounts: Vec<Mount>,
     /// A folder of the host that is copied into the working directory before the program starts.
     pub inject: Option<String>,
@@ -32,16 +35,21 @@ pub struct JobSpec {
     /// What it can reach beside the runtime API.
     pub network: Network,
     /// Ports of the host forwarded to it; only with [`Network::Nat`].
+    #[serde(default)]
     pub publish: Vec<Publish>,
     /// `uid[:gid]` or a user name of the image; the image's root where absent.
     pub user: Option<String>,
     /// It gets a terminal.
+    #[serde(default)]
     pub tty: bool,
     /// Its standard input is kept open for a client; otherwise it reads end of file.
+    #[serde(default)]
     pub stdin: bool,
     /// The record and everything on disk are removed when it ends.
+    #[serde(default)]
     pub remove_on_exit: bool,
     /// From TERM to KILL when it is stopped.
+    #[serde(default)]
     pub stop_grace_ms: u64,
     /// What it was made from.
     #[serde(default)]

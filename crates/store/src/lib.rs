@@ -217,6 +217,13 @@ pub trait Store: Send + Sync + 'static {
     /// `NotFound`; `Backend` where the record points to a checkpoint that is not there, or names another job's sandbox.
     async fn commit(&self, change: Change) -> Result<(), Error>;
 
+    /// Writes many transitions in one transaction, in this order. Each has its own result, as `commit` would give it: one that
+    /// is refused leaves the others as they are.
+    async fn commit_all(&self, changes: Vec<Change>) -> Vec<Result<(), Error>>;
+
+    /// The records of these ids, all of one moment and in this order; those that are not there (any more) are left out.
+    async fn jobs(&self, ids: Vec<JobId>) -> Result<Vec<Job>, Error>;
+
     /// The record of this id. Errors: `NotFound`.
     async fn job(&self, id: &JobId) -> Result<Job, Error>;
 

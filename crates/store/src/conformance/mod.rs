@@ -17,6 +17,7 @@ mod beside;
 mod compare;
 mod definitions;
 mod finding;
+mod many;
 pub mod model;
 mod own;
 mod requests;
@@ -67,6 +68,9 @@ pub async fn run<S: Store>(factory: impl AsyncFn() -> S) {
         requests::of_many_equal_requests_with_a_key_one_makes_the_job,
         requests::a_key_lives_as_long_as_its_job,
         requests::parameters_are_read_with_the_job_and_not_with_lists,
+        many::many_changes_are_written_in_their_order,
+        many::of_many_changes_those_that_are_refused_leave_the_others,
+        many::many_records_come_in_the_order_asked_for,
         definitions::a_definition_is_read_as_it_was_registered_and_never_written_over,
         definitions::definitions_come_in_pages_by_name_and_version,
         definitions::a_removed_definition_is_gone_and_may_come_again,

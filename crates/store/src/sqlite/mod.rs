@@ -6,14 +6,17 @@ mod access;
 mod fault;
 mod hot;
 mod kept;
+mod lean;
 mod open;
 mod policy;
 mod read;
 mod readers;
 mod row;
+mod rows;
 mod sql;
 #[cfg(test)]
 mod tests;
+mod together;
 mod write;
 mod writer;
 
@@ -114,6 +117,16 @@ impl Store for Sqlite {
 
     async fn commit(&self, change: Change) -> Result<(), Error> {
         self.writer.write(Write::commit(change)).await
+    }
+
+    async fn commit_all(&self, changes: Vec<Change>) -> Vec<Result<(), Error>> {
+        let writes = changes.into_iter().map(Write::commit).collect();
+        self.writer.write_all(writes).await
+    }
+
+    async fn jobs(&self, ids: Vec<JobId>) -> Result<Vec<Job>, Error> {
+        self.read(move |connection| read::some_jobs(connection, &ids))
+            .await
     }
 
     async fn job(&self, id: &JobId) -> Result<Job, Error> {

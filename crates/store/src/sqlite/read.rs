@@ -35,6 +35,21 @@ pub(super) fn job(connection: &Connection, id: &JobId) -> Result<(Job, usize), F
     Ok((row::job(&id.0, record, spec, params)?, bytes))
 }
 
+/// Those of these records that are there, in this order.
+pub(super) fn some_jobs(connection: &Connection, ids: &[JobId]) -> Result<Vec<Job>, Fault> {
+    // All of one moment.
+    let moment = connection.unchecked_transaction()?;
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids {
+        match job(&moment, id) {
+            Ok((job, _)) => found.push(job),
+            Err(Fault::Answer(Error::NotFound(_))) => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(found)
+}
+
 pub(super) fn keyed(
     connection: &Connection,
     keys: &[String],
@@ -94,20 +109,30 @@ pub(super) fn list(connection: &Connection, filter: &Filter) -> Result<Vec<Job>,
     if filter.states.is_empty() {
         return jobs(connection, sql::JOBS_NEWEST, params![before, limit]);
     }
-    // One question per state, each answered from the index in order; one for all would have to sort everything that matches.
+    // One question per state and stage, each answered from an index in order; one for all would have to sort everything that matches.
     let moment = connection.unchecked_transaction()?;
     let mut found = Vec::new();
     for state in State::ALL
         .into_iter()
         .filter(|state| filter.states.contains(state))
     {
-        found.extend(jobs(
-            &moment,
-            sql::JOBS_NEWEST_IN_STATE,
-            params![before, limit, state.name()],
-        )?);
+        let stages: &[&str] = match state {
+            State::Completed | State::Failed | State::Cancelled => {
+                &[sql::JOBS_NEWEST_ENDED, sql::JOBS_NEWEST_UNSETTLED]
+            }
+            State::Pending | State::Suspended | State::PendingRetry => {
+                &[sql::JOBS_NEWEST_WAITING, sql::JOBS_NEWEST_UNSETTLED]
+            }
+            State::Running | State::Stopped | State::Error => &[sql::JOBS_NEWEST_UNSETTLED],
+        };
+        for statement in stages {
+            let asked = params![before, limit, state.name()];
+            found.extend(jobs(&moment, statement, asked)?);
+        }
     }
     found.sort_unstable_by(|a, b| b.id.cmp(&a.id));
+    // One that waits may be unsettled too.
+    found.dedup_by(|a, b| a.id == b.id);
     found.truncate(filter.limit);
     Ok(found)
 }

@@ -1,6 +1,7 @@
 //! A job as a row: which part is JSON, which parts are columns, and back.
 
 use super::fault::Fault;
+use super::lean;
 use crate::Entry;
 use dauer_core::{
     Checkpoint, CheckpointId, Definition, Job, JobId, Priority, State, Timestamp, Token,
@@ -10,21 +11,36 @@ use rusqlite::Row;
 
 /// The record of a job without its spec, as JSON. The spec never changes and is written once.
 pub(super) fn record(job: &Job) -> String {
-    let value = serde_json::to_value(job)
-        .expect("invariant: a job is plain data and can be written as JSON");
-    let serde_json::Value::Object(mut fields) = value else {
-        panic!("invariant: a job is written as a JSON object");
-    };
-    fields.remove("spec");
-    serde_json::Value::Object(fields).to_string()
+    lean::json(job, "spec")
 }
 
 /// The spec of a job as JSON, and its parameters, which are taken out of it.
 pub(super) fn spec(job: &mut Job) -> (String, Option<String>) {
     let params = job.spec.params.take().map(|params| params.to_string());
-    let spec = serde_json::to_string(&job.spec)
-        .expect("invariant: a spec is plain data and can be written as JSON");
-    (spec, params)
+    (lean::json(&job.spec, "params"), params)
+}
+
+/// What the column `stage` says of a record, by which partial indexes hold it: it waits (1), it is unsettled (2), also both.
+pub(super) fn stage(job: &Job) -> i64 {
+    let stage = match (job.state, job.operation) {
+        (State::Completed | State::Failed | State::Cancelled, None) => 0,
+        (State::Pending | State::Suspended | State::PendingRetry, None) => 1,
+        (State::Running | State::Stopped | State::Error, _)
+        | (
+            State::Pending
+            | State::Suspended
+            | State::PendingRetry
+            | State::Completed
+            | State::Failed
+            | State::Cancelled,
+            Some(_),
+        ) => 2,
+    };
+    if job.is_ending_children() {
+        stage | 2
+    } else {
+        stage
+    }
 }
 
 /// A job from its parts; without parameters where they were not read.

@@ -14,21 +14,16 @@ statements! {
     // Writing.
     JOB_VERSION = "SELECT version FROM jobs WHERE id = ?1";
     JOB_OF_NAME = "SELECT id FROM jobs WHERE name = ?1";
-    JOB_INSERT = "INSERT INTO jobs (id, version, name, state, operation, wake_at, sandbox, checkpoint, created_at, record, spec, priority, params,
-                                    expires_at, parent)
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
     TAG_INSERT = "INSERT INTO job_tags (key, value, job) VALUES (?1, ?2, ?3)";
     REQUEST_KEY_INSERT = "INSERT INTO request_keys (key, job, digest) VALUES (?1, ?2, ?3)";
     DEFINITION_INSERT = "INSERT INTO definitions (name, version, runtime_type, config, retry_policy, metadata, created_at)
                          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
     DEFINITION_DELETE = "DELETE FROM definitions WHERE name = ?1 AND version = ?2";
     JOB_UPDATE = "UPDATE jobs SET version = ?2, state = ?3, operation = ?4, wake_at = ?5, sandbox = ?6, checkpoint = ?7, record = ?8,
-                      expires_at = ?9, ends_children = ?10
+                      expires_at = ?9, ends_children = ?10, stage = ?11
                   WHERE id = ?1";
     JOB_VERSION_AND_STATE = "SELECT version, state FROM jobs WHERE id = ?1";
     JOB_DELETE = "DELETE FROM jobs WHERE id = ?1";
-    JOURNAL_INSERT = "INSERT INTO journal (job, at, event, from_state, to_state, operation, generation, detail, by, why)
-                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     CHECKPOINT_PUT = "INSERT INTO checkpoints (id, job, record) VALUES (?1, ?2, ?3)
                       ON CONFLICT (id) DO UPDATE SET record = excluded.record WHERE job = excluded.job";
     CHECKPOINT_POINTED_TO = "SELECT id, version FROM jobs WHERE checkpoint = ?1 LIMIT 1";
@@ -69,24 +64,22 @@ statements! {
     ID_EXACT = "SELECT id FROM jobs WHERE id = ?1";
     IDS_BETWEEN = "SELECT id FROM jobs WHERE id >= ?1 AND id < ?2 LIMIT 2";
     JOBS_NEWEST = "SELECT id, record, spec FROM jobs WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
-    JOBS_NEWEST_IN_STATE = "SELECT id, record, spec FROM jobs WHERE state = ?3 AND id < ?1 ORDER BY id DESC LIMIT ?2";
+    JOBS_NEWEST_ENDED = "SELECT id, record, spec FROM jobs WHERE stage = 0 AND state = ?3 AND id < ?1 ORDER BY id DESC LIMIT ?2";
+    JOBS_NEWEST_WAITING = "SELECT id, record, spec FROM jobs WHERE stage & 1 AND state = ?3 AND id < ?1 ORDER BY id DESC LIMIT ?2";
+    JOBS_NEWEST_UNSETTLED = "SELECT id, record, spec FROM jobs INDEXED BY jobs_unsettled
+                             WHERE stage & 2 AND state = ?3 AND id < ?1 ORDER BY id DESC LIMIT ?2";
     JOB_NAMED = "SELECT id, record, spec FROM jobs WHERE id < ?1 AND name = ?2";
     JOBS_NEWEST_TAGGED = "SELECT id, record, spec FROM job_tags JOIN jobs ON id = job
                           WHERE key = ?2 AND value = ?3 AND job < ?1 ORDER BY job DESC";
-    // Where an index is named, the condition is that of the index, word for word: only then SQLite may use it.
-    JOBS_UNSETTLED = "SELECT id, record, spec FROM jobs INDEXED BY jobs_unsettled
-                      WHERE operation IS NOT NULL OR state NOT IN ('pending', 'suspended', 'pending_retry', 'completed', 'failed', 'cancelled')
-                          OR ends_children = 'asked'
-                      ORDER BY id";
+    // `stage` is what the partial indexes go by, as bits: 1 waits, 2 unsettled; none of them: ended. Where an index is named, the
+    // condition is that of the index, word for word: only then SQLite may use it.
+    JOBS_UNSETTLED = "SELECT id, record, spec FROM jobs INDEXED BY jobs_unsettled WHERE stage & 2 ORDER BY id";
     NEXT_WAKE = "SELECT wake_at FROM jobs INDEXED BY jobs_due
-                 WHERE state IN ('pending', 'suspended', 'pending_retry') AND operation IS NULL AND wake_at IS NOT NULL
-                     AND priority = ?1 AND wake_at > ?2 ORDER BY wake_at LIMIT 1";
+                 WHERE stage & 1 AND priority = ?1 AND wake_at > ?2 ORDER BY wake_at LIMIT 1";
     JOBS_DUE = "SELECT id, wake_at, state = 'suspended' FROM jobs INDEXED BY jobs_due
-                WHERE state IN ('pending', 'suspended', 'pending_retry') AND operation IS NULL AND wake_at IS NOT NULL
-                    AND priority = ?1 AND wake_at <= ?2 ORDER BY wake_at, id LIMIT ?3";
+                WHERE stage & 1 AND priority = ?1 AND wake_at <= ?2 ORDER BY wake_at, id LIMIT ?3";
     JOBS_EXPIRING = "SELECT id, expires_at FROM jobs INDEXED BY jobs_expiring
-                     WHERE state IN ('pending', 'suspended', 'pending_retry') AND operation IS NULL AND expires_at IS NOT NULL
-                     ORDER BY expires_at, id LIMIT ?1";
+                     WHERE stage & 1 AND expires_at IS NOT NULL ORDER BY expires_at, id LIMIT ?1";
     JOB_CHILDREN = "SELECT id FROM jobs WHERE parent = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
     JOB_ENDS_CHILDREN = "SELECT ends_children FROM jobs WHERE id = ?1";
     OWNER = "SELECT id FROM jobs WHERE sandbox = ?1";

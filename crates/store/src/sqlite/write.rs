@@ -1,10 +1,11 @@
-//! What a write does to the tables. Runs inside a savepoint of the writer's transaction: an error leaves nothing behind.
+//! What a write does to the tables, by itself. Runs inside a savepoint of the writer's transaction: an error leaves nothing
+//! behind.
 
 use super::access;
 use super::fault::Fault;
 use super::read;
 use super::row::{self, signed, unsigned};
-use super::{kept, policy, sql};
+use super::{kept, policy, rows, sql};
 use crate::{Change, Error, NewEntry, NewJob};
 use dauer_core::{
     AccessToken, Checkpoint, CheckpointId, Definition, DefinitionRef, Forget, Job, JobId, Kept,
@@ -15,20 +16,9 @@ use std::collections::BTreeMap;
 
 /// One write, put into its final form by the caller's task, so that the only writer spends no time on it.
 #[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "nearly all are commits, and each travels boxed"
-)]
 pub(super) enum Write {
     Create(Vec<NewRow>),
-    Commit {
-        row: JobRow,
-        entry: Option<NewEntry>,
-        checkpoint: Option<CheckpointRow>,
-        token: Option<Token>,
-        forget_tokens: Forget,
-        kept: Vec<Kept>,
-    },
+    Commit(Box<CommitRow>),
     DropCheckpoint(CheckpointId),
     Define {
         id: DefinitionRef,
@@ -51,35 +41,58 @@ pub(super) enum Write {
     RemoveAccess(String),
 }
 
+/// What a transition writes.
+#[derive(Debug)]
+pub(super) struct CommitRow {
+    pub(super) row: JobRow,
+    pub(super) entry: Option<NewEntry>,
+    checkpoint: Option<CheckpointRow>,
+    token: Option<Token>,
+    forget_tokens: Forget,
+    pub(super) kept: Vec<Kept>,
+}
+
+impl CommitRow {
+    /// It writes a record, its entry and what is kept, of a job without sandbox and checkpoint.
+    pub(super) fn is_plain(&self) -> bool {
+        self.checkpoint.is_none()
+            && self.token.is_none()
+            && self.forget_tokens == Forget::None
+            && self.row.sandbox.is_none()
+            && self.row.checkpoint.is_none()
+    }
+}
+
 /// What the creation of a job writes.
 #[derive(Debug)]
 pub(super) struct NewRow {
-    row: JobRow,
-    created_at: Timestamp,
-    name: Option<String>,
-    spec: String,
-    params: Option<String>,
-    urgency: i64,
-    parent: Option<String>,
+    pub(super) row: JobRow,
+    pub(super) created_at: Timestamp,
+    pub(super) name: Option<String>,
+    pub(super) spec: String,
+    pub(super) params: Option<String>,
+    pub(super) urgency: i64,
+    pub(super) parent: Option<String>,
     tags: BTreeMap<String, String>,
     key: Option<(String, String)>,
-    entry: NewEntry,
+    pub(super) entry: NewEntry,
 }
 
 /// What a commit writes of a job.
 #[derive(Debug)]
 pub(super) struct JobRow {
-    id: JobId,
-    version: u64,
-    state: State,
-    operation: Option<&'static str>,
-    generation: u32,
-    wake_at: Option<i64>,
-    sandbox: Option<String>,
-    checkpoint: Option<String>,
-    expires_at: Option<i64>,
-    ends_children: Option<&'static str>,
-    record: String,
+    pub(super) id: JobId,
+    pub(super) version: u64,
+    pub(super) state: State,
+    pub(super) operation: Option<&'static str>,
+    pub(super) generation: u32,
+    pub(super) wake_at: Option<i64>,
+    pub(super) stage: i64,
+    pub(super) sandbox: Option<String>,
+    pub(super) checkpoint: Option<String>,
+    pub(super) expires_at: Option<i64>,
+    pub(super) ends_children: Option<&'static str>,
+    pub(super) record: String,
 }
 
 /// What a commit writes of a checkpoint.
@@ -93,6 +106,7 @@ impl JobRow {
     fn of(job: Job) -> Self {
         Self {
             record: row::record(&job),
+            stage: row::stage(&job),
             id: job.id,
             version: job.version,
             state: job.state,
@@ -124,6 +138,13 @@ impl NewRow {
             key: new.key,
             entry: new.entry,
         }
+    }
+}
+
+impl NewRow {
+    /// Nothing has to be asked before it is written.
+    pub(super) fn is_plain(&self) -> bool {
+        self.name.is_none() && self.key.is_none() && self.parent.is_none()
     }
 }
 
@@ -178,20 +199,35 @@ impl Write {
                 "invariant: a change writes what belongs to its own job only"
             );
         }
-        Self::Commit {
+        Self::Commit(Box::new(CommitRow {
             row: JobRow::of(job),
             entry,
             checkpoint: checkpoint.map(CheckpointRow::of),
             token,
             forget_tokens,
             kept,
+        }))
+    }
+
+    /// How many rows of jobs it writes.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Create(new) => new.len(),
+            Self::Commit(_)
+            | Self::DropCheckpoint(_)
+            | Self::Define { .. }
+            | Self::Undefine(_)
+            | Self::Remove { .. }
+            | Self::AddAccess(_)
+            | Self::AccessUsed { .. }
+            | Self::RemoveAccess(_) => 1,
         }
     }
 
     /// The job whose record is another one afterwards. A new one has none before.
     pub(super) fn changes_job(&self) -> Option<&JobId> {
         match self {
-            Self::Commit { row, .. } => Some(&row.id),
+            Self::Commit(commit) => Some(&commit.row.id),
             Self::Remove { id, .. } => Some(id),
             Self::Create(_)
             | Self::DropCheckpoint(_)
@@ -299,6 +335,51 @@ impl Write {
     }
 }
 
+fn commit_one(connection: &Connection, commit: &CommitRow) -> Result<(), Fault> {
+    let row = &commit.row;
+    check_is_next(connection, row)?;
+    // Before the record, which may point to it.
+    if let Some(checkpoint) = &commit.checkpoint {
+        put_checkpoint(connection, &row.id, checkpoint)?;
+    }
+    connection
+        .prepare_cached(sql::JOB_UPDATE)?
+        .execute(params![
+            row.id.0,
+            signed(row.version),
+            row.state.name(),
+            row.operation,
+            row.wake_at,
+            row.sandbox,
+            row.checkpoint,
+            row.record,
+            row.expires_at,
+            row.ends_children,
+            row.stage
+        ])?;
+    // Before the token of this very change.
+    let forget = match commit.forget_tokens {
+        Forget::None => None,
+        Forget::Requested => Some(sql::TOKENS_FORGET_REQUESTED),
+        Forget::All => Some(sql::TOKENS_FORGET),
+    };
+    if let Some(forget) = forget {
+        connection
+            .prepare_cached(forget)?
+            .execute(params![row.id.0])?;
+    }
+    if let Some(token) = &commit.token {
+        put_token(connection, token)?;
+    }
+    for kept in &commit.kept {
+        kept::put(connection, &row.id, kept)?;
+    }
+    match &commit.entry {
+        Some(entry) => rows::journal(connection, &[(row, entry)]),
+        None => Ok(()),
+    }
+}
+
 fn create(connection: &Connection, job: &NewRow) -> Result<(), Fault> {
     let row = &job.row;
     check_is_new(connection, &row.id)?;
@@ -311,36 +392,23 @@ fn create(connection: &Connection, job: &NewRow) -> Result<(), Fault> {
     if let Some(parent) = &job.parent {
         policy::check_parent(connection, parent)?;
     }
-    connection
-        .prepare_cached(sql::JOB_INSERT)?
-        .execute(params![
-            row.id.0,
-            signed(row.version),
-            job.name,
-            row.state.name(),
-            row.operation,
-            row.wake_at,
-            row.sandbox,
-            row.checkpoint,
-            job.created_at.0,
-            row.record,
-            job.spec,
-            job.urgency,
-            job.params,
-            row.expires_at,
-            job.parent
-        ])?;
-    for (key, value) in &job.tags {
-        connection
-            .prepare_cached(sql::TAG_INSERT)?
-            .execute(params![key, value, row.id.0])?;
-    }
+    rows::insert(connection, &[job])?;
+    put_tags(connection, job)?;
     if let Some((key, digest)) = &job.key {
         connection
             .prepare_cached(sql::REQUEST_KEY_INSERT)?
             .execute(params![key, row.id.0, digest])?;
     }
-    put_entry(connection, row, &job.entry)
+    rows::journal(connection, &[(row, &job.entry)])
+}
+
+pub(super) fn put_tags(connection: &Connection, job: &NewRow) -> Result<(), Fault> {
+    for (key, value) in &job.tags {
+        connection
+            .prepare_cached(sql::TAG_INSERT)?
+            .execute(params![key, value, job.row.id.0])?;
+    }
+    Ok(())
 }
 
 fn check_key_is_free(connection: &Connection, key: &String) -> Result<(), Fault> {
@@ -399,24 +467,6 @@ fn check_name_is_free(connection: &Connection, name: &str) -> Result<(), Fault> 
         }
         .into()),
     }
-}
-
-fn put_entry(connection: &Connection, row: &JobRow, entry: &NewEntry) -> Result<(), Fault> {
-    connection
-        .prepare_cached(sql::JOURNAL_INSERT)?
-        .execute(params![
-            row.id.0,
-            entry.at.0,
-            entry.event,
-            entry.from.map(State::name),
-            row.state.name(),
-            row.operation,
-            row.generation,
-            entry.detail,
-            entry.by,
-            entry.why
-        ])?;
-    Ok(())
 }
 
 fn put_checkpoint(

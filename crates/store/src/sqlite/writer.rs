@@ -4,22 +4,27 @@
 //! next one:
 //!
 //! ```text
-//! callers ──► queue ──► BEGIN · savepoint each · COMMIT (one sync) ──► an answer to each
+//! callers ──► queue ──► BEGIN · all of them together · COMMIT (one sync) ──► an answer to each
 //! ```
 //!
-//! A write that fails (a conflict, a name in use) is rolled back to its savepoint and does not touch its neighbours.
-//! If the transaction as a whole fails, every one of them gets that error and none of them was written.
+//! Nearly always all of them can be written, as few statements (`together`). Where one cannot (a conflict, a name in use), the
+//! transaction is rolled back and begun again with a savepoint for each: it does not touch its neighbours. If the transaction as
+//! a whole fails, every one of them gets that error and none of them was written.
 
 use super::fault::{Fault, failed};
 use super::hot::Hot;
+use super::together::{self, Outcome};
 use super::write::Write;
 use crate::Error;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, oneshot};
 
-/// More than this do not share a commit, so that the first of them does not wait for ever.
+/// More requests than this do not share a commit, so that the first of them does not wait for ever.
 const BATCH_MAX: usize = 256;
+
+/// Nor do more rows than this, where several requests have many.
+const ROWS_MAX: usize = 4096;
 
 /// Callers beyond this wait before they are queued.
 const QUEUE_MAX: usize = 1024;
@@ -28,7 +33,7 @@ const QUEUE_MAX: usize = 1024;
 type Read = Box<dyn FnOnce(&Connection) + Send>;
 
 enum Request {
-    Write(Box<Write>, oneshot::Sender<Result<(), Error>>),
+    Write(Vec<Write>, oneshot::Sender<Vec<Result<(), Error>>>),
     Read(Read),
 }
 
@@ -53,12 +58,19 @@ impl Writer {
 
     /// Returns when it is on the disk. A caller that stops waiting leaves open whether it is written.
     pub(super) async fn write(&self, write: Write) -> Result<(), Error> {
+        let mut results = self.write_all(vec![write]).await;
+        results.pop().unwrap_or_else(|| Err(gone()))
+    }
+
+    /// The same with several, which share a transaction; the results in their order.
+    pub(super) async fn write_all(&self, writes: Vec<Write>) -> Vec<Result<(), Error>> {
+        let length = writes.len();
         let (answer, answered) = oneshot::channel();
-        self.queue
-            .send(Request::Write(Box::new(write), answer))
-            .await
-            .map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        let results = match self.queue.send(Request::Write(writes, answer)).await {
+            Ok(()) => answered.await.ok(),
+            Err(_) => None,
+        };
+        results.unwrap_or_else(|| vec![Err(gone()); length])
     }
 
     /// Runs a read between two transactions.
@@ -79,30 +91,48 @@ fn serve(connection: &Connection, path: &Path, hot: &Hot, mut requests: mpsc::Re
     let mut waiting = Vec::with_capacity(BATCH_MAX);
     while requests.blocking_recv_many(&mut waiting, BATCH_MAX) > 0 {
         let (mut writes, mut answers, mut reads) = (Vec::new(), Vec::new(), Vec::new());
+        let mut rows = 0;
         for request in waiting.drain(..) {
             match request {
-                Request::Write(write, answer) => {
-                    writes.push(write);
-                    answers.push(answer);
+                Request::Write(some, answer) => {
+                    rows += some.iter().map(Write::len).sum::<usize>();
+                    answers.push((answer, some.len()));
+                    writes.extend(some);
                 }
                 Request::Read(read) => reads.push(read),
             }
+            if rows >= ROWS_MAX {
+                write(connection, path, hot, &mut writes, &mut answers);
+                rows = 0;
+            }
         }
-        hot.committing(writes.iter().filter_map(|write| write.changes_job()));
-        let results = commit(connection, path, &writes);
-        hot.committed();
-        for (answer, result) in answers.into_iter().zip(results) {
-            // Nobody waits any more: it is written or not all the same.
-            let _ = answer.send(result);
-        }
+        write(connection, path, hot, &mut writes, &mut answers);
         for read in reads {
             read(connection);
         }
     }
 }
 
+/// Commits what is here and answers each.
+fn write(
+    connection: &Connection,
+    path: &Path,
+    hot: &Hot,
+    writes: &mut Vec<Write>,
+    answers: &mut Vec<(oneshot::Sender<Vec<Result<(), Error>>>, usize)>,
+) {
+    hot.committing(writes.iter().filter_map(|write| write.changes_job()));
+    let mut results = commit(connection, path, writes).into_iter();
+    hot.committed();
+    writes.clear();
+    for (answer, length) in answers.drain(..) {
+        // Nobody waits any more: it is written or not all the same.
+        let _ = answer.send(results.by_ref().take(length).collect());
+    }
+}
+
 /// One transaction; the results in the order of the writes.
-fn commit(connection: &Connection, path: &Path, writes: &[Box<Write>]) -> Vec<Result<(), Error>> {
+fn commit(connection: &Connection, path: &Path, writes: &[Write]) -> Vec<Result<(), Error>> {
     if writes.is_empty() {
         return Vec::new();
     }
@@ -117,9 +147,9 @@ fn commit(connection: &Connection, path: &Path, writes: &[Box<Write>]) -> Vec<Re
 fn try_commit(
     connection: &Connection,
     path: &Path,
-    writes: &[Box<Write>],
+    writes: &[Write],
 ) -> Result<Vec<Result<(), Error>>, Fault> {
-    let result = transaction(connection, path, writes);
+    let result = all_or_each(connection, writes);
     if result.is_err()
         && !connection.is_autocommit()
         && let Err(error) = connection.execute_batch("ROLLBACK")
@@ -127,15 +157,25 @@ fn try_commit(
         // The next BEGIN will fail and say so; nothing is acknowledged in between.
         tracing::error!(%error, "cannot roll back a failed transaction of the store");
     }
-    result
+    let in_file = |result: Result<(), Fault>| result.map_err(|fault| fault.in_file(path));
+    Ok(result?.into_iter().map(in_file).collect())
 }
 
-fn transaction(
-    connection: &Connection,
-    path: &Path,
-    writes: &[Box<Write>],
-) -> Result<Vec<Result<(), Error>>, Fault> {
+fn all_or_each(connection: &Connection, writes: &[Write]) -> Result<Vec<Result<(), Fault>>, Fault> {
     execute(connection, "BEGIN IMMEDIATE")?;
+    let results = match together::apply(connection, writes)? {
+        Outcome::Done(results) => results,
+        Outcome::Torn => {
+            execute(connection, "ROLLBACK")?;
+            execute(connection, "BEGIN IMMEDIATE")?;
+            each(connection, writes)?
+        }
+    };
+    execute(connection, "COMMIT")?;
+    Ok(results)
+}
+
+fn each(connection: &Connection, writes: &[Write]) -> Result<Vec<Result<(), Fault>>, Fault> {
     let mut results = Vec::with_capacity(writes.len());
     for write in writes {
         execute(connection, "SAVEPOINT one")?;
@@ -149,11 +189,10 @@ fn transaction(
             Err(fault) => {
                 execute(connection, "ROLLBACK TO one")?;
                 execute(connection, "RELEASE one")?;
-                results.push(Err(fault.in_file(path)));
+                results.push(Err(fault));
             }
         }
     }
-    execute(connection, "COMMIT")?;
     Ok(results)
 }
 

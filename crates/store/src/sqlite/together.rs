@@ -1,0 +1,125 @@
+//! Many writes as few statements. Where one of them cannot be written, nothing is said of it here: the transaction is rolled
+//! back and each write is tried by itself (`writer`).
+
+use super::fault::Fault;
+use super::rows;
+use super::write::{JobRow, NewRow, Write};
+use super::{kept, write};
+use crate::NewEntry;
+use dauer_core::Kept;
+use rusqlite::Connection;
+
+/// What became of all of them.
+pub(super) enum Outcome {
+    /// Each was written, or was refused without having written anything.
+    Done(Vec<Result<(), Fault>>),
+    /// One of them was written in part.
+    Torn,
+}
+
+/// Does all of them, in this order. An error is one after which the transaction has to be rolled back.
+pub(super) fn apply(connection: &Connection, writes: &[Write]) -> Result<Outcome, Fault> {
+    let mut results = Vec::with_capacity(writes.len());
+    let mut gathered = Gathered::default();
+    for write in writes {
+        if gathered.takes(write) {
+            results.push(Ok(()));
+            continue;
+        }
+        if !gathered.flush(connection)? {
+            return Ok(Outcome::Torn);
+        }
+        if gathered.takes(write) {
+            results.push(Ok(()));
+            continue;
+        }
+        let before = connection.total_changes();
+        match write.apply(connection) {
+            Ok(()) => results.push(Ok(())),
+            Err(fault) if connection.is_autocommit() => return Err(fault),
+            Err(_) if connection.total_changes() != before => return Ok(Outcome::Torn),
+            Err(fault) => results.push(Err(fault)),
+        }
+    }
+    Ok(if gathered.flush(connection)? {
+        Outcome::Done(results)
+    } else {
+        Outcome::Torn
+    })
+}
+
+/// Writes of one kind that wait to be written together.
+#[derive(Default)]
+struct Gathered<'a> {
+    new: Vec<&'a NewRow>,
+    changed: Vec<&'a JobRow>,
+    entries: Vec<(&'a JobRow, &'a NewEntry)>,
+    kept: Vec<(&'a JobRow, &'a Kept)>,
+}
+
+impl<'a> Gathered<'a> {
+    /// Takes a write that goes with those that are here, and is no more than rows.
+    fn takes(&mut self, write: &'a Write) -> bool {
+        match write {
+            Write::Create(new) if self.changed.is_empty() && new.iter().all(NewRow::is_plain) => {
+                self.new.extend(new);
+                self.entries
+                    .extend(new.iter().map(|new| (&new.row, &new.entry)));
+                true
+            }
+            Write::Commit(commit) => {
+                // One statement writes a row once.
+                let together = self.changed.len() % rows::MANY;
+                let last = &self.changed[self.changed.len() - together..];
+                if !self.new.is_empty()
+                    || !commit.is_plain()
+                    || last.iter().any(|row| row.id == commit.row.id)
+                {
+                    return false;
+                }
+                self.changed.push(&commit.row);
+                self.entries
+                    .extend(commit.entry.iter().map(|entry| (&commit.row, entry)));
+                self.kept
+                    .extend(commit.kept.iter().map(|kept| (&commit.row, kept)));
+                true
+            }
+            Write::Create(_)
+            | Write::DropCheckpoint(_)
+            | Write::Define { .. }
+            | Write::Undefine(_)
+            | Write::Remove { .. }
+            | Write::AddAccess(_)
+            | Write::AccessUsed { .. }
+            | Write::RemoveAccess(_) => false,
+        }
+    }
+
+    /// Writes what is here; false where not all of it could be.
+    fn flush(&mut self, connection: &Connection) -> Result<bool, Fault> {
+        let written = self.write(connection);
+        *self = Self::default();
+        match written {
+            Ok(whole) => Ok(whole),
+            Err(fault) if connection.is_autocommit() => Err(fault),
+            // A name in use, for one: who it is about is found by trying each.
+            Err(Fault::Sql(_) | Fault::Rule(_) | Fault::Answer(_)) => Ok(false),
+            Err(fault @ Fault::Unreadable { .. }) => Err(fault),
+        }
+    }
+
+    fn write(&self, connection: &Connection) -> Result<bool, Fault> {
+        rows::insert(connection, &self.new)?;
+        for new in &self.new {
+            write::put_tags(connection, new)?;
+        }
+        if rows::update(connection, &self.changed)? != self.changed.len() {
+            return Ok(false);
+        }
+        for (row, kept) in &self.kept {
+            kept::put(connection, &row.id, kept)?;
+        }
+        rows::journal(connection, &self.entries)?;
+        Ok(true)
+    }
+}
