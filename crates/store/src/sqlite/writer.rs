@@ -32,8 +32,11 @@ const QUEUE_MAX: usize = 1024;
 /// A read that has to run on the writer's connection.
 type Read = Box<dyn FnOnce(&Connection) + Send>;
 
+/// Who waits for the results of some writes.
+type Answer = oneshot::Sender<Vec<Result<(), Error>>>;
+
 enum Request {
-    Write(Vec<Write>, oneshot::Sender<Vec<Result<(), Error>>>),
+    Write(Vec<Write>, Answer),
     Read(Read),
 }
 
@@ -119,7 +122,7 @@ fn write(
     path: &Path,
     hot: &Hot,
     writes: &mut Vec<Write>,
-    answers: &mut Vec<(oneshot::Sender<Vec<Result<(), Error>>>, usize)>,
+    answers: &mut Vec<(Answer, usize)>,
 ) {
     hot.committing(writes.iter().filter_map(|write| write.changes_job()));
     let mut results = commit(connection, path, writes).into_iter();
