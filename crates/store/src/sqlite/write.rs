@@ -277,55 +277,7 @@ impl Write {
                     _ => Ok(()),
                 }
             }
-            Self::Commit {
-                row,
-                entry,
-                checkpoint,
-                token,
-                forget_tokens,
-                kept,
-            } => {
-                check_is_next(connection, row)?;
-                // Before the record, which may point to it.
-                if let Some(checkpoint) = checkpoint {
-                    put_checkpoint(connection, &row.id, checkpoint)?;
-                }
-                connection
-                    .prepare_cached(sql::JOB_UPDATE)?
-                    .execute(params![
-                        row.id.0,
-                        signed(row.version),
-                        row.state.name(),
-                        row.operation,
-                        row.wake_at,
-                        row.sandbox,
-                        row.checkpoint,
-                        row.record,
-                        row.expires_at,
-                        row.ends_children
-                    ])?;
-                // Before the token of this very change.
-                let forget = match forget_tokens {
-                    Forget::None => None,
-                    Forget::Requested => Some(sql::TOKENS_FORGET_REQUESTED),
-                    Forget::All => Some(sql::TOKENS_FORGET),
-                };
-                if let Some(forget) = forget {
-                    connection
-                        .prepare_cached(forget)?
-                        .execute(params![row.id.0])?;
-                }
-                if let Some(token) = token {
-                    put_token(connection, token)?;
-                }
-                for kept in kept {
-                    kept::put(connection, &row.id, kept)?;
-                }
-                match entry {
-                    Some(entry) => put_entry(connection, row, entry),
-                    None => Ok(()),
-                }
-            }
+            Self::Commit(commit) => commit_one(connection, commit),
             Self::DropCheckpoint(id) => drop_checkpoint(connection, id),
             Self::Remove { id, version } => remove(connection, id, *version),
             Self::AddAccess(token) => access::add(connection, token),
