@@ -12,6 +12,7 @@ pub mod kept;
 pub mod parse;
 pub mod plan;
 pub mod retry;
+pub mod schedule;
 pub mod spec;
 pub mod state;
 pub mod timeout;
@@ -26,6 +27,7 @@ pub use job::{
 };
 pub use kept::{Json, Kept, Signal, Wait};
 pub use retry::{Jitter, RetryFrom, RetryOn, RetryPolicy};
+pub use schedule::{CatchUp, Overlap, Schedule, Timing};
 pub use spec::{Image, JobSpec, Mount, Network, Priority, Publish};
 pub use state::{Operation, State};
 pub use timeout::Limit;

@@ -3,7 +3,7 @@
 //! A token is `dauer_ID_SECRET`. The id finds the record, the secret's SHA-256 is compared with the one kept. The secret has 244 random
 //! bits, so that a fast digest is enough: nobody can try them all.
 
-use crate::{Engine, Error, clock};
+use crate::{Engine, Error, asker, clock};
 use dauer_core::{AccessToken, Scope, Timestamp};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
@@ -102,7 +102,10 @@ impl Engine {
             last_used_at: None,
             id,
         };
-        self.store().add_access_token(token.clone()).await?;
+        let named = token.name.as_ref().map(|name| format!("named {name}, "));
+        let detail = format!("{}of scope {scope}", named.unwrap_or_default());
+        let audit = asker::audit("token_added", format!("token {}", token.id), Some(detail));
+        self.store().add_access_token(token.clone(), audit).await?;
         self.access()
             .write()
             .insert(token.id.clone(), Known::of(token.clone()));
@@ -128,7 +131,8 @@ impl Engine {
     /// # Errors
     /// `NotFound`.
     pub async fn remove_access_token(&self, id: &str) -> Result<(), Error> {
-        self.store().remove_access_token(id).await?;
+        let audit = asker::audit("token_removed", format!("token {id}"), None);
+        self.store().remove_access_token(id, audit).await?;
         self.access().write().remove(id);
         Ok(())
     }

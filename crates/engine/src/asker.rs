@@ -1,5 +1,7 @@
 //! Who asks, on the way from a request to the journal: set once where a request comes in, read where something is committed for it.
 
+use crate::clock;
+use dauer_store::NewAudit;
 use std::future::Future;
 use std::sync::Arc;
 use tokio::task::futures::TaskLocalFuture;
@@ -46,6 +48,19 @@ impl Asker {
             Some(asker) => (Some(asker.by.clone()), asker.why.clone()),
             None => (Some(NODE.to_owned()), None),
         }
+    }
+}
+
+/// What the history says of something that is done now to what is not a job.
+pub(crate) fn audit(event: &str, subject: impl ToString, detail: Option<String>) -> NewAudit {
+    let (by, why) = Asker::words(current().as_deref());
+    NewAudit {
+        at: clock::now(),
+        event: event.to_owned(),
+        subject: subject.to_string(),
+        detail,
+        by,
+        why,
     }
 }
 

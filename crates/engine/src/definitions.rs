@@ -1,6 +1,6 @@
 //! Definitions: registered once, looked up by version or as the latest.
 
-use crate::{Engine, Error, clock};
+use crate::{Engine, Error, asker, clock};
 use dauer_core::definition::{self, LATEST};
 use dauer_core::{Definition, DefinitionRef, Job, JobId, JobSpec, parse};
 use dauer_store::DefinitionFilter;
@@ -31,7 +31,8 @@ impl Engine {
             version: definition.version.clone(),
         };
         loop {
-            match self.store().define(definition.clone()).await {
+            let audit = asker::audit("definition_added", format!("definition {id}"), None);
+            match self.store().define(definition.clone(), audit).await {
                 Ok(()) => return Ok(definition),
                 Err(dauer_store::Error::Defined(_)) => {}
                 Err(error) => return Err(error.into()),
@@ -85,7 +86,8 @@ impl Engine {
             name: found.name,
             version: found.version,
         };
-        match self.store().undefine(&id).await {
+        let audit = asker::audit("definition_removed", format!("definition {id}"), None);
+        match self.store().undefine(&id, audit).await {
             Err(dauer_store::Error::NotFound(what)) => Err(Error::NoDefinition(what)),
             result => Ok(result?),
         }

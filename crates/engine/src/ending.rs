@@ -1,7 +1,8 @@
 //! Ending jobs, removing them, and trying them again.
 
+use crate::asker::{self, Asker};
 use crate::children::has_ended_with_children;
-use crate::runner::Message;
+use crate::runner::{Message, Runner};
 use crate::{Engine, Error};
 use dauer_core::{End, EventKind, Job, JobId, State};
 use tokio::sync::oneshot;
@@ -122,5 +123,37 @@ impl Engine {
     /// `Conflict` in any other state.
     pub async fn retry(&self, id: &JobId) -> Result<Job, Error> {
         self.tell(id, EventKind::RetryAsked).await
+    }
+}
+
+impl Runner {
+    /// Everything of the job goes, but not the record of its removal.
+    pub(crate) async fn remove(&mut self) -> Result<(), Error> {
+        if !self.job.state.is_terminal() {
+            return Err(Error::Conflict(format!("the job is {}", self.job.state)));
+        }
+        let checkpoints = self.engine.store().checkpoints(&self.job.id).await?;
+        // The record goes first: files without a record are found and removed at the next start, a record without files is not.
+        let named = self.job.spec.name.as_ref();
+        let detail = named.map(|name| format!("named {name}"));
+        let mut audit = asker::audit("job_removed", format!("job {}", self.job.id), detail);
+        (audit.by, audit.why) = Asker::words(self.asker.as_deref());
+        self.engine
+            .store()
+            .remove(&self.job.id, self.job.version, audit)
+            .await?;
+        self.gone = true;
+        self.engine.removed(&self.job.id);
+        for checkpoint in checkpoints {
+            self.engine.node().remove_snapshot(&checkpoint.id).await?;
+        }
+        if let Some(sandbox) = &self.job.sandbox {
+            self.engine
+                .node()
+                .destroy(sandbox, self.job.generation, &self.job.spec.driver)
+                .await?;
+            self.engine.node().remove(sandbox).await?;
+        }
+        Ok(())
     }
 }

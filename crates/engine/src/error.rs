@@ -37,6 +37,14 @@ pub enum Error {
         "there is another definition {0}: what is registered never changes; give yours a new version"
     )]
     DefinitionExists(DefinitionRef),
+    /// There is no such schedule.
+    #[error("no schedule {0}: `dauer schedule ls` lists those there are")]
+    NoSchedule(String),
+    /// A schedule has this name.
+    #[error(
+        "there is a schedule {0} already: choose another name, or remove that one with: dauer schedule rm {0}"
+    )]
+    ScheduleExists(String),
     /// The request is wrong.
     #[error("{0}")]
     Invalid(String),
@@ -110,6 +118,8 @@ impl From<dauer_store::Error> for Error {
                 "job {parent} is cancelled with its children: it gets no further ones"
             )),
             dauer_store::Error::Defined(id) => Self::DefinitionExists(id),
+            dauer_store::Error::ScheduleExists(name) => Self::ScheduleExists(name),
+            changed @ dauer_store::Error::ScheduleChanged(_) => Self::Conflict(changed.to_string()),
             other @ (dauer_store::Error::Conflict { .. } | dauer_store::Error::Backend(_)) => {
                 Self::Store(other)
             }

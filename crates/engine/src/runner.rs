@@ -281,31 +281,6 @@ impl Runner {
         });
     }
 
-    async fn remove(&mut self) -> Result<(), Error> {
-        if !self.job.state.is_terminal() {
-            return Err(Error::Conflict(format!("the job is {}", self.job.state)));
-        }
-        let checkpoints = self.engine.store().checkpoints(&self.job.id).await?;
-        // The record goes first: files without a record are found and removed at the next start, a record without files is not.
-        self.engine
-            .store()
-            .remove(&self.job.id, self.job.version)
-            .await?;
-        self.gone = true;
-        self.engine.removed(&self.job.id);
-        for checkpoint in checkpoints {
-            self.engine.node().remove_snapshot(&checkpoint.id).await?;
-        }
-        if let Some(sandbox) = &self.job.sandbox {
-            self.engine
-                .node()
-                .destroy(sandbox, self.job.generation, &self.job.spec.driver)
-                .await?;
-            self.engine.node().remove(sandbox).await?;
-        }
-        Ok(())
-    }
-
     pub(crate) fn connect(&mut self, link: Link, events: LinkEvents) {
         *self.entry.link.lock().expect("no panic while held") = Some(link.clone());
         self.link = Some(link);

@@ -4,15 +4,17 @@
 //! whatever belongs to it (a checkpoint, a token, its output, its signals), in one transaction. Nothing else writes.
 
 pub mod conformance;
+mod history;
 mod sqlite;
 
+pub use history::{HistoryFilter, HistoryPage, HistoryPlace, NewAudit, Recorded};
 pub use sqlite::{Durability, Sqlite};
 
 use async_trait::async_trait;
 use dauer_core::plan::admission::Due;
 use dauer_core::{
     AccessToken, Checkpoint, CheckpointId, Definition, DefinitionRef, Forget, Job, JobId, Json,
-    Kept, SandboxId, Signal, State, Timestamp, Token, Wait,
+    Kept, SandboxId, Schedule, Signal, State, Timestamp, Token, Wait,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,6 +58,12 @@ pub enum Error {
     /// There is another definition of this name and version.
     #[error("there is a definition {0} already")]
     Defined(DefinitionRef),
+    /// There is a schedule of this name.
+    #[error("there is a schedule {0} already")]
+    ScheduleExists(String),
+    /// Somebody else wrote this schedule first: load again and decide again.
+    #[error("the schedule {0} was changed by somebody else")]
+    ScheduleChanged(String),
     /// More than one job matches.
     #[error("{0:?} matches several jobs")]
     Ambiguous(String),
@@ -102,6 +110,17 @@ pub struct NewJob {
     pub entry: NewEntry,
     /// The key of the request that asked for it, and the digest of that request. Kept as long as the job.
     pub key: Option<(String, String)>,
+}
+
+/// A change of a schedule, written whole or not at all.
+#[derive(Clone, Debug)]
+pub struct ScheduleChange {
+    /// The new record; its version is one above the stored one, else [`Error::ScheduleChanged`].
+    pub schedule: Schedule,
+    /// The jobs that it fires.
+    pub jobs: Vec<NewJob>,
+    /// What the history says of it beside them.
+    pub audit: Option<NewAudit>,
 }
 
 /// What a key of a request was used for.
@@ -301,7 +320,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<Entry>, Error>;
 
     /// Adds a token for callers. Errors: `Backend` where the id is taken.
-    async fn add_access_token(&self, token: AccessToken) -> Result<(), Error>;
+    async fn add_access_token(&self, token: AccessToken, audit: NewAudit) -> Result<(), Error>;
 
     /// The tokens for callers, in the order of their ids.
     async fn access_tokens(&self) -> Result<Vec<AccessToken>, Error>;
@@ -310,14 +329,14 @@ pub trait Store: Send + Sync + 'static {
     async fn access_token_used(&self, id: &str, at: Timestamp) -> Result<(), Error>;
 
     /// Removes a token for callers. Errors: `NotFound`.
-    async fn remove_access_token(&self, id: &str) -> Result<(), Error>;
+    async fn remove_access_token(&self, id: &str, audit: NewAudit) -> Result<(), Error>;
 
     /// Removes a terminal job of this version with everything that belongs to it. Errors: `Conflict`, also where it is
     /// not terminal; `NotFound`.
-    async fn remove(&self, id: &JobId, version: u64) -> Result<(), Error>;
+    async fn remove(&self, id: &JobId, version: u64, audit: NewAudit) -> Result<(), Error>;
 
     /// Adds a definition. Errors: `Defined` where there is one of this name and version, whatever it says.
-    async fn define(&self, definition: Definition) -> Result<(), Error>;
+    async fn define(&self, definition: Definition, audit: NewAudit) -> Result<(), Error>;
 
     /// The definition of this name and version.
     async fn definition(&self, id: &DefinitionRef) -> Result<Option<Definition>, Error>;
@@ -329,5 +348,36 @@ pub trait Store: Send + Sync + 'static {
     async fn definitions(&self, filter: DefinitionFilter) -> Result<Vec<Definition>, Error>;
 
     /// Removes a definition. Jobs that were made from it keep everything. Errors: `NotFound`.
-    async fn undefine(&self, id: &DefinitionRef) -> Result<(), Error>;
+    async fn undefine(&self, id: &DefinitionRef, audit: NewAudit) -> Result<(), Error>;
+
+    /// Adds a schedule. Errors: `ScheduleExists`.
+    async fn add_schedule(&self, schedule: Schedule, audit: NewAudit) -> Result<(), Error>;
+
+    /// The schedule of this name.
+    async fn schedule(&self, name: &str) -> Result<Option<Schedule>, Error>;
+
+    /// One page of schedules, by name: those after this one, at most so many.
+    async fn schedules(&self, after: Option<&str>, limit: usize) -> Result<Vec<Schedule>, Error>;
+
+    /// Schedules that somebody has to look at by `now`, those first that have been due the longest.
+    async fn due_schedules(&self, now: Timestamp, limit: usize) -> Result<Vec<Schedule>, Error>;
+
+    /// The earliest moment at which somebody has to look at one.
+    async fn next_schedule(&self) -> Result<Option<Timestamp>, Error>;
+
+    /// Writes a schedule and adds the jobs that it fires. Errors, with nothing written: `ScheduleChanged`; `NotFound`; for the
+    /// jobs as `create_all`.
+    async fn change_schedule(&self, change: ScheduleChange) -> Result<(), Error>;
+
+    /// Removes a schedule; its jobs stay. Errors: `NotFound`.
+    async fn remove_schedule(&self, name: &str, audit: NewAudit) -> Result<(), Error>;
+
+    /// One page of what is recorded of jobs and of everything else, in the order in which it was committed.
+    async fn history(&self, filter: HistoryFilter) -> Result<HistoryPage, Error>;
+
+    /// The moment of what was recorded first, of what is kept.
+    async fn oldest_record(&self) -> Result<Option<Timestamp>, Error>;
+
+    /// Forgets what was recorded before that moment, but only so many records, the oldest, so that no other write waits long for it.
+    async fn forget_records(&self, before: Timestamp, limit: usize) -> Result<(), Error>;
 }

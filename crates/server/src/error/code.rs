@@ -52,6 +52,7 @@ codes! {
     NameInUse "name_in_use" CONFLICT "The name is taken";
     KeyInUse "key_in_use" CONFLICT "The idempotency key was used for another request";
     DefinitionExists "definition_exists" CONFLICT "Another definition has this name and version";
+    ScheduleExists "schedule_exists" CONFLICT "A schedule has this name";
     Conflict "conflict" CONFLICT "It cannot be done in the present state";
     TooLarge "too_large" PAYLOAD_TOO_LARGE "The request is too large";
     UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "The body is of another kind";

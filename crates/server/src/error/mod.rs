@@ -112,11 +112,12 @@ impl From<Error> for Refusal {
             _ => None,
         };
         let code = match error {
-            Error::NotFound(_) | Error::NoDefinition(_) => Code::NotFound,
+            Error::NotFound(_) | Error::NoDefinition(_) | Error::NoSchedule(_) => Code::NotFound,
             Error::Ambiguous(_) => Code::Ambiguous,
             Error::NameInUse { .. } => Code::NameInUse,
             Error::KeyInUse { .. } => Code::KeyInUse,
             Error::DefinitionExists(_) => Code::DefinitionExists,
+            Error::ScheduleExists(_) => Code::ScheduleExists,
             Error::Invalid(_) | Error::InvalidField { .. } => Code::Invalid,
             Error::Unsupported(_) => Code::Unsupported,
             Error::Conflict(_) | Error::Busy(_) => Code::Conflict,

@@ -1,6 +1,6 @@
 //! Claims about what belongs to a job: checkpoints, tokens, and that all goes with it.
 
-use super::sample::{become_state, change, checkpoint, create, edit, id, listed};
+use super::sample::{audit, become_state, change, checkpoint, create, edit, id, listed};
 use crate::{Error, Filter, Store};
 use dauer_core::{Checkpoint, CheckpointId, Forget, Job, State, Token, TokenStatus};
 use std::sync::Arc;
@@ -188,19 +188,19 @@ pub(super) async fn only_a_terminal_job_of_this_version_is_removed(store: Arc<dy
         let mut job = create(&*store, n).await;
         become_state(&*store, &mut job, state).await;
         for version in [0, 1, 3] {
-            match store.remove(&job.id, version).await {
+            match store.remove(&job.id, version, audit("job_removed")).await {
                 Err(Error::Conflict {
                     expected, found: 2, ..
                 }) => assert_eq!(expected, version),
                 other => panic!("{state}, version {version}: {other:?}"),
             }
         }
-        let result = store.remove(&job.id, 2).await;
+        let result = store.remove(&job.id, 2, audit("job_removed")).await;
         if state.is_terminal() {
             result.unwrap();
             assert!(matches!(store.job(&job.id).await, Err(Error::NotFound(_))));
             assert!(matches!(
-                store.remove(&job.id, 2).await,
+                store.remove(&job.id, 2, audit("job_removed")).await,
                 Err(Error::NotFound(_))
             ));
         } else {
@@ -222,7 +222,10 @@ pub(super) async fn everything_of_a_removed_job_goes(store: Arc<dyn Store>) {
     }
     // The resume point of a failed job goes too.
     become_state(&*store, &mut job, State::Failed).await;
-    store.remove(&job.id, job.version).await.unwrap();
+    store
+        .remove(&job.id, job.version, audit("job_removed"))
+        .await
+        .unwrap();
     assert!(store.checkpoints(&job.id).await.unwrap().is_empty());
     assert!(
         !store

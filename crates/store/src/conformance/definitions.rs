@@ -1,5 +1,6 @@
 //! Claims about definitions.
 
+use super::sample::audit;
 use crate::{DefinitionFilter, Error, Store};
 use dauer_core::{Definition, DefinitionRef, RetryPolicy, Timestamp};
 use std::sync::Arc;
@@ -31,11 +32,14 @@ pub(super) async fn a_definition_is_read_as_it_was_registered_and_never_written_
     store: Arc<dyn Store>,
 ) {
     let first = definition("resize", "1.10.0");
-    store.define(first.clone()).await.unwrap();
+    store
+        .define(first.clone(), audit("definition_added"))
+        .await
+        .unwrap();
     let mut other = first.clone();
     other.runtime_type = "runc".into();
     for again in [first.clone(), other] {
-        match store.define(again).await {
+        match store.define(again, audit("definition_added")).await {
             Err(Error::Defined(id)) => assert_eq!(id, reference("resize", "1.10.0")),
             result => panic!("{result:?}"),
         }
@@ -57,7 +61,10 @@ pub(super) async fn definitions_come_in_pages_by_name_and_version(store: Arc<dyn
     .map(|(name, version)| definition(name, version))
     .into();
     for one in all.iter().rev() {
-        store.define(one.clone()).await.unwrap();
+        store
+            .define(one.clone(), audit("definition_added"))
+            .await
+            .unwrap();
     }
     let mut versions = store.versions("b").await.unwrap();
     versions.sort();
@@ -86,14 +93,29 @@ pub(super) async fn definitions_come_in_pages_by_name_and_version(store: Arc<dyn
 
 pub(super) async fn a_removed_definition_is_gone_and_may_come_again(store: Arc<dyn Store>) {
     let id = reference("a", "1.0.0");
-    store.define(definition("a", "1.0.0")).await.unwrap();
-    store.define(definition("a", "2.0.0")).await.unwrap();
-    store.undefine(&id).await.unwrap();
-    assert!(matches!(store.undefine(&id).await, Err(Error::NotFound(_))));
+    store
+        .define(definition("a", "1.0.0"), audit("definition_added"))
+        .await
+        .unwrap();
+    store
+        .define(definition("a", "2.0.0"), audit("definition_added"))
+        .await
+        .unwrap();
+    store
+        .undefine(&id, audit("definition_removed"))
+        .await
+        .unwrap();
+    assert!(matches!(
+        store.undefine(&id, audit("definition_removed")).await,
+        Err(Error::NotFound(_))
+    ));
     assert_eq!(store.definition(&id).await.unwrap(), None);
     assert_eq!(store.versions("a").await.unwrap(), ["2.0.0"]);
     let mut other = definition("a", "1.0.0");
     other.runtime_type = "native".into();
-    store.define(other.clone()).await.unwrap();
+    store
+        .define(other.clone(), audit("definition_added"))
+        .await
+        .unwrap();
     assert_eq!(store.definition(&id).await.unwrap(), Some(other));
 }

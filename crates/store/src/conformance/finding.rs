@@ -1,6 +1,6 @@
 //! Claims about finding and listing jobs.
 
-use super::sample::{become_state, create, edit, entry, id, job, named};
+use super::sample::{audit, become_state, create, edit, entry, id, job, named};
 use crate::{Error, Filter, Store};
 use dauer_core::{Job, JobId, SandboxId, State};
 use std::sync::Arc;
@@ -21,7 +21,10 @@ pub(super) async fn names_are_unique_among_kept_jobs_and_free_after(store: Arc<d
         .create(named(3, Some("Web")), entry("created"))
         .await
         .unwrap();
-    store.remove(&first.id, first.version).await.unwrap();
+    store
+        .remove(&first.id, first.version, audit("job_removed"))
+        .await
+        .unwrap();
     assert!(matches!(store.find("web").await, Err(Error::NotFound(_))));
     store
         .create(named(4, Some("web")), entry("created"))
@@ -313,6 +316,9 @@ pub(super) async fn jobs_are_found_by_their_tags_and_by_their_name(store: Arc<dy
     assert_eq!(named("five", &[State::Failed]).await, []);
     assert_eq!(named("fiv", &[]).await, []);
     // What goes with its job is found no more.
-    store.remove(&id(12), 2).await.unwrap();
+    store
+        .remove(&id(12), 2, audit("job_removed"))
+        .await
+        .unwrap();
     assert_eq!(found(&[third, even], &[], None).await, [id(6)]);
 }

@@ -17,12 +17,14 @@ mod beside;
 mod compare;
 mod definitions;
 mod finding;
+mod history;
 mod many;
 pub mod model;
 mod own;
 mod requests;
 pub(crate) mod sample;
 mod schedule;
+mod schedules;
 mod versions;
 
 use crate::Store;
@@ -92,6 +94,13 @@ pub async fn run<S: Store>(factory: impl AsyncFn() -> S) {
         own::a_wait_keeps_its_end,
         own::what_a_removed_job_kept_goes_with_it,
         own::a_change_without_an_entry_is_not_in_the_journal,
+        schedules::a_schedule_is_read_as_it_was_added_and_its_name_is_taken_once,
+        schedules::schedules_are_due_by_their_moment_and_while_something_is_left_to_do,
+        schedules::of_two_who_fire_a_schedule_one_makes_its_jobs,
+        schedules::a_schedule_whose_job_cannot_be_added_stays_as_it_was,
+        history::the_history_has_everything_in_the_order_of_commits,
+        history::the_history_is_searched_by_time_asker_word_and_job,
+        history::what_is_old_is_forgotten_in_pieces_the_oldest_first,
         access::tokens_for_callers_come_back_as_they_were_in_the_order_of_their_ids,
         access::a_removed_token_for_callers_is_gone_also_when_it_was_just_used,
     );

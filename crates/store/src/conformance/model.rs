@@ -141,7 +141,12 @@ impl Model {
                     .get(&id)
                     .map_or(1, |job| job.version)
                     .saturating_add_signed(version_off);
-                (self.remove(&id, version), store.remove(&id, version).await)
+                (
+                    self.remove(&id, version),
+                    store
+                        .remove(&id, version, sample::audit("job_removed"))
+                        .await,
+                )
             }
         };
         assert_eq!(format!("{answered:?}"), format!("{expected:?}"), "{op:?}");

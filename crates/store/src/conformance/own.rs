@@ -1,7 +1,7 @@
 //! Claims about what a job asks for itself: its output, signals and waits.
 
 use super::beside::{keep, signal};
-use super::sample::{become_state, change, create};
+use super::sample::{audit, become_state, change, create};
 use crate::{Error, SignalFor, Store};
 use dauer_core::{Job, Json, Kept, State, Timestamp, Wait};
 use std::sync::Arc;
@@ -150,7 +150,10 @@ pub(super) async fn what_a_removed_job_kept_goes_with_it(store: Arc<dyn Store>) 
     keep(&*store, &mut job, vec![output, Kept::Wait(wait)]).await;
     send(&*store, &mut job, "1", "go").await;
     become_state(&*store, &mut job, State::Failed).await;
-    store.remove(&job.id, job.version).await.unwrap();
+    store
+        .remove(&job.id, job.version, audit("job_removed"))
+        .await
+        .unwrap();
     let again = create(&*store, 1).await;
     assert_eq!(store.output(&again.id).await.unwrap(), None);
     assert_eq!(gets(&*store, &again, "go", "a").await, None);

@@ -1,6 +1,6 @@
 //! Claims about accepting jobs: batches, keys of requests, parameters.
 
-use super::sample::{become_state, create, entry, id, job, listed, named};
+use super::sample::{audit, become_state, create, entry, id, job, listed, named};
 use crate::{Error, Filter, Keyed, NewJob, Store};
 use dauer_core::{Job, State};
 use std::sync::Arc;
@@ -80,7 +80,10 @@ pub(super) async fn a_key_lives_as_long_as_its_job(store: Arc<dyn Store>) {
     become_state(&*store, &mut first, State::Completed).await;
     let again = || store.create_all(vec![new(job(2), Some(("k", "d2")))]);
     assert!(matches!(again().await, Err(Error::KeyInUse { .. })));
-    store.remove(&first.id, first.version).await.unwrap();
+    store
+        .remove(&first.id, first.version, audit("job_removed"))
+        .await
+        .unwrap();
     again().await.unwrap();
     assert_eq!(store.keyed(vec!["k".into()]).await.unwrap()["k"].job, id(2));
 }

@@ -1,6 +1,6 @@
 //! Jobs and changes for the claims.
 
-use crate::{Change, NewEntry, Store};
+use crate::{Change, NewAudit, NewEntry, Store};
 use dauer_core::plan::admission::Due;
 use dauer_core::{
     Checkpoint, CheckpointId, DefinitionRef, Forget, Image, Jitter, Job, JobId, JobSpec, Mount,
@@ -115,6 +115,18 @@ pub(crate) fn entry(event: &str) -> NewEntry {
         detail: Some(format!("about {event}")),
         by: Some("uid:7".into()),
         why: Some("to see".into()),
+    }
+}
+
+/// An audit record of this word.
+pub(crate) fn audit(event: &str) -> NewAudit {
+    NewAudit {
+        at: Timestamp(1_700_000_000_000),
+        event: event.into(),
+        subject: format!("subject of {event}"),
+        detail: None,
+        by: Some("uid:7".into()),
+        why: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Claims about versions and the journal: who wins, and what is written of it.
 
-use super::sample::{change, checkpoint, create, edit, entry, id, job, listed, named};
+use super::sample::{audit, change, checkpoint, create, edit, entry, id, job, listed, named};
 use crate::{Change, Error, NewEntry, Store};
 use dauer_core::{
     Forget, Intent, Operation, Outcome, Reason, SandboxId, State, Timestamp, Token, TokenStatus,
@@ -140,7 +140,7 @@ pub(super) async fn an_unknown_job_is_not_found(store: Arc<dyn Store>) {
     }
     let result = store.job(&id(5)).await;
     assert!(matches!(result, Err(Error::NotFound(_))), "{result:?}");
-    let result = store.remove(&id(5), 1).await;
+    let result = store.remove(&id(5), 1, audit("job_removed")).await;
     assert!(matches!(result, Err(Error::NotFound(_))), "{result:?}");
     assert!(store.checkpoints(&id(5)).await.unwrap().is_empty());
     assert_eq!(store.token(&id(5), "t").await.unwrap(), None);
@@ -335,7 +335,10 @@ pub(super) async fn the_journal_comes_in_pages(store: Arc<dyn Store>) {
         .seq;
     let [mut one, mut two] = jobs;
     edit(&*store, &mut two, |job| job.state = State::Cancelled).await;
-    store.remove(&two.id, two.version).await.unwrap();
+    store
+        .remove(&two.id, two.version, audit("job_removed"))
+        .await
+        .unwrap();
     edit(&*store, &mut one, |_| {}).await;
     let entries = store.journal(None, last, 10).await.unwrap();
     assert_eq!(entries.len(), 1);

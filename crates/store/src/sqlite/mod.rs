@@ -4,6 +4,7 @@
 
 mod access;
 mod fault;
+mod history;
 mod hot;
 mod kept;
 mod lean;
@@ -11,8 +12,10 @@ mod open;
 mod policy;
 mod read;
 mod readers;
+mod removal;
 mod row;
 mod rows;
+mod schedules;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -22,12 +25,15 @@ mod writer;
 
 pub use open::Durability;
 
-use crate::{Change, DefinitionFilter, Entry, Error, Filter, Keyed, NewJob, SignalFor, Store};
+use crate::{
+    Change, DefinitionFilter, Entry, Error, Filter, HistoryFilter, HistoryPage, Keyed, NewAudit,
+    NewJob, ScheduleChange, SignalFor, Store,
+};
 use async_trait::async_trait;
 use dauer_core::plan::admission::Due;
 use dauer_core::{
     AccessToken, Checkpoint, CheckpointId, Definition, DefinitionRef, Job, JobId, Json, SandboxId,
-    Timestamp, Token, Wait,
+    Schedule, Timestamp, Token, Wait,
 };
 use fault::Fault;
 use hot::Hot;
@@ -264,8 +270,9 @@ impl Store for Sqlite {
             .await
     }
 
-    async fn add_access_token(&self, token: AccessToken) -> Result<(), Error> {
-        self.writer.write(Write::AddAccess(token)).await
+    async fn add_access_token(&self, token: AccessToken, audit: NewAudit) -> Result<(), Error> {
+        let write = Write::AddAccess(token).audited(audit);
+        self.writer.write(write).await
     }
 
     async fn access_tokens(&self) -> Result<Vec<AccessToken>, Error> {
@@ -277,21 +284,20 @@ impl Store for Sqlite {
         self.writer.write(Write::AccessUsed { id, at }).await
     }
 
-    async fn remove_access_token(&self, id: &str) -> Result<(), Error> {
-        self.writer.write(Write::RemoveAccess(id.to_owned())).await
+    async fn remove_access_token(&self, id: &str, audit: NewAudit) -> Result<(), Error> {
+        let write = Write::RemoveAccess(id.to_owned()).audited(audit);
+        self.writer.write(write).await
     }
 
-    async fn remove(&self, id: &JobId, version: u64) -> Result<(), Error> {
-        self.writer
-            .write(Write::Remove {
-                id: id.clone(),
-                version,
-            })
-            .await
+    async fn remove(&self, id: &JobId, version: u64, audit: NewAudit) -> Result<(), Error> {
+        let id = id.clone();
+        let write = Write::Remove { id, version }.audited(audit);
+        self.writer.write(write).await
     }
 
-    async fn define(&self, definition: Definition) -> Result<(), Error> {
-        self.writer.write(Write::define(definition)).await
+    async fn define(&self, definition: Definition, audit: NewAudit) -> Result<(), Error> {
+        let write = Write::define(definition).audited(audit);
+        self.writer.write(write).await
     }
 
     async fn definition(&self, id: &DefinitionRef) -> Result<Option<Definition>, Error> {
@@ -311,7 +317,64 @@ impl Store for Sqlite {
             .await
     }
 
-    async fn undefine(&self, id: &DefinitionRef) -> Result<(), Error> {
-        self.writer.write(Write::Undefine(id.clone())).await
+    async fn undefine(&self, id: &DefinitionRef, audit: NewAudit) -> Result<(), Error> {
+        let write = Write::Undefine(id.clone()).audited(audit);
+        self.writer.write(write).await
+    }
+
+    async fn add_schedule(&self, schedule: Schedule, audit: NewAudit) -> Result<(), Error> {
+        let write = Write::Schedule(schedules::Write::add(schedule)).audited(audit);
+        self.writer.write(write).await
+    }
+
+    async fn schedule(&self, name: &str) -> Result<Option<Schedule>, Error> {
+        let name = name.to_owned();
+        self.read(move |connection| schedules::one(connection, &name))
+            .await
+    }
+
+    async fn schedules(&self, after: Option<&str>, limit: usize) -> Result<Vec<Schedule>, Error> {
+        let (after, limit) = (after.map(str::to_owned), read::limit(limit));
+        self.read(move |connection| schedules::page(connection, after.as_deref(), limit))
+            .await
+    }
+
+    async fn due_schedules(&self, now: Timestamp, limit: usize) -> Result<Vec<Schedule>, Error> {
+        let limit = read::limit(limit);
+        self.read(move |connection| schedules::due(connection, now, limit))
+            .await
+    }
+
+    async fn next_schedule(&self) -> Result<Option<Timestamp>, Error> {
+        self.read(schedules::next).await
+    }
+
+    async fn change_schedule(&self, mut change: ScheduleChange) -> Result<(), Error> {
+        let audit = change.audit.take();
+        let write = Write::Schedule(schedules::Write::change(change));
+        let write = match audit {
+            Some(audit) => write.audited(audit),
+            None => write,
+        };
+        self.writer.write(write).await
+    }
+
+    async fn remove_schedule(&self, name: &str, audit: NewAudit) -> Result<(), Error> {
+        let write = Write::Schedule(schedules::Write::Remove(name.to_owned())).audited(audit);
+        self.writer.write(write).await
+    }
+
+    async fn history(&self, filter: HistoryFilter) -> Result<HistoryPage, Error> {
+        self.read(move |connection| history::page(connection, &filter))
+            .await
+    }
+
+    async fn oldest_record(&self) -> Result<Option<Timestamp>, Error> {
+        self.read(history::oldest).await
+    }
+
+    async fn forget_records(&self, before: Timestamp, limit: usize) -> Result<(), Error> {
+        let write = Write::ForgetRecords { before, limit };
+        self.writer.write(write).await
     }
 }

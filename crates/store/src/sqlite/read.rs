@@ -334,6 +334,6 @@ fn ids(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<Jo
     Ok(found)
 }
 
-fn limit(limit: usize) -> i64 {
+pub(super) fn limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -40,6 +40,12 @@ statements! {
     SIGNALS_FREE_ALL = "UPDATE signals SET standing = 'waiting', token = NULL WHERE job = ?1 AND token IS NOT NULL";
     OUTPUT_DELETE = "DELETE FROM outputs WHERE job = ?1";
     WAITS_DELETE = "DELETE FROM waits WHERE job = ?1";
+    SCHEDULE_INSERT = "INSERT INTO schedules (name, version, due_at, record) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+    SCHEDULE_UPDATE = "UPDATE schedules SET version = ?2, due_at = ?3, record = ?4 WHERE name = ?1";
+    SCHEDULE_DELETE = "DELETE FROM schedules WHERE name = ?1";
+    AUDIT_INSERT = "INSERT INTO audit (after, at, event, subject, detail, by, why) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    JOURNAL_FORGET = "DELETE FROM journal WHERE seq < ?1 AND at < ?2";
+    AUDIT_FORGET = "DELETE FROM audit WHERE id < ?1 AND at < ?2";
     WAIT_PUT = "INSERT INTO waits (job, token, give_up_at, timed_out) VALUES (?1, ?2, ?3, ?4)
                 ON CONFLICT (job, token) DO UPDATE SET give_up_at = excluded.give_up_at, timed_out = excluded.timed_out";
     TOKENS_FORGET_REQUESTED = "DELETE FROM tokens WHERE job = ?1 AND status = 'requested'";
@@ -100,4 +106,18 @@ statements! {
                WHERE seq > ?1 ORDER BY seq LIMIT ?2";
     JOURNAL_OF_JOB = "SELECT seq, job, at, event, from_state, to_state, operation, generation, detail, by, why FROM journal
                       WHERE job = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2";
+    SCHEDULE_VERSION = "SELECT version FROM schedules WHERE name = ?1";
+    SCHEDULE = "SELECT record FROM schedules WHERE name = ?1";
+    SCHEDULES = "SELECT record FROM schedules WHERE name > ?1 ORDER BY name LIMIT ?2";
+    SCHEDULES_DUE = "SELECT record FROM schedules INDEXED BY schedules_due WHERE due_at IS NOT NULL AND due_at <= ?1
+                     ORDER BY due_at, name LIMIT ?2";
+    SCHEDULE_NEXT = "SELECT due_at FROM schedules INDEXED BY schedules_due WHERE due_at IS NOT NULL AND due_at >= 0
+                     ORDER BY due_at LIMIT 1";
+    AUDIT = "SELECT after, id, at, event, subject, detail, by, why FROM audit
+             WHERE (after, id) > (?1, ?2) ORDER BY after, id LIMIT ?3";
+    JOURNAL_AT = "SELECT at FROM journal WHERE seq >= ?1 ORDER BY seq LIMIT 1";
+    JOURNAL_NEWEST = "SELECT seq FROM journal WHERE seq > 0 ORDER BY seq DESC LIMIT 1";
+    AUDIT_NEWEST = "SELECT after FROM audit WHERE id > 0 ORDER BY id DESC LIMIT 1";
+    JOURNAL_FIRST = "SELECT seq, at FROM journal WHERE seq > 0 ORDER BY seq LIMIT 1";
+    AUDIT_FIRST = "SELECT id, at FROM audit WHERE id > 0 ORDER BY id LIMIT 1";
 }

@@ -91,7 +91,10 @@ impl<'a> Gathered<'a> {
             | Write::Remove { .. }
             | Write::AddAccess(_)
             | Write::AccessUsed { .. }
-            | Write::RemoveAccess(_) => false,
+            | Write::RemoveAccess(_)
+            | Write::Schedule(_)
+            | Write::Audited(..)
+            | Write::ForgetRecords { .. } => false,
         }
     }
 

@@ -5,8 +5,8 @@ use super::access;
 use super::fault::Fault;
 use super::read;
 use super::row::{self, signed, unsigned};
-use super::{kept, policy, rows, sql};
-use crate::{Change, Error, NewEntry, NewJob};
+use super::{history, kept, policy, removal, rows, schedules, sql};
+use crate::{Change, Error, NewAudit, NewEntry, NewJob};
 use dauer_core::{
     AccessToken, Checkpoint, CheckpointId, Definition, DefinitionRef, Forget, Job, JobId, Kept,
     State, Timestamp, Token,
@@ -39,6 +39,13 @@ pub(super) enum Write {
         at: Timestamp,
     },
     RemoveAccess(String),
+    Schedule(schedules::Write),
+    /// The write, and what the history says of it.
+    Audited(Box<Self>, NewAudit),
+    ForgetRecords {
+        before: Timestamp,
+        limit: usize,
+    },
 }
 
 /// What a transition writes.
@@ -122,7 +129,7 @@ impl JobRow {
 }
 
 impl NewRow {
-    fn of(new: NewJob) -> Self {
+    pub(super) fn of(new: NewJob) -> Self {
         let mut job = new.job;
         assert_eq!(job.version, 1, "invariant: a new job has version 1");
         let (spec, params) = row::spec(&mut job);
@@ -220,8 +227,15 @@ impl Write {
             | Self::Remove { .. }
             | Self::AddAccess(_)
             | Self::AccessUsed { .. }
-            | Self::RemoveAccess(_) => 1,
+            | Self::RemoveAccess(_)
+            | Self::ForgetRecords { .. } => 1,
+            Self::Schedule(write) => write.len(),
+            Self::Audited(write, _) => write.len(),
         }
+    }
+
+    pub(super) fn audited(self, audit: NewAudit) -> Self {
+        Self::Audited(Box::new(self), audit)
     }
 
     /// The job whose record is another one afterwards. A new one has none before.
@@ -235,7 +249,10 @@ impl Write {
             | Self::Undefine(_)
             | Self::AddAccess(_)
             | Self::AccessUsed { .. }
-            | Self::RemoveAccess(_) => None,
+            | Self::RemoveAccess(_)
+            | Self::Schedule(_)
+            | Self::ForgetRecords { .. } => None,
+            Self::Audited(write, _) => write.changes_job(),
         }
     }
 
@@ -278,11 +295,19 @@ impl Write {
                 }
             }
             Self::Commit(commit) => commit_one(connection, commit),
-            Self::DropCheckpoint(id) => drop_checkpoint(connection, id),
-            Self::Remove { id, version } => remove(connection, id, *version),
+            Self::DropCheckpoint(id) => removal::drop_checkpoint(connection, id),
+            Self::Remove { id, version } => removal::remove(connection, id, *version),
             Self::AddAccess(token) => access::add(connection, token),
             Self::AccessUsed { id, at } => access::used(connection, id, *at),
             Self::RemoveAccess(id) => access::remove(connection, id),
+            Self::Schedule(write) => write.apply(connection),
+            Self::Audited(write, audit) => {
+                write.apply(connection)?;
+                history::put_audit(connection, audit)
+            }
+            Self::ForgetRecords { before, limit } => {
+                history::forget(connection, *before, read::limit(*limit))
+            }
         }
     }
 }
@@ -332,7 +357,7 @@ fn commit_one(connection: &Connection, commit: &CommitRow) -> Result<(), Fault> 
     }
 }
 
-fn create(connection: &Connection, job: &NewRow) -> Result<(), Fault> {
+pub(super) fn create(connection: &Connection, job: &NewRow) -> Result<(), Fault> {
     let row = &job.row;
     check_is_new(connection, &row.id)?;
     if let Some((key, _)) = &job.key {
@@ -448,49 +473,5 @@ fn put_token(connection: &Connection, token: &Token) -> Result<(), Fault> {
         checkpoint,
         message
     ])?;
-    Ok(())
-}
-
-fn drop_checkpoint(connection: &Connection, id: &CheckpointId) -> Result<(), Fault> {
-    let holder: Option<(String, i64)> = connection
-        .prepare_cached(sql::CHECKPOINT_POINTED_TO)?
-        .query_row(params![id.0], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    if let Some((job, version)) = holder {
-        return Err(Error::Conflict {
-            job: JobId(job),
-            expected: 0,
-            found: unsigned(version),
-        }
-        .into());
-    }
-    connection
-        .prepare_cached(sql::CHECKPOINT_DELETE)?
-        .execute(params![id.0])?;
-    Ok(())
-}
-
-fn remove(connection: &Connection, id: &JobId, expected: u64) -> Result<(), Fault> {
-    let found: Option<(i64, String)> = connection
-        .prepare_cached(sql::JOB_VERSION_AND_STATE)?
-        .query_row(params![id.0], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let Some((found, state)) = found else {
-        return Err(Error::NotFound(id.0.clone()).into());
-    };
-    let found = unsigned(found);
-    let is_terminal = State::from_name(&state).is_some_and(State::is_terminal);
-    if found != expected || !is_terminal {
-        return Err(Error::Conflict {
-            job: id.clone(),
-            expected,
-            found,
-        }
-        .into());
-    }
-    // Whatever belongs to it goes with it.
-    connection
-        .prepare_cached(sql::JOB_DELETE)?
-        .execute(params![id.0])?;
     Ok(())
 }

@@ -1,0 +1,52 @@
+//! Taking out what nothing may need any more: a checkpoint, a job.
+
+use super::fault::Fault;
+use super::row::unsigned;
+use super::sql;
+use crate::Error;
+use dauer_core::{CheckpointId, JobId, State};
+use rusqlite::{Connection, OptionalExtension, params};
+
+pub(super) fn drop_checkpoint(connection: &Connection, id: &CheckpointId) -> Result<(), Fault> {
+    let holder: Option<(String, i64)> = connection
+        .prepare_cached(sql::CHECKPOINT_POINTED_TO)?
+        .query_row(params![id.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    if let Some((job, version)) = holder {
+        return Err(Error::Conflict {
+            job: JobId(job),
+            expected: 0,
+            found: unsigned(version),
+        }
+        .into());
+    }
+    connection
+        .prepare_cached(sql::CHECKPOINT_DELETE)?
+        .execute(params![id.0])?;
+    Ok(())
+}
+
+pub(super) fn remove(connection: &Connection, id: &JobId, expected: u64) -> Result<(), Fault> {
+    let found: Option<(i64, String)> = connection
+        .prepare_cached(sql::JOB_VERSION_AND_STATE)?
+        .query_row(params![id.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((found, state)) = found else {
+        return Err(Error::NotFound(id.0.clone()).into());
+    };
+    let found = unsigned(found);
+    let is_terminal = State::from_name(&state).is_some_and(State::is_terminal);
+    if found != expected || !is_terminal {
+        return Err(Error::Conflict {
+            job: id.clone(),
+            expected,
+            found,
+        }
+        .into());
+    }
+    // Whatever belongs to it goes with it.
+    connection
+        .prepare_cached(sql::JOB_DELETE)?
+        .execute(params![id.0])?;
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! Schedules, as rows.
+
+use super::fault::Fault;
+use super::row::{signed, unsigned};
+use super::sql;
+use super::write::{self, NewRow};
+use crate::{Error, ScheduleChange};
+use dauer_core::{Schedule, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+
+/// What a write does to the table.
+#[derive(Debug)]
+pub(super) enum Write {
+    Add(ScheduleRow),
+    Change { row: ScheduleRow, jobs: Vec<NewRow> },
+    Remove(String),
+}
+
+/// A schedule in its final form.
+#[derive(Debug)]
+pub(super) struct ScheduleRow {
+    name: String,
+    version: u64,
+    due_at: Option<Timestamp>,
+    record: String,
+}
+
+impl ScheduleRow {
+    fn of(schedule: Schedule) -> Self {
+        let record = serde_json::to_string(&schedule)
+            .expect("invariant: a schedule is plain data and can be written as JSON");
+        Self {
+            version: schedule.version,
+            due_at: schedule.due_at(),
+            name: schedule.name,
+            record,
+        }
+    }
+}
+
+impl Write {
+    pub(super) fn add(schedule: Schedule) -> Self {
+        assert_eq!(
+            schedule.version, 1,
+            "invariant: a new schedule has version 1"
+        );
+        Self::Add(ScheduleRow::of(schedule))
+    }
+
+    pub(super) fn change(change: ScheduleChange) -> Self {
+        Self::Change {
+            row: ScheduleRow::of(change.schedule),
+            jobs: change.jobs.into_iter().map(NewRow::of).collect(),
+        }
+    }
+
+    /// How many rows of jobs it writes.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Change { jobs, .. } => jobs.len(),
+            Self::Add(_) | Self::Remove(_) => 0,
+        }
+    }
+
+    pub(super) fn apply(&self, connection: &Connection) -> Result<(), Fault> {
+        match self {
+            Self::Add(row) => add(connection, row),
+            Self::Change { row, jobs } => {
+                change(connection, row)?;
+                jobs.iter()
+                    .try_for_each(|job| write::create(connection, job))
+            }
+            Self::Remove(name) => {
+                let removed = connection
+                    .prepare_cached(sql::SCHEDULE_DELETE)?
+                    .execute(params![name])?;
+                match removed {
+                    0 => Err(Error::NotFound(name.clone()).into()),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+fn add(connection: &Connection, row: &ScheduleRow) -> Result<(), Fault> {
+    let written = connection
+        .prepare_cached(sql::SCHEDULE_INSERT)?
+        .execute(params![
+            row.name,
+            signed(row.version),
+            row.due_at.map(|at| at.0),
+            row.record
+        ])?;
+    match written {
+        0 => Err(Error::ScheduleExists(row.name.clone()).into()),
+        _ => Ok(()),
+    }
+}
+
+fn change(connection: &Connection, row: &ScheduleRow) -> Result<(), Fault> {
+    let found: Option<i64> = connection
+        .prepare_cached(sql::SCHEDULE_VERSION)?
+        .query_row(params![row.name], |row| row.get(0))
+        .optional()?;
+    match found.map(unsigned) {
+        None => return Err(Error::NotFound(row.name.clone()).into()),
+        Some(found) if found + 1 == row.version => {}
+        Some(_) => return Err(Error::ScheduleChanged(row.name.clone()).into()),
+    }
+    connection
+        .prepare_cached(sql::SCHEDULE_UPDATE)?
+        .execute(params![
+            row.name,
+            signed(row.version),
+            row.due_at.map(|at| at.0),
+            row.record
+        ])?;
+    Ok(())
+}
+
+pub(super) fn one(connection: &Connection, name: &str) -> Result<Option<Schedule>, Fault> {
+    Ok(some(connection, sql::SCHEDULE, params![name])?.pop())
+}
+
+pub(super) fn page(
+    connection: &Connection,
+    after: Option<&str>,
+    limit: i64,
+) -> Result<Vec<Schedule>, Fault> {
+    let after = after.unwrap_or_default();
+    some(connection, sql::SCHEDULES, params![after, limit])
+}
+
+pub(super) fn due(
+    connection: &Connection,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<Schedule>, Fault> {
+    some(connection, sql::SCHEDULES_DUE, params![now.0, limit])
+}
+
+pub(super) fn next(connection: &Connection) -> Result<Option<Timestamp>, Fault> {
+    Ok(connection
+        .prepare_cached(sql::SCHEDULE_NEXT)?
+        .query_row([], |row| Ok(Timestamp(row.get(0)?)))
+        .optional()?)
+}
+
+fn some(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<Schedule>, Fault> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(schedule(row)?);
+    }
+    Ok(found)
+}
+
+fn schedule(row: &Row<'_>) -> Result<Schedule, Fault> {
+    let record: String = row.get(0)?;
+    serde_json::from_str(&record).map_err(|source| Fault::Unreadable {
+        what: "the record of a schedule".into(),
+        source,
+    })
+}
