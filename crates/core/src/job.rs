@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Job {
     /// Its id.
     pub id: JobId,
-    /// What was asked for; never changes.
+    /// What was asked for; only its tags and metadata ever change.
     pub spec: JobSpec,
     /// Where it is.
     pub state: State,
@@ -61,6 +61,9 @@ pub struct Job {
     /// How often it was tried again from its start after an attempt failed.
     #[serde(default)]
     pub retries: u32,
+    /// Its present incarnation runs since then, as the ledger has it; absent while none runs.
+    #[serde(default)]
+    pub runs_since: Option<Timestamp>,
     /// How it ended.
     pub outcome: Option<Outcome>,
     /// The last thing that went wrong without ending the job, such as a checkpoint that failed.
@@ -127,6 +130,7 @@ impl Job {
             restores: 0,
             restores_in_a_row: 0,
             retries: 0,
+            runs_since: None,
             outcome: None,
             last_error: None,
             job_deadline_at: None,
@@ -333,6 +337,24 @@ pub struct Checkpoint {
     pub log_offset: u64,
     /// The token it was asked for with.
     pub token: Option<String>,
+    /// Bytes of the blocks that it takes on disk; absent in records of the first builds.
+    #[serde(default)]
+    pub blocks_bytes: Option<u64>,
+}
+
+impl Checkpoint {
+    /// Bytes that it takes on disk: its blocks, or its length where they were not counted.
+    #[must_use]
+    pub fn bytes_on_disk(&self) -> u64 {
+        self.blocks_bytes
+            .unwrap_or(self.memory_bytes + self.disk_bytes)
+    }
+
+    /// When its sandbox stopped for it.
+    #[must_use]
+    pub fn frozen_at(&self) -> Timestamp {
+        self.taken_at.minus_ms(self.frozen_ms)
+    }
 }
 
 /// A checkpoint request of the job itself, by its idempotency key.

@@ -1,7 +1,9 @@
 //! What is kept beside the record of a job and committed with it: its output, its signals, and how long it waits for one.
 
+use crate::ledger::{Closing, Interval, Relabelling};
 use crate::{JobId, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A JSON document as text, kept byte for byte: numbers keep their digits and objects their order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +60,19 @@ pub enum Kept {
     Wait(Wait),
     /// The program begins anew: every signal waits again, and its output and waits are forgotten.
     BegunAnew,
+    /// The job's tags and metadata are these from now on.
+    Described {
+        /// What it is searched by.
+        tags: BTreeMap<String, String>,
+        /// Whatever else is said of it.
+        metadata: BTreeMap<String, serde_json::Value>,
+    },
+    /// An interval of the ledger begins. Where one of this kind is open for its owner, that goes on instead.
+    Opened(Box<Interval>),
+    /// One ends.
+    Closed(Closing),
+    /// Those that are open go on under other labels.
+    Relabelled(Relabelling),
 }
 
 impl Kept {
@@ -71,7 +86,11 @@ impl Kept {
             | Self::SignalTaken { .. }
             | Self::SignalsSealed
             | Self::SignalsFreed
-            | Self::BegunAnew => None,
+            | Self::BegunAnew
+            | Self::Described { .. }
+            | Self::Opened(_)
+            | Self::Closed(_)
+            | Self::Relabelled(_) => None,
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod definition;
 pub mod id;
 pub mod job;
 pub mod kept;
+pub mod ledger;
 pub mod parse;
 pub mod plan;
 pub mod retry;

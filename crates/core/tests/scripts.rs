@@ -2,8 +2,9 @@
 //!
 //! `submitted [timeout=MS job_timeout=MS queue_timeout=MS counted_asleep] [retries=N delay=MS max_delay=MS jitter=full on=WHAT,…
 //! from=checkpoint] [run_at=MS]` makes a job; `event [g=N] NAME …` applies an event at the time the line number says;
-//! `expect …` is the verdict in one line, written by [`show`].
+//! `expect …` is the verdict in one line, written by [`show`]; `ledger …` what it writes there, by [`show_ledger`].
 
+use dauer_core::ledger::Life;
 use dauer_core::*;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -18,8 +19,8 @@ fn spec(words: &Words<'_>) -> JobSpec {
         image: Image::Host,
         mounts: vec![],
         inject: None,
-        cpu_millis: None,
-        memory_bytes: None,
+        cpu_millis: words.number("cpu"),
+        memory_bytes: words.number("memory"),
         timeout_ms: words.number("timeout"),
         network: Network::None,
         publish: vec![],
@@ -94,17 +95,18 @@ impl Words<'_> {
     }
 }
 
-fn checkpoint(job: &Job, id: &str) -> Checkpoint {
+fn checkpoint(job: &Job, words: &Words<'_>) -> Checkpoint {
     Checkpoint {
-        id: id.into(),
+        id: words.value("id").expect("id=").into(),
         job: job.id.clone(),
         generation: job.generation,
-        taken_at: Timestamp(0),
-        frozen_ms: 1,
+        taken_at: Timestamp(words.number("taken").unwrap_or(0)),
+        frozen_ms: words.number("frozen").unwrap_or(1),
         memory_bytes: 1,
         disk_bytes: 0,
         log_offset: 0,
         token: None,
+        blocks_bytes: Some(4096),
     }
 }
 
@@ -151,7 +153,7 @@ fn event(job: &Job, line: &str, at: i64) -> Event {
                 Then::Continue
             },
         },
-        "published" => EventKind::CheckpointPublished(checkpoint(job, &id())),
+        "published" => EventKind::CheckpointPublished(checkpoint(job, &words)),
         "checkpoint_failed" => EventKind::CheckpointFailed {
             checkpoint: CheckpointId(id()),
             message: "disk full".into(),
@@ -205,6 +207,18 @@ fn event(job: &Job, line: &str, at: i64) -> Event {
             give_up_at: Timestamp(0),
             timed_out: words.has("over"),
         }),
+        "describe" => EventKind::Described {
+            tags: words
+                .value("tag")
+                .map(|text| match text.split_once(':') {
+                    Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                    None => (text.to_owned(), None),
+                })
+                .into_iter()
+                .collect(),
+            metadata: BTreeMap::new(),
+        },
+        "discard" => EventKind::Discarded,
         "retry" => EventKind::RetryAsked,
         "grace_over" => EventKind::GraceOver,
         "deadline" => EventKind::DeadlineReached,
@@ -219,6 +233,12 @@ fn event(job: &Job, line: &str, at: i64) -> Event {
         generation: words.number("g"),
         chance: chance(&words),
         kind,
+        life: Life {
+            began_at: words.number("began").map(Timestamp),
+            ended_at: words.number("ended").map(Timestamp),
+            cpu_ms: words.number("cpu"),
+            memory_bytes: None,
+        },
     }
 }
 
@@ -292,6 +312,9 @@ fn show(verdict: &Verdict) -> String {
             // With every checkpoint and every loss; the simulation shows what they are for.
             Kept::SignalsSealed | Kept::SignalsFreed => {}
             Kept::BegunAnew => text.push_str(" anew"),
+            Kept::Described { tags, .. } => write!(text, " tags={tags:?}").unwrap(),
+            // A line of its own: see `show_ledger`.
+            Kept::Opened(_) | Kept::Closed(_) | Kept::Relabelled(_) => {}
         }
     }
     if movement.quiet {
@@ -345,9 +368,51 @@ fn show(verdict: &Verdict) -> String {
     text
 }
 
+/// What a verdict writes into the ledger, for `ledger …`: `+kind amount @from by cause`, `-kind @to by cause`.
+fn show_ledger(verdict: &Verdict) -> String {
+    let Verdict::Move(movement) = verdict else {
+        return "-".into();
+    };
+    let lines = movement.kept.iter().filter_map(|kept| match kept {
+        Kept::Opened(opened) => Some(format!(
+            "+{} {} @{} {}",
+            opened.kind.name(),
+            opened.amount,
+            opened.from.0,
+            opened.cause
+        )),
+        Kept::Closed(closed) => {
+            let used = closed.used.map(|used| format!(" used={used}"));
+            Some(format!(
+                "-{} @{} {}{}",
+                closed.kind.name(),
+                closed.to.0,
+                closed.closed_by,
+                used.unwrap_or_default()
+            ))
+        }
+        Kept::Relabelled(relabelled) => Some(format!("~ @{}", relabelled.at.0)),
+        Kept::Output(_)
+        | Kept::Signal(_)
+        | Kept::SignalTaken { .. }
+        | Kept::SignalsSealed
+        | Kept::SignalsFreed
+        | Kept::Wait(_)
+        | Kept::BegunAnew
+        | Kept::Described { .. } => None,
+    });
+    let lines: Vec<String> = lines.collect();
+    if lines.is_empty() {
+        "-".into()
+    } else {
+        lines.join("; ")
+    }
+}
+
 fn run(path: &std::path::Path) -> usize {
     let text = std::fs::read_to_string(path).unwrap();
     let (mut job, mut verdict, mut expectations) = (None::<Job>, String::new(), 0);
+    let mut ledger = String::new();
     for (number, line) in text.lines().enumerate() {
         let here = format!("{}:{}", path.display(), number + 1);
         let (word, rest) = line
@@ -363,6 +428,7 @@ fn run(path: &std::path::Path) -> usize {
                 let present = job.as_mut().expect("submitted first");
                 let decided = decide(present, &event(present, rest, 1000 * (number as i64 + 1)));
                 verdict = show(&decided);
+                ledger = show_ledger(&decided);
                 if let Verdict::Move(movement) = decided {
                     assert!(
                         present.state.may_become(movement.job.state),
@@ -373,6 +439,10 @@ fn run(path: &std::path::Path) -> usize {
             }
             "expect" => {
                 assert_eq!(verdict, rest, "{here}");
+                expectations += 1;
+            }
+            "ledger" => {
+                assert_eq!(ledger, rest, "{here}");
                 expectations += 1;
             }
             other => panic!("{here}: unknown word {other}"),

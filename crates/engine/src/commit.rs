@@ -43,6 +43,7 @@ impl Runner {
                 generation,
                 chance: submit::random_number(),
                 kind,
+                life: self.life(),
             };
             let result = match decide(&self.job, &event) {
                 Verdict::Move(movement) => {

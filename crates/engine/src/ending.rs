@@ -133,6 +133,7 @@ impl Runner {
             return Err(Error::Conflict(format!("the job is {}", self.job.state)));
         }
         let checkpoints = self.engine.store().checkpoints(&self.job.id).await?;
+        self.discard_checkpoint().await;
         // The record goes first: files without a record are found and removed at the next start, a record without files is not.
         let named = self.job.spec.name.as_ref();
         let detail = named.map(|name| format!("named {name}"));

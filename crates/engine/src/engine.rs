@@ -6,7 +6,7 @@ use crate::asker::{self, Asker};
 use crate::places::Places;
 use crate::runner::{Letter, Message, Runner};
 use crate::watchers::Watchers;
-use crate::{Caller, Error, RuntimeApi, clock, housekeeping, recover, scheduler};
+use crate::{Caller, Error, RuntimeApi, clock, housekeeping, meter, recover, scheduler};
 use dauer_core::plan::admission::{Limits, Place, place};
 use dauer_core::{Checkpoint, EventKind, Job, JobId, State, Then, Timestamp};
 use dauer_sandbox::{Layout, Link, Node};
@@ -40,6 +40,8 @@ pub struct Config {
     pub default_driver: Option<String>,
     /// What this machine has room for.
     pub limits: Limits,
+    /// How long the ledger keeps what ended; absent: for ever.
+    pub usage_keep: Option<Duration>,
 }
 
 /// A running engine. Cheap to clone.
@@ -61,6 +63,8 @@ struct Inner {
     places: Places,
     followers: Mutex<HashMap<JobId, Followers>>,
     access: Access,
+    /// The last heartbeat of the daemon before this one.
+    seen_alive_before: Option<Timestamp>,
 }
 
 /// Who follows the log of a job that is to be removed when it ends.
@@ -100,6 +104,7 @@ impl Engine {
             config.guest_binary.clone(),
         );
         let places = Places::new(config.limits);
+        let seen_alive_before = store.last_heartbeat().await?;
         let engine = Self {
             inner: Arc::new(Inner {
                 config,
@@ -114,12 +119,17 @@ impl Engine {
                 places,
                 followers: Mutex::default(),
                 access: Access::default(),
+                seen_alive_before,
             }),
         };
         engine.load_access().await?;
         recover::at_start(&engine).await?;
         tokio::spawn(scheduler::run(engine.clone()));
         tokio::spawn(housekeeping::at_start(engine.clone()));
+        tokio::spawn(meter::beat(engine.clone()));
+        if let Some(keep) = engine.config().usage_keep {
+            tokio::spawn(meter::prune(engine.clone(), keep));
+        }
         Ok(engine)
     }
 
@@ -415,6 +425,10 @@ impl Engine {
 
     pub(crate) fn followers(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Followers>> {
         self.inner.followers.lock().expect("no panic while held")
+    }
+
+    pub(crate) fn seen_alive_before(&self) -> Option<Timestamp> {
+        self.inner.seen_alive_before
     }
 
     pub(crate) fn access(&self) -> &Access {

@@ -117,6 +117,9 @@ impl From<dauer_store::Error> for Error {
             dauer_store::Error::ParentEnding(parent) => Self::Conflict(format!(
                 "job {parent} is cancelled with its children: it gets no further ones"
             )),
+            dauer_store::Error::TooManyGroups => Self::Invalid(
+                "there are too many rows: narrow the range, or group by something else".into(),
+            ),
             dauer_store::Error::Defined(id) => Self::DefinitionExists(id),
             dauer_store::Error::ScheduleExists(name) => Self::ScheduleExists(name),
             changed @ dauer_store::Error::ScheduleChanged(_) => Self::Conflict(changed.to_string()),

@@ -22,7 +22,9 @@ mod expiry;
 mod files;
 mod housekeeping;
 mod input;
+mod leave;
 mod logs;
+mod meter;
 mod own;
 mod perform;
 mod places;
@@ -50,8 +52,9 @@ pub use stream::{JobStream, Position, StreamItem, StreamPart, Streamed};
 pub use submit::{RequestKey, Submission};
 
 // What the engine hands out of the crates below it, for callers that must not know those.
+pub use dauer_core::ledger::{Account, By, Owner, Range, Sum};
 pub use dauer_core::plan::admission::Limits;
 pub use dauer_sandbox::ExecSession;
 pub use dauer_sandbox::disk::{ChangeKind, Changed};
 pub use dauer_sandbox::log::Place;
-pub use dauer_store::{DefinitionFilter, Entry, Filter};
+pub use dauer_store::{DefinitionFilter, Entry, Filter, UsageQuery};

@@ -62,7 +62,7 @@ impl Runner {
                 let node = self.engine.node();
                 if let Ok(Observed::Ended(exit)) = node.observe(&sandbox, self.job.generation).await
                 {
-                    let ended = crate::recover::ended(&exit);
+                    let ended = self.note_exit(&exit);
                     return Some((generation, EventKind::Ended(ended)));
                 }
                 let bad_image = matches!(error, dauer_sandbox::Error::BadImage(_));
@@ -156,7 +156,7 @@ impl Runner {
             (_, Some(Operation::Terminating | Operation::Exiting)) => {
                 // How it really ended, where that was recorded before KILL came.
                 let ended = match node.observe(&sandbox, generation).await {
-                    Ok(Observed::Ended(exit)) => crate::recover::ended(&exit),
+                    Ok(Observed::Ended(exit)) => self.note_exit(&exit),
                     Ok(Observed::Alive | Observed::Gone) | Err(_) => Ended::Lost {
                         out_of_memory: false,
                         rebooted: None,

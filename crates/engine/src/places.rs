@@ -59,6 +59,10 @@ impl Places {
         self.held.lock().expect("no panic while held")
     }
 
+    pub(crate) fn is_anything_up(&self) -> bool {
+        !self.lock().jobs.is_empty()
+    }
+
     /// What this record, which was just committed, takes now. True where it takes less than before.
     pub(crate) fn note(&self, job: &Job) -> bool {
         let mut held = self.lock();

@@ -154,7 +154,7 @@ impl Runner {
         }
     }
 
-    async fn observe(&self) -> Result<recovery::Observed, Error> {
+    async fn observe(&mut self) -> Result<recovery::Observed, Error> {
         let never = recovery::Observed::Gone {
             rebooted: None,
             never_launched: true,
@@ -184,16 +184,20 @@ impl Runner {
     }
 
     async fn look(
-        &self,
+        &mut self,
         sandbox: &SandboxId,
         generation: u32,
         rebooted: Option<&String>,
     ) -> Result<recovery::Observed, Error> {
-        let node = self.engine.node();
+        let node = self.engine.node().clone();
         Ok(match node.observe(sandbox, generation).await? {
-            Observed::Alive => recovery::Observed::Alive,
-            Observed::Ended(exit) => recovery::Observed::Recorded(ended(&exit)),
+            Observed::Alive => {
+                self.note_alive();
+                recovery::Observed::Alive
+            }
+            Observed::Ended(exit) => recovery::Observed::Recorded(self.note_exit(&exit)),
             Observed::Gone => {
+                self.note_gone(sandbox).await?;
                 let never_launched = !node.has_begun(sandbox, generation).await?;
                 recovery::Observed::Gone {
                     rebooted: rebooted.cloned(),

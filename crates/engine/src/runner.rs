@@ -10,6 +10,7 @@
 use crate::ask::{Answer, Ask};
 use crate::asker::Asker;
 use crate::engine::Live;
+use crate::meter::Known;
 use crate::own::Unwritten;
 use crate::signals::{Told, WaitCall};
 use crate::{Caller, Engine, Error, scheduler};
@@ -94,6 +95,8 @@ pub(crate) struct Runner {
     /// A task ends the jobs below this one.
     pub(crate) ends_children: bool,
     pub(crate) gone: bool,
+    /// For the ledger.
+    pub(crate) known: Known,
 }
 
 /// The first pause before an effect that failed is tried again; it doubles up to 30 s.
@@ -130,6 +133,7 @@ impl Runner {
             rising_since: None,
             ends_children: false,
             gone: false,
+            known: Known::default(),
         };
         loop {
             runner.serve_asks().await;
@@ -232,6 +236,7 @@ impl Runner {
             LinkEvent::Request { id, request } => self.serve_request(id, request),
             LinkEvent::Closed => {
                 self.disconnect();
+                self.note_silence();
                 self.reconcile().await;
             }
             LinkEvent::State {
@@ -239,8 +244,10 @@ impl Runner {
                 shim_pid,
                 sandbox_pid,
                 job_pid,
+                life,
             } => {
                 self.note_pids(shim_pid, sandbox_pid, job_pid);
+                self.note_life(life);
                 match phase {
                     Phase::Starting => {}
                     Phase::Running => {
@@ -255,7 +262,7 @@ impl Runner {
                             .await
                     }
                     Phase::Ended { exit } => {
-                        let ended = crate::recover::ended(&exit);
+                        let ended = self.note_exit(&exit);
                         self.apply(generation, EventKind::Ended(ended)).await;
                     }
                 }
@@ -328,52 +335,6 @@ impl Runner {
         match &self.job.intent {
             Some(Intent::Checkpoint { checkpoint, .. }) => Some(checkpoint.clone()),
             Some(Intent::Wake { .. } | Intent::End { .. }) | None => None,
-        }
-    }
-}
-
-impl Engine {
-    /// A runner that has no record tells everybody who wrote to it, and leaves.
-    fn leave_with(
-        &self,
-        id: &JobId,
-        entry: &Arc<Live>,
-        messages: &mut mpsc::UnboundedReceiver<Letter>,
-        error: &Error,
-    ) {
-        loop {
-            while let Ok(letter) = messages.try_recv() {
-                match letter.message {
-                    Message::Event {
-                        answer: Some(answer),
-                        ..
-                    }
-                    | Message::Reconcile {
-                        answer: Some(answer),
-                    } => {
-                        let _gone = answer.send(Err(error.clone()));
-                    }
-                    Message::Wait { answer, .. } => {
-                        let _gone = answer.send(Err(error.clone()));
-                    }
-                    Message::Progress { answer, .. } => {
-                        let _gone = answer.send(Err(error.clone()));
-                    }
-                    Message::Remove {
-                        answer: Some(answer),
-                    } => {
-                        let _gone = answer.send(Err(error.clone()));
-                    }
-                    Message::Ask(ask) => ask.refuse(error),
-                    Message::Event { answer: None, .. }
-                    | Message::Reconcile { answer: None }
-                    | Message::Remove { answer: None }
-                    | Message::CheckpointTaken { .. } => {}
-                }
-            }
-            if self.leave(id, entry, messages) {
-                return;
-            }
         }
     }
 }

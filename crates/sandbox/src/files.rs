@@ -1,11 +1,13 @@
 //! Files that must be whole or absent, locks that name their owner, and processes by descriptor.
 
 use crate::Error;
+use dauer_core::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Whether a file must survive a crash of the machine when the call returns.
@@ -15,6 +17,17 @@ pub(crate) enum Durable {
     Yes,
     /// Whole or absent is enough.
     No,
+}
+
+/// When a file was last written to; `None` where there is none.
+pub(crate) fn modified(path: &Path) -> Result<Option<Timestamp>, Error> {
+    match fs::metadata(path) {
+        Ok(meta) => Ok(Some(Timestamp(
+            meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000,
+        ))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io(format!("look at {}", path.display()))(e)),
+    }
 }
 
 /// Writes a file of JSON by rename: readers see the old one or the new one.

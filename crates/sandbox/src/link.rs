@@ -7,6 +7,7 @@ use crate::dial::connect;
 use crate::protocol::{Call, Event, Open, Phase, Reply, kind};
 use crate::streams::{ExecSession, StdinSink};
 use crate::{Error, frames};
+use dauer_core::ledger::Life;
 use dauer_core::{Checkpoint, CheckpointId};
 use dauer_wire::frame::Frame;
 use dauer_wire::guest::{ApiRequest, ApiResponse, Command, FromGuest, ToGuest};
@@ -31,6 +32,8 @@ pub enum LinkEvent {
         sandbox_pid: Option<i32>,
         /// The job's first process, as numbered inside.
         job_pid: Option<i32>,
+        /// What is known of the incarnation besides.
+        life: Life,
     },
     /// The job asks the runtime API; answer with [`Link::respond`]. Said again to each new connection until answered.
     Request {
@@ -267,11 +270,13 @@ fn dispatch(
                 shim_pid,
                 sandbox_pid,
                 job_pid,
+                life,
             } => LinkEvent::State {
                 phase,
                 shim_pid,
                 sandbox_pid,
                 job_pid,
+                life,
             },
         },
         kind::REQUEST => {

@@ -5,7 +5,7 @@ use crate::dial::{connect, is_alive};
 use crate::link::{Link, LinkEvents};
 use crate::protocol::ExitRecord;
 use crate::{Error, Layout, SandboxSpec, disk, driver, files, log, snapshot};
-use dauer_core::{Checkpoint, CheckpointId, SandboxId};
+use dauer_core::{Checkpoint, CheckpointId, SandboxId, Timestamp};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -308,6 +308,15 @@ impl Node {
     pub async fn discard_partials(&self, keep: &[CheckpointId]) -> Result<(), Error> {
         let (layout, keep) = (self.shared.layout.clone(), keep.to_vec());
         blocking(move || snapshot::discard_partials(&layout, &keep)).await
+    }
+
+    /// When the log of a sandbox was last written to; `None` where it has none.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn last_write(&self, id: &SandboxId) -> Result<Option<Timestamp>, Error> {
+        let path = self.shared.layout.sandbox(id).log();
+        blocking(move || files::modified(&path)).await
     }
 
     /// What an incarnation changed in its file systems, live or ended.

@@ -8,6 +8,7 @@
 //! Events that the daemon may have missed are said again on each control connection: the shim keeps API requests
 //! without an answer and its own state, and opens with [`Event::State`].
 
+use dauer_core::ledger::Life;
 use dauer_core::{Checkpoint, CheckpointId};
 use dauer_wire::guest::{Command, ExitStatus, StartFailure};
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,9 @@ pub enum ExitRecord {
         out_of_memory: bool,
         /// Milliseconds since the epoch.
         at: i64,
+        /// What is known of it besides.
+        #[serde(default)]
+        life: Life,
     },
     /// The sandbox or the program could not be started.
     StartFailed {
@@ -84,6 +88,9 @@ pub enum ExitRecord {
         at: i64,
         /// The kernel killed it at the memory limit.
         out_of_memory: bool,
+        /// What is known of it besides.
+        #[serde(default)]
+        life: Life,
     },
     /// It was destroyed after a published checkpoint, as asked.
     Suspended {
@@ -176,6 +183,9 @@ pub enum Event {
         sandbox_pid: Option<i32>,
         /// The job's first process, as numbered inside.
         job_pid: Option<i32>,
+        /// What is known of the incarnation besides.
+        #[serde(default)]
+        life: Life,
     },
 }
 

@@ -11,6 +11,7 @@ pub use history::{HistoryFilter, HistoryPage, HistoryPlace, NewAudit, Recorded};
 pub use sqlite::{Durability, Sqlite};
 
 use async_trait::async_trait;
+use dauer_core::ledger::{Account, By, Interval, Owner, Range};
 use dauer_core::plan::admission::Due;
 use dauer_core::{
     AccessToken, Checkpoint, CheckpointId, Definition, DefinitionRef, Forget, Job, JobId, Json,
@@ -67,6 +68,9 @@ pub enum Error {
     /// More than one job matches.
     #[error("{0:?} matches several jobs")]
     Ambiguous(String),
+    /// The sums that were asked for have too many groups: ask for less.
+    #[error("more than {} groups", dauer_core::ledger::account::GROUPS_MAX)]
+    TooManyGroups,
     /// The disk is full: nothing was written; try again when there is room.
     #[error("no space left for the store: {0}")]
     NoSpace(String),
@@ -204,6 +208,33 @@ impl Filter {
     }
 }
 
+/// What to add up of the ledger.
+#[derive(Clone, Debug)]
+pub struct UsageQuery {
+    /// A sum for each of these.
+    pub by: By,
+    /// Only what lies in here.
+    pub range: Range,
+    /// Open intervals count up to this moment.
+    pub now: Timestamp,
+    /// Only of this owner.
+    pub owner: Option<Owner>,
+    /// Only what had every one of these tags while it ran.
+    pub tags: Vec<(String, String)>,
+}
+
+impl UsageQuery {
+    /// Whether an interval is one of those asked for, wherever it lies.
+    #[must_use]
+    pub fn asks_for(&self, interval: &Interval) -> bool {
+        let has = |(key, value): &(String, String)| interval.labels.tags.get(key) == Some(value);
+        self.owner
+            .as_ref()
+            .is_none_or(|owner| *owner == interval.owner)
+            && self.tags.iter().all(has)
+    }
+}
+
 /// Which definitions to list, by name and version as texts.
 #[derive(Clone, Debug, Default)]
 pub struct DefinitionFilter {
@@ -232,7 +263,7 @@ pub trait Store: Send + Sync + 'static {
     /// What these keys of requests were used for; those that never were are left out.
     async fn keyed(&self, keys: Vec<String>) -> Result<BTreeMap<String, Keyed>, Error>;
 
-    /// Writes a transition. The spec was written by `create` and is not written again. Errors, with nothing written: `Conflict`;
+    /// Writes a transition. The spec was written by `create`; only `Kept::Described` changes its tags and metadata. Errors, with nothing written: `Conflict`;
     /// `NotFound`; `Backend` where the record points to a checkpoint that is not there, or names another job's sandbox.
     async fn commit(&self, change: Change) -> Result<(), Error>;
 
@@ -318,6 +349,24 @@ pub trait Store: Send + Sync + 'static {
         after: u64,
         limit: usize,
     ) -> Result<Vec<Entry>, Error>;
+
+    /// The intervals of this owner, in the order in which they began. They outlive it.
+    async fn intervals(&self, owner: &Owner) -> Result<Vec<Interval>, Error>;
+
+    /// Adds up what is asked for. Errors: `TooManyGroups`.
+    async fn usage(&self, query: UsageQuery) -> Result<Account, Error>;
+
+    /// Forgets about so many intervals that were closed before then, the oldest first. What is open stays.
+    async fn prune_ledger(&self, before: Timestamp, about: usize) -> Result<(), Error>;
+
+    /// When the closed interval ended that ended first.
+    async fn ledger_oldest(&self) -> Result<Option<Timestamp>, Error>;
+
+    /// The daemon was alive then, and so was all that it watched over.
+    async fn heartbeat(&self, at: Timestamp) -> Result<(), Error>;
+
+    /// The last such moment.
+    async fn last_heartbeat(&self) -> Result<Option<Timestamp>, Error>;
 
     /// Adds a token for callers. Errors: `Backend` where the id is taken.
     async fn add_access_token(&self, token: AccessToken, audit: NewAudit) -> Result<(), Error>;

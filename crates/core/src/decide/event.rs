@@ -2,7 +2,9 @@
 
 use crate::job::{Checkpoint, End, Lock, Progress};
 use crate::kept::{Json, Signal, Wait};
+use crate::ledger::Life;
 use crate::{CheckpointId, SandboxId, Timestamp};
+use std::collections::BTreeMap;
 
 /// Something that happened to a job.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +17,8 @@ pub struct Event {
     pub chance: u64,
     /// What.
     pub kind: EventKind,
+    /// What is known besides of the life of the incarnation it is about, for the ledger.
+    pub life: Life,
 }
 
 /// What happened.
@@ -101,6 +105,15 @@ pub enum EventKind {
     },
     /// A wait of the job has an end, or reached it.
     WaitNoted(Wait),
+    /// Somebody describes it anew: tags and fields of its metadata are set, or removed where they are `None`.
+    Described {
+        /// Its tags.
+        tags: BTreeMap<String, Option<String>>,
+        /// Its metadata.
+        metadata: BTreeMap<String, Option<serde_json::Value>>,
+    },
+    /// Somebody wants a job that has ended removed: its checkpoint goes first.
+    Discarded,
     /// Somebody wants a job that failed or was cancelled tried again, or one that waits for that tried now.
     RetryAsked,
     /// The grace of an ending job is over.

@@ -5,14 +5,17 @@
 //!
 //! `event` and `verdict` are the words; `freeze` decides about checkpoints and waking, `ending` about being ended, `ended` about
 //! incarnations that are over, `own` about what a job asks for itself and signals to it, `retry` about trying again, `interrupted` about
-//! nodes that go down, `children` about the jobs below.
+//! nodes that go down, `children` about the jobs below, `describe` about tags and metadata; `meter` adds what each move means for the
+//! ledger.
 
 mod children;
+mod describe;
 mod ended;
 mod ending;
 mod event;
 mod freeze;
 mod interrupted;
+mod meter;
 mod own;
 mod retry;
 mod verdict;
@@ -23,6 +26,7 @@ pub use verdict::{Effect, Move, Refusal, Verdict, Why};
 use crate::job::{Forget, Job};
 use crate::{Operation, SandboxId, State, Timestamp, timeout};
 use children::{children_end_asked, children_ended, with_children};
+use describe::{described, discarded};
 use ended::incarnation_ended;
 use ending::{deadline_reached, end_asked, grace_over, released};
 use freeze::{checkpoint_asked, checkpoint_failed, published, wake};
@@ -65,7 +69,13 @@ struct Now {
 /// What this event does to this job.
 #[must_use]
 pub fn decide(job: &Job, event: &Event) -> Verdict {
-    let mut verdict = verdict(job, event);
+    if event
+        .generation
+        .is_some_and(|generation| generation != job.generation)
+    {
+        return Verdict::Ignore(Why::StaleGeneration);
+    }
+    let mut verdict = meter::settle(job, event, verdict(job, event));
     if let Verdict::Move(movement) = &mut verdict {
         // Whatever it was that changed: a record that waits names the moment at which it has waited enough.
         movement.job.expires_at = timeout::expires_at(&movement.job);
@@ -74,12 +84,6 @@ pub fn decide(job: &Job, event: &Event) -> Verdict {
 }
 
 fn verdict(job: &Job, event: &Event) -> Verdict {
-    if event
-        .generation
-        .is_some_and(|generation| generation != job.generation)
-    {
-        return Verdict::Ignore(Why::StaleGeneration);
-    }
     let at = event.at;
     let now = Now {
         at,
@@ -127,6 +131,8 @@ fn verdict(job: &Job, event: &Event) -> Verdict {
             token,
         } => signal_taken(job, signal, name, token),
         EventKind::WaitNoted(wait) => wait_noted(job, wait),
+        EventKind::Described { tags, metadata } => described(job, tags, metadata, at),
+        EventKind::Discarded => discarded(job),
         EventKind::RetryAsked => retry_asked(job, at),
         EventKind::GraceOver => grace_over(job, at),
         EventKind::DeadlineReached => deadline_reached(job, now),

@@ -42,7 +42,11 @@ impl Inbox {
             }
             Kept::SignalsSealed => self.each_taken(Standing::Sealed),
             Kept::SignalsFreed => self.each_taken(Standing::Waiting),
-            Kept::Wait(_) => {}
+            Kept::Wait(_)
+            | Kept::Described { .. }
+            | Kept::Opened(_)
+            | Kept::Closed(_)
+            | Kept::Relabelled(_) => {}
             Kept::BegunAnew => {
                 for known in &mut self.signals {
                     (known.1, known.2) = (Standing::Waiting, None);

@@ -100,6 +100,7 @@ impl Simulation {
                     generation,
                     chance: 0,
                     kind: kind.clone(),
+                    life: ledger::Life::default(),
                 },
             ) else {
                 if let EventKind::CheckpointPublished(checkpoint) = &kind
@@ -263,6 +264,7 @@ impl Simulation {
             disk_bytes: 0,
             log_offset: 0,
             token: None,
+            blocks_bytes: None,
         }
     }
 

@@ -31,6 +31,9 @@ const RATE_DEFAULT: u32 = 1000;
 /// Descriptors that are open at once: two for each reader of a stream.
 const OPEN_FILES_MAX: u64 = 65_536;
 
+/// Longer than a year, so that each month can be compared with the one a year before.
+const USAGE_KEEP: &str = "400d";
+
 /// How long a lock that is held is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -67,6 +70,9 @@ pub(crate) struct Args {
     /// Requests a second that each token may make; 0 for any number
     #[arg(long, value_name = "N", default_value_t = RATE_DEFAULT)]
     rate: u32,
+    /// How long usage is kept after it ended (see `dauer usage`); 0s for ever
+    #[arg(long, value_name = "DURATION", value_parser = dauer_core::parse::duration_ms, default_value = USAGE_KEEP)]
+    usage_keep: u64,
     /// Standard input is a pipe to say through whether the daemon came up
     #[arg(long, hide = true)]
     started_by_command: bool,
@@ -174,6 +180,7 @@ async fn run_daemon(args: &Args, settings: Settings, ready: &mut Option<File>) -
         guest_binary: guest_binary(&shim_binary)?,
         shim_binary,
         limits: dauer_engine::limits(settings.max_running),
+        usage_keep: (args.usage_keep > 0).then(|| Duration::from_millis(args.usage_keep)),
         default_driver: settings.driver.filter(|driver| driver != "auto"),
     };
     let mut terminate =

@@ -240,6 +240,7 @@ impl<'a> Taking<'a> {
                 .collect(),
             memory_bytes: 0,
             disk_bytes: 0,
+            blocks_bytes: None,
             files: Vec::new(),
             tree_xxh3_128: String::new(),
         })
@@ -304,6 +305,7 @@ impl<'a> Taking<'a> {
         if self.freeze {
             // It stays as it is: not resumed by going out of scope.
             std::mem::forget((self.paused.take(), self.quiet.take()));
+            self.shim.measure();
             self.shim.enter(Phase::Frozen {
                 checkpoint: Box::new(checkpoint.clone()),
             });

@@ -100,7 +100,7 @@ fn wait(shim: &Shim, occurrences: &Receiver<Occurrence>, askers: &mut Vec<Asker>
                 deadline = Some(Instant::now() + LAST_WORDS_MAX);
             }
             Some(Occurrence::ChannelClosed) => return vanished(shim),
-            Some(Occurrence::DestroyAsked(asker)) => match destroy(shim) {
+            Some(Occurrence::DestroyAsked(asker)) => match measure_and_destroy(shim) {
                 Ok(()) => {
                     askers.push(asker);
                     return destroyed(shim, occurrences);
@@ -138,15 +138,19 @@ fn out_of_memory(shim: &Shim) -> bool {
 }
 
 fn exited(shim: &Shim, status: ExitStatus) -> ExitRecord {
+    let at = clock::now().0;
+    shim.measure();
     ExitRecord::Exited {
         status,
         out_of_memory: out_of_memory(shim),
-        at: clock::now().0,
+        at,
+        life: shim.life(),
     }
 }
 
 fn vanished(shim: &Shim) -> ExitRecord {
     let at = clock::now().0;
+    shim.measure();
     match shim.phase() {
         Phase::Starting => {
             let said = shim.output.complaint();
@@ -164,6 +168,7 @@ fn vanished(shim: &Shim) -> ExitRecord {
         Phase::Running | Phase::Frozen { .. } | Phase::Ended { .. } => ExitRecord::Lost {
             at,
             out_of_memory: out_of_memory(shim),
+            life: shim.life(),
         },
     }
 }
@@ -194,6 +199,7 @@ fn destroyed(shim: &Shim, occurrences: &Receiver<Occurrence>) -> ExitRecord {
                     status,
                     out_of_memory: false,
                     at,
+                    life: shim.life(),
                 };
             }
         }
@@ -220,6 +226,12 @@ fn conclude(shim: &Shim, record: &ExitRecord) {
     if let Err(error) = synced {
         eprintln!("shim: {} cannot be written out: {error}", path.display());
     }
+}
+
+/// What it used is forgotten with what is destroyed.
+fn measure_and_destroy(shim: &Shim) -> Result<(), Error> {
+    shim.measure();
+    destroy(shim)
 }
 
 fn destroy(shim: &Shim) -> Result<(), Error> {

@@ -5,12 +5,14 @@ use super::outbox::Outbox;
 use super::output::Output;
 use super::session::Session;
 use super::window::Window;
-use super::{Occurrence, reaper};
+use super::{Occurrence, clock, reaper};
 use crate::driver::{Driver, Incarnation};
+use crate::host::cgroup;
 use crate::layout::SandboxDir;
 use crate::link::request_frame;
 use crate::protocol::{Event, Phase, kind};
 use crate::{Error, files};
+use dauer_core::ledger::Life;
 use dauer_wire::frame::Frame;
 use dauer_wire::guest::{ApiRequest, Quiesced, ToGuest};
 use std::collections::{BTreeMap, HashMap};
@@ -48,6 +50,7 @@ pub(super) struct Wiring {
 
 struct State {
     phase: Phase,
+    life: Life,
     sandbox_pid: Option<i32>,
     job_pid: Option<i32>,
     /// Without an answer yet, by number.
@@ -88,6 +91,7 @@ impl Shim {
             checkpointing: Mutex::new(()),
             state: Mutex::new(State {
                 phase: Phase::Starting,
+                life: Life::default(),
                 sandbox_pid: None,
                 job_pid: None,
                 requests: BTreeMap::new(),
@@ -134,7 +138,25 @@ impl Shim {
 
     /// Goes into another phase and tells everybody.
     pub(super) fn enter(&self, phase: Phase) {
-        self.change(|state| state.phase = phase);
+        self.change(|state| {
+            if phase == Phase::Running {
+                // A freeze that was undone does not begin it anew.
+                state.life.began_at.get_or_insert_with(clock::now);
+            }
+            state.phase = phase;
+        });
+    }
+
+    /// Notes what it has used so far, while that can still be asked for.
+    pub(super) fn measure(&self) {
+        let used = cgroup::used(&self.incarnation.instance);
+        let life = &mut self.state().life;
+        life.cpu_ms = used.cpu_ms.or(life.cpu_ms);
+        life.memory_bytes = used.memory_bytes.or(life.memory_bytes);
+    }
+
+    pub(super) fn life(&self) -> Life {
+        self.state().life
     }
 
     pub(super) fn set_sandbox_pid(&self, pid: i32) {
@@ -315,6 +337,7 @@ impl State {
             shim_pid: std::process::id().cast_signed(),
             sandbox_pid: self.sandbox_pid,
             job_pid: self.job_pid,
+            life: self.life,
         }
     }
 }

@@ -16,6 +16,9 @@ const ONE_THREAD_BYTES_MAX: u64 = 8 << 20;
 /// Read at once; small enough to stay in a core's cache.
 const READ_BYTES: usize = 128 << 10;
 
+/// What `st_blocks` counts in, on every file system.
+const BLOCK_BYTES: u64 = 512;
+
 /// Digests that were made while the files were written, by recorded path.
 pub type Digests = BTreeMap<String, Digested>;
 
@@ -23,6 +26,8 @@ pub type Digests = BTreeMap<String, Digested>;
 pub(super) struct Contents {
     files: BTreeMap<String, (PathBuf, u64)>,
     pub(super) tree: String,
+    /// Of the blocks that it takes, folders and all.
+    pub(super) blocks_bytes: u64,
 }
 
 impl Contents {
@@ -30,12 +35,14 @@ impl Contents {
     pub(super) fn of(folder: &Path) -> Result<Self, Error> {
         let mut files = BTreeMap::new();
         let mut tree = BTreeMap::new();
+        let mut blocks_bytes = 0;
         disk::walk(folder, |path, meta| {
             let within = path.strip_prefix(folder).unwrap_or(path);
             let name = escaped(within.as_os_str().as_bytes());
             if name == "manifest.json" {
                 return Ok(());
             }
+            blocks_bytes += meta.blocks() * BLOCK_BYTES;
             if meta.is_file() {
                 files.insert(name.clone(), (path.to_owned(), meta.len()));
             }
@@ -59,6 +66,7 @@ impl Contents {
         Ok(Self {
             files,
             tree: hex(digest.digest128()),
+            blocks_bytes,
         })
     }
 

@@ -80,6 +80,9 @@ pub struct Manifest {
     pub memory_bytes: u64,
     /// Bytes of `disk/`.
     pub disk_bytes: u64,
+    /// Bytes of the blocks that all of it takes on disk; absent where an earlier build wrote it.
+    #[serde(default)]
+    pub blocks_bytes: Option<u64>,
     /// Every regular file but the manifest.
     pub files: Vec<FileRecord>,
     /// XXH3-128 over the names, kinds, owners and modes of everything in `disk/`.
@@ -114,6 +117,7 @@ impl Manifest {
             disk_bytes: self.disk_bytes,
             log_offset: self.log_offset,
             token: self.token.clone(),
+            blocks_bytes: self.blocks_bytes,
         }
     }
 
@@ -130,6 +134,7 @@ impl Manifest {
         let contents = digest::Contents::of(folder)?;
         self.memory_bytes = contents.bytes_below("memory");
         self.disk_bytes = contents.bytes_below("disk");
+        self.blocks_bytes = Some(contents.blocks_bytes);
         self.tree_xxh3_128 = contents.tree.clone();
         self.files = contents.digested(folder, known)?;
         Ok(())

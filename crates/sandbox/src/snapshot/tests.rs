@@ -39,6 +39,7 @@ fn blank(id: &CheckpointId) -> Manifest {
         mount_points: Vec::new(),
         memory_bytes: 0,
         disk_bytes: 0,
+        blocks_bytes: None,
         files: Vec::new(),
         tree_xxh3_128: String::new(),
     }

@@ -1,5 +1,6 @@
 //! The part of the model for what is kept beside records.
 
+use super::ledger::Ledger;
 use super::model::TOKENS;
 use super::sample;
 use crate::{SignalFor, Store};
@@ -28,6 +29,7 @@ pub(super) struct Beside {
     outputs: BTreeMap<JobId, Json>,
     signals: Vec<Known>,
     waits: BTreeMap<(JobId, String), Wait>,
+    ledger: Ledger,
 }
 
 /// A signal of this number.
@@ -44,6 +46,12 @@ pub(super) fn signal(job: &JobId, id: &str, name: &str) -> Signal {
 impl Beside {
     /// What a change of this job may keep, as the number has it.
     pub(super) fn drawn(&self, job: &JobId, number: u64) -> Vec<Kept> {
+        let mut drawn = self.drawn_of_signals(job, number);
+        drawn.extend(Ledger::drawn(job, number / 1024));
+        drawn
+    }
+
+    fn drawn_of_signals(&self, job: &JobId, number: u64) -> Vec<Kept> {
         let pick = usize::try_from(number / 8 % 2).unwrap_or(0);
         let (name, token) = (
             NAMES[pick],
@@ -76,6 +84,7 @@ impl Beside {
     }
 
     pub(super) fn put(&mut self, job: &JobId, kept: &Kept) {
+        self.ledger.put(kept);
         let of_job = self
             .signals
             .iter_mut()
@@ -115,6 +124,7 @@ impl Beside {
                 self.waits
                     .insert((job.clone(), wait.token.clone()), wait.clone());
             }
+            Kept::Described { .. } | Kept::Opened(_) | Kept::Closed(_) | Kept::Relabelled(_) => {}
         }
     }
 
@@ -158,6 +168,7 @@ impl Beside {
                 assert_eq!(store.signal_for(job, name, token).await.unwrap(), expected);
             }
         }
+        self.ledger.compare(store, job).await;
         let of_job = || self.signals.iter().filter(|known| known.signal.job == *job);
         for id in (0..16).map(|n| format!("s{n}")) {
             let known = of_job().any(|known| known.signal.id == id);

@@ -18,6 +18,7 @@ mod compare;
 mod definitions;
 mod finding;
 mod history;
+mod ledger;
 mod many;
 pub mod model;
 mod own;
@@ -101,6 +102,12 @@ pub async fn run<S: Store>(factory: impl AsyncFn() -> S) {
         history::the_history_has_everything_in_the_order_of_commits,
         history::the_history_is_searched_by_time_asker_word_and_job,
         history::what_is_old_is_forgotten_in_pieces_the_oldest_first,
+        ledger::nobody_has_two_open_intervals_of_a_kind,
+        ledger::an_interval_never_ends_before_it_began,
+        ledger::what_a_job_used_outlives_it_until_it_is_pruned,
+        ledger::a_job_is_found_by_the_tags_it_has_now,
+        ledger::the_last_heartbeat_counts,
+        ledger::a_machine_of_the_same_id_as_a_job_is_another_owner,
         access::tokens_for_callers_come_back_as_they_were_in_the_order_of_their_ids,
         access::a_removed_token_for_callers_is_gone_also_when_it_was_just_used,
     );

@@ -161,6 +161,7 @@ pub(crate) fn checkpoint(job: &Job, n: u64) -> Checkpoint {
         disk_bytes: 4096,
         log_offset: u64::from(u32::MAX) + n,
         token: Some("r7".into()),
+        blocks_bytes: Some(4096),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is kept beside a record: written with it, read by itself.
 
 use super::fault::Fault;
-use super::sql;
+use super::{ledger, sql};
 use crate::SignalFor;
 use dauer_core::{JobId, Json, Kept, Signal, Timestamp, Wait};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -50,6 +50,30 @@ pub(super) fn put(connection: &Connection, job: &JobId, kept: &Kept) -> Result<(
             wait.give_up_at.0,
             wait.timed_out
         ])?,
+        Kept::Described { tags, metadata } => {
+            let json = |value: serde_json::Result<String>| {
+                value.expect("invariant: tags and metadata are plain data")
+            };
+            connection
+                .prepare_cached(sql::JOB_DESCRIBE)?
+                .execute(params![
+                    job.0,
+                    json(serde_json::to_string(tags)),
+                    json(serde_json::to_string(metadata))
+                ])?;
+            connection
+                .prepare_cached(sql::TAGS_DELETE)?
+                .execute(params![job.0])?;
+            for (key, value) in tags {
+                connection
+                    .prepare_cached(sql::TAG_INSERT)?
+                    .execute(params![key, value, job.0])?;
+            }
+            tags.len()
+        }
+        Kept::Opened(interval) => ledger::open(connection, interval)?,
+        Kept::Closed(closing) => ledger::close(connection, closing)?,
+        Kept::Relabelled(relabelling) => ledger::relabel(connection, relabelling)?,
     };
     Ok(())
 }

@@ -8,6 +8,7 @@ mod history;
 mod hot;
 mod kept;
 mod lean;
+mod ledger;
 mod open;
 mod policy;
 mod read;
@@ -27,9 +28,10 @@ pub use open::Durability;
 
 use crate::{
     Change, DefinitionFilter, Entry, Error, Filter, HistoryFilter, HistoryPage, Keyed, NewAudit,
-    NewJob, ScheduleChange, SignalFor, Store,
+    NewJob, ScheduleChange, SignalFor, Store, UsageQuery,
 };
 use async_trait::async_trait;
+use dauer_core::ledger::{Account, Interval, Owner};
 use dauer_core::plan::admission::Due;
 use dauer_core::{
     AccessToken, Checkpoint, CheckpointId, Definition, DefinitionRef, Job, JobId, Json, SandboxId,
@@ -268,6 +270,35 @@ impl Store for Sqlite {
         let job = job.cloned();
         self.read(move |connection| read::journal(connection, job.as_ref(), after, limit))
             .await
+    }
+
+    async fn intervals(&self, owner: &Owner) -> Result<Vec<Interval>, Error> {
+        let owner = owner.clone();
+        self.read(move |connection| ledger::intervals(connection, &owner))
+            .await
+    }
+
+    async fn usage(&self, query: UsageQuery) -> Result<Account, Error> {
+        self.read(move |connection| ledger::usage(connection, &query))
+            .await
+    }
+
+    async fn prune_ledger(&self, before: Timestamp, about: usize) -> Result<(), Error> {
+        let prune = ledger::Upkeep::Prune { before, about };
+        self.writer.write(Write::Upkeep(prune)).await
+    }
+
+    async fn ledger_oldest(&self) -> Result<Option<Timestamp>, Error> {
+        self.read(ledger::oldest).await
+    }
+
+    async fn heartbeat(&self, at: Timestamp) -> Result<(), Error> {
+        let beat = ledger::Upkeep::Heartbeat(at);
+        self.writer.write(Write::Upkeep(beat)).await
+    }
+
+    async fn last_heartbeat(&self) -> Result<Option<Timestamp>, Error> {
+        self.read(ledger::last_beat).await
     }
 
     async fn add_access_token(&self, token: AccessToken, audit: NewAudit) -> Result<(), Error> {

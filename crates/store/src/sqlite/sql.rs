@@ -56,7 +56,30 @@ statements! {
     ACCESS_USED = "UPDATE access SET last_used_at = ?2 WHERE id = ?1";
     ACCESS_DELETE = "DELETE FROM access WHERE id = ?1";
 
+    JOB_DESCRIBE = "UPDATE jobs SET spec = json_set(spec, '$.tags', json(?2), '$.metadata', json(?3)) WHERE id = ?1";
+    TAGS_DELETE = "DELETE FROM job_tags WHERE job = ?1";
+    LEDGER_OPEN = "INSERT INTO ledger (owner_kind, owner, generation, kind, amount, from_at, cause, labels)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (owner_kind, owner, kind) WHERE to_at IS NULL DO NOTHING";
+    LEDGER_CLOSE = "UPDATE ledger SET to_at = max(from_at, ?4), used = ?5, closed_by = ?6
+                    WHERE owner_kind = ?1 AND owner = ?2 AND kind = ?3 AND to_at IS NULL";
+    LEDGER_SPLIT = "INSERT INTO ledger (owner_kind, owner, generation, kind, amount, from_at, to_at, cause, closed_by, labels)
+                    SELECT owner_kind, owner, generation, kind, amount, from_at, max(from_at, ?3), cause, 'relabelled', labels
+                    FROM ledger WHERE owner_kind = ?1 AND owner = ?2 AND to_at IS NULL";
+    LEDGER_RELABEL = "UPDATE ledger SET from_at = max(from_at, ?3), cause = 'relabelled', labels = ?4
+                      WHERE owner_kind = ?1 AND owner = ?2 AND to_at IS NULL";
+    LEDGER_PRUNE = "DELETE FROM ledger WHERE to_at < ?1";
+    HEARTBEAT_PUT = "INSERT INTO heartbeat (one, at) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET at = excluded.at";
+
     // Reading.
+    LEDGER_OF_OWNER = "SELECT owner_kind, owner, generation, kind, amount, from_at, to_at, used, cause, closed_by, labels FROM ledger
+                       WHERE owner_kind = ?1 AND owner = ?2 ORDER BY from_at";
+    LEDGER_CLOSED = "SELECT owner_kind, owner, generation, kind, amount, from_at, to_at, used, cause, closed_by, labels FROM ledger
+                     WHERE to_at > ?1 AND from_at < ?2";
+    LEDGER_OPEN_ONES = "SELECT owner_kind, owner, generation, kind, amount, from_at, to_at, used, cause, closed_by, labels
+                        FROM ledger INDEXED BY ledger_to WHERE to_at IS NULL AND from_at < ?1";
+    LEDGER_NTH = "SELECT to_at FROM ledger WHERE to_at < ?1 ORDER BY to_at LIMIT 1 OFFSET ?2";
+    LEDGER_OLDEST = "SELECT to_at FROM ledger WHERE to_at > 0 ORDER BY to_at LIMIT 1";
+    HEARTBEAT = "SELECT at FROM heartbeat WHERE one = 1";
     ACCESS_ALL = "SELECT id, name, scope, digest, created_at, expires_at, last_used_at FROM access WHERE id > '' ORDER BY id";
     JOB = "SELECT record, spec, params FROM jobs WHERE id = ?1";
     REQUEST_KEY = "SELECT job, digest FROM request_keys WHERE key = ?1";

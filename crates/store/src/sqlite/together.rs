@@ -94,6 +94,7 @@ impl<'a> Gathered<'a> {
             | Write::RemoveAccess(_)
             | Write::Schedule(_)
             | Write::Audited(..)
+            | Write::Upkeep(_)
             | Write::ForgetRecords { .. } => false,
         }
     }

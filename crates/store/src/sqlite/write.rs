@@ -5,7 +5,7 @@ use super::access;
 use super::fault::Fault;
 use super::read;
 use super::row::{self, signed, unsigned};
-use super::{history, kept, policy, removal, rows, schedules, sql};
+use super::{history, kept, ledger, policy, removal, rows, schedules, sql};
 use crate::{Change, Error, NewAudit, NewEntry, NewJob};
 use dauer_core::{
     AccessToken, Checkpoint, CheckpointId, Definition, DefinitionRef, Forget, Job, JobId, Kept,
@@ -46,6 +46,7 @@ pub(super) enum Write {
         before: Timestamp,
         limit: usize,
     },
+    Upkeep(ledger::Upkeep),
 }
 
 /// What a transition writes.
@@ -228,6 +229,7 @@ impl Write {
             | Self::AddAccess(_)
             | Self::AccessUsed { .. }
             | Self::RemoveAccess(_)
+            | Self::Upkeep(_)
             | Self::ForgetRecords { .. } => 1,
             Self::Schedule(write) => write.len(),
             Self::Audited(write, _) => write.len(),
@@ -251,6 +253,7 @@ impl Write {
             | Self::AccessUsed { .. }
             | Self::RemoveAccess(_)
             | Self::Schedule(_)
+            | Self::Upkeep(_)
             | Self::ForgetRecords { .. } => None,
             Self::Audited(write, _) => write.changes_job(),
         }
@@ -308,6 +311,7 @@ impl Write {
             Self::ForgetRecords { before, limit } => {
                 history::forget(connection, *before, read::limit(*limit))
             }
+            Self::Upkeep(upkeep) => upkeep.apply(connection),
         }
     }
 }

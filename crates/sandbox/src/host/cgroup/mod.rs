@@ -6,6 +6,7 @@
 
 mod hierarchies;
 mod live;
+mod used;
 
 use crate::Error;
 use hierarchies::{Machine, PARENT, writable};
@@ -13,6 +14,7 @@ pub use live::{destroy, memory_bytes, pids, set_frozen, was_out_of_memory};
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+pub use used::{Used, used};
 
 /// What a sandbox may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,203 @@
+//! The ledger as rows, and the heartbeat that bounds what a crash can hide from it.
+
+use super::fault::Fault;
+use super::row::{signed, unsigned};
+use super::sql;
+use crate::{Error, UsageQuery};
+use dauer_core::Timestamp;
+use dauer_core::ledger::{
+    Account, Closing, Interval, Kind, Labels, Owner, OwnerKind, Range, Relabelling,
+};
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+
+/// What is written without a job.
+#[derive(Debug)]
+pub(super) enum Upkeep {
+    Prune { before: Timestamp, about: usize },
+    Heartbeat(Timestamp),
+}
+
+impl Upkeep {
+    pub(super) fn apply(&self, connection: &Connection) -> Result<(), Fault> {
+        match self {
+            Self::Prune { before, about } => prune(connection, *before, *about),
+            Self::Heartbeat(at) => beat(connection, *at),
+        }
+    }
+}
+
+pub(super) fn open(connection: &Connection, interval: &Interval) -> Result<usize, Fault> {
+    Ok(connection
+        .prepare_cached(sql::LEDGER_OPEN)?
+        .execute(params![
+            interval.owner.kind.name(),
+            interval.owner.id,
+            interval.generation,
+            interval.kind.name(),
+            signed(interval.amount),
+            interval.from.0,
+            interval.cause,
+            labels(&interval.labels)
+        ])?)
+}
+
+pub(super) fn close(connection: &Connection, closing: &Closing) -> Result<usize, Fault> {
+    Ok(connection
+        .prepare_cached(sql::LEDGER_CLOSE)?
+        .execute(params![
+            closing.owner.kind.name(),
+            closing.owner.id,
+            closing.kind.name(),
+            closing.to.0,
+            closing.used.map(signed),
+            closing.closed_by
+        ])?)
+}
+
+pub(super) fn relabel(connection: &Connection, relabelling: &Relabelling) -> Result<usize, Fault> {
+    let (owner, at) = (&relabelling.owner, relabelling.at.0);
+    // What was used so far stays under the old labels.
+    connection
+        .prepare_cached(sql::LEDGER_SPLIT)?
+        .execute(params![owner.kind.name(), owner.id, at])?;
+    Ok(connection
+        .prepare_cached(sql::LEDGER_RELABEL)?
+        .execute(params![
+            owner.kind.name(),
+            owner.id,
+            at,
+            labels(&relabelling.labels)
+        ])?)
+}
+
+pub(super) fn intervals(connection: &Connection, owner: &Owner) -> Result<Vec<Interval>, Fault> {
+    let mut found = Vec::new();
+    let asked = params![owner.kind.name(), owner.id];
+    each(connection, sql::LEDGER_OF_OWNER, asked, |interval| {
+        found.push(interval);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+pub(super) fn usage(connection: &Connection, query: &UsageQuery) -> Result<Account, Fault> {
+    let mut account = Account::new(query.by.clone(), query.range, query.now);
+    let mut count = |interval: Interval| {
+        if !query.asks_for(&interval) {
+            return Ok(());
+        }
+        account
+            .add(&interval)
+            .map_err(|_| Fault::from(Error::TooManyGroups))
+    };
+    // Both questions see the same moment.
+    let moment = connection.unchecked_transaction()?;
+    match &query.owner {
+        Some(owner) => {
+            let asked = params![owner.kind.name(), owner.id];
+            each(&moment, sql::LEDGER_OF_OWNER, asked, count)?;
+        }
+        None => {
+            let Range { since, until } = query.range;
+            let since = since.map_or(i64::MIN, |since| since.0);
+            let until = until.map_or(i64::MAX, |until| until.0);
+            each(
+                &moment,
+                sql::LEDGER_CLOSED,
+                params![since, until],
+                &mut count,
+            )?;
+            each(&moment, sql::LEDGER_OPEN_ONES, params![until], count)?;
+        }
+    }
+    Ok(account)
+}
+
+fn each(
+    connection: &Connection,
+    question: &str,
+    asked: impl Params,
+    mut take: impl FnMut(Interval) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut statement = connection.prepare_cached(question)?;
+    let mut rows = statement.query(asked)?;
+    while let Some(row) = rows.next()? {
+        take(interval(row)?)?;
+    }
+    Ok(())
+}
+
+fn interval(row: &Row<'_>) -> Result<Interval, Fault> {
+    let (owner_kind, kind, text): (String, String, String) =
+        (row.get(0)?, row.get(3)?, row.get(10)?);
+    let unknown = |word: &str| Fault::Rule(format!("the ledger has the unknown word {word:?}"));
+    let id: String = row.get(1)?;
+    let labels: Labels = serde_json::from_str(&text).map_err(|source| Fault::Unreadable {
+        what: format!("an interval of {owner_kind} {id}"),
+        source,
+    })?;
+    Ok(Interval {
+        owner: Owner {
+            kind: OwnerKind::ALL
+                .into_iter()
+                .find(|known| known.name() == owner_kind)
+                .ok_or_else(|| unknown(&owner_kind))?,
+            id,
+        },
+        generation: row.get(2)?,
+        kind: Kind::ALL
+            .into_iter()
+            .find(|known| known.name() == kind)
+            .ok_or_else(|| unknown(&kind))?,
+        amount: unsigned(row.get(4)?),
+        from: Timestamp(row.get(5)?),
+        to: row.get::<_, Option<i64>>(6)?.map(Timestamp),
+        used: row.get::<_, Option<i64>>(7)?.map(unsigned),
+        cause: row.get(8)?,
+        closed_by: row.get(9)?,
+        labels,
+    })
+}
+
+/// Forgets about so many intervals that were closed before then, the oldest first; all that ended in one moment go together.
+fn prune(connection: &Connection, before: Timestamp, about: usize) -> Result<(), Fault> {
+    let last: Option<i64> = connection
+        .prepare_cached(sql::LEDGER_NTH)?
+        .query_row(
+            params![before.0, i64::try_from(about).unwrap_or(i64::MAX)],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let bound = last.unwrap_or(before.0);
+    connection
+        .prepare_cached(sql::LEDGER_PRUNE)?
+        .execute(params![bound])?;
+    Ok(())
+}
+
+/// When the interval ended that ended first.
+pub(super) fn oldest(connection: &Connection) -> Result<Option<Timestamp>, Fault> {
+    Ok(connection
+        .prepare_cached(sql::LEDGER_OLDEST)?
+        .query_row([], |row| row.get(0).map(Timestamp))
+        .optional()?)
+}
+
+fn beat(connection: &Connection, at: Timestamp) -> Result<(), Fault> {
+    connection
+        .prepare_cached(sql::HEARTBEAT_PUT)?
+        .execute(params![at.0])?;
+    Ok(())
+}
+
+pub(super) fn last_beat(connection: &Connection) -> Result<Option<Timestamp>, Fault> {
+    Ok(connection
+        .prepare_cached(sql::HEARTBEAT)?
+        .query_row([], |row| row.get(0).map(Timestamp))
+        .optional()?)
+}
+
+fn labels(labels: &Labels) -> String {
+    serde_json::to_string(labels)
+        .expect("invariant: labels are plain data and can be written as JSON")
+}
