@@ -5,8 +5,8 @@ use crate::connection::{self, whole};
 use crate::{Client, Error};
 use bytes::Bytes;
 use dauer_wire::http::{
-    CreateDefinition, CreateJob, CreateJobs, CreatedJobs, DefinitionPage, DefinitionView, JobView,
-    StopCall,
+    CancelCall, CreateDefinition, CreateJob, CreateJobs, CreatedJobs, DefinitionPage,
+    DefinitionView, JobView,
 };
 use http::Method;
 
@@ -62,13 +62,18 @@ impl Client {
         Ok(created.job_ids)
     }
 
-    /// Ends a job that has not ended; returns when it is cancelled.
+    /// Ends a job that has not ended, with `children` also all jobs below it; returns when all of them have.
     ///
     /// # Errors
     /// [`Error::Refused`] with `not_found`, `conflict` where it completed or failed.
-    pub async fn cancel(&self, job: &str, grace_ms: Option<u64>) -> Result<JobView, Error> {
-        self.post(&path(job, "/cancel"), &StopCall { grace_ms })
-            .await
+    pub async fn cancel(
+        &self,
+        job: &str,
+        grace_ms: Option<u64>,
+        children: bool,
+    ) -> Result<JobView, Error> {
+        let call = CancelCall { grace_ms, children };
+        self.post(&path(job, "/cancel"), &call).await
     }
 
     /// Tries a job again that failed or was cancelled, from its start.

@@ -14,6 +14,7 @@ mod input;
 mod launch;
 mod output;
 mod panic;
+mod policy;
 mod render;
 mod settings;
 mod signals;

@@ -1,9 +1,9 @@
-//! What `run` and `submit` can say of a job beside its program: parameters, labels, priority, retries.
+//! What `run` and `submit` can say of a job beside its program: parameters, labels, priority, policy.
 
 use crate::failure::Failure;
+use crate::policy::Policy;
 use clap::ValueHint;
-use dauer_core::parse;
-use dauer_wire::http::{CreateJob, RetryView, Span};
+use dauer_wire::http::CreateJob;
 use serde_json::Value;
 use std::io::Read as _;
 use std::path::Path;
@@ -23,12 +23,8 @@ pub(crate) struct Wishes {
     /// Which of the jobs that wait begins first
     #[arg(long, value_name = "PRIORITY", value_parser = ["low", "normal", "high", "critical"])]
     priority: Option<String>,
-    /// How often it is tried again, from its start, when it fails
-    #[arg(long, value_name = "NUMBER")]
-    retries: Option<u32>,
-    /// Before the first retry; each further delay is twice as long
-    #[arg(long, value_name = "DURATION", value_parser = parse::duration_ms, requires = "retries")]
-    retry_delay: Option<u64>,
+    #[command(flatten)]
+    policy: Policy,
 }
 
 impl Wishes {
@@ -45,11 +41,7 @@ impl Wishes {
             })
             .collect();
         job.priority.clone_from(&self.priority);
-        job.retry = self.retries.map(|max_retries| RetryView {
-            max_retries,
-            retry_delay: self.retry_delay.map(Span::Ms),
-            ..RetryView::default()
-        });
+        self.policy.add_to(job);
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::submit::sandbox_spec;
 use crate::{Config, Error};
-use dauer_core::{Image, Job, JobSpec, Network, parse};
+use dauer_core::{Image, Job, JobSpec, Network, Reason, RetryPolicy, parse};
 use dauer_sandbox::driver::{self, Driver};
 use dauer_sandbox::{Origin, image};
 use std::path::Path;
@@ -35,13 +35,56 @@ pub(crate) fn check(job: &Job, config: &Config) -> Result<Arc<dyn Driver>, Error
         ));
     }
     check_labels(spec)?;
-    let factor = spec.retry.factor;
+    check_retry(&spec.retry)?;
+    check_timeouts(spec)?;
+    driver.check(&sandbox_spec(job, Origin::Fresh, config))?;
+    Ok(driver)
+}
+
+fn check_retry(retry: &RetryPolicy) -> Result<(), Error> {
+    let factor = retry.factor;
     if !(1.0..=RETRY_FACTOR_MAX).contains(&factor) {
         let text = format!("the factor of the retry delays is {factor}: it goes from 1 to 100");
         return Err(Error::invalid("retry.factor", text));
     }
-    driver.check(&sandbox_spec(job, Origin::Fresh, config))?;
-    Ok(driver)
+    let mut reasons = retry.retry_on.reasons.iter();
+    if let Some(reason) = reasons.find(|reason| !retry.may_help(**reason)) {
+        let text = match reason {
+            Reason::RestoreFailed => {
+                "a checkpoint that cannot be restored is only tried again with \"from\": \"checkpoint\""
+                    .to_owned()
+            }
+            Reason::ExitCode
+            | Reason::Signal
+            | Reason::Timeout
+            | Reason::OutOfMemory
+            | Reason::StartFailed
+            | Reason::Lost
+            | Reason::Killed
+            | Reason::CrashLoop => format!("what failed as {} is never tried again", reason.name()),
+        };
+        return Err(Error::invalid("retry.retry_on.reasons", text));
+    }
+    let mut codes = retry.retry_on.exit_codes.iter();
+    if let Some(code) = codes.find(|code| !(1..=255).contains(*code)) {
+        let text = format!("{code} is not an exit code of a failure: they go from 1 to 255");
+        return Err(Error::invalid("retry.retry_on.exit_codes", text));
+    }
+    Ok(())
+}
+
+fn check_timeouts(spec: &JobSpec) -> Result<(), Error> {
+    for (ms, field) in [
+        (spec.timeout_ms, "timeout"),
+        (spec.job_timeout_ms, "job_timeout"),
+        (spec.queue_timeout_ms, "queue_timeout"),
+    ] {
+        if ms == Some(0) {
+            let text = format!("a {field} of nothing is over before it begins: leave it away");
+            return Err(Error::invalid(field, text));
+        }
+    }
+    Ok(())
 }
 
 fn check_command(spec: &JobSpec) -> Result<(), Error> {

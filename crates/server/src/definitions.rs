@@ -3,14 +3,12 @@
 use crate::error::Refusal;
 use crate::extract::{self, Input, Params};
 use crate::routes::Shared;
-use crate::spec;
+use crate::{policy, spec};
 use axum::Json;
 use axum::extract::{Path, State};
-use dauer_core::{Definition, DefinitionRef, RetryPolicy};
+use dauer_core::{Definition, DefinitionRef};
 use dauer_engine::DefinitionFilter;
-use dauer_wire::http::{
-    CreateDefinition, CreateJob, DefinitionPage, DefinitionView, RetryView, Span,
-};
+use dauer_wire::http::{CreateDefinition, CreateJob, DefinitionPage, DefinitionView};
 use http::StatusCode;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -30,7 +28,7 @@ pub(crate) async fn create(
     Input(request): Input<CreateDefinition>,
 ) -> Result<(StatusCode, Json<DefinitionView>), Refusal> {
     let retry = request.retry_policy.as_ref();
-    let retry_policy = spec::retry(retry, "retry_policy")?;
+    let retry_policy = policy::retry(retry, "retry_policy")?;
     let definition = Definition {
         name: request.name,
         version: request.version,
@@ -128,18 +126,9 @@ fn view(definition: Definition) -> DefinitionView {
         version: definition.version,
         runtime_type: definition.runtime_type,
         config: definition.config,
-        retry_policy: retry_view(&definition.retry_policy),
+        retry_policy: policy::retry_view(&definition.retry_policy),
         metadata: definition.metadata,
         created_at: definition.created_at.0,
-    }
-}
-
-fn retry_view(policy: &RetryPolicy) -> RetryView {
-    RetryView {
-        max_retries: policy.max_retries,
-        retry_delay: Some(Span::Ms(policy.retry_delay_ms)),
-        factor: Some(policy.factor),
-        max_delay: Some(Span::Ms(policy.max_delay_ms)),
     }
 }
 
@@ -179,10 +168,15 @@ pub(crate) fn merged(job: CreateJob, definition: &Definition) -> Result<CreateJo
         priority: job.priority.or(template.priority),
         retry: job
             .retry
-            .or_else(|| Some(retry_view(&definition.retry_policy))),
+            .or_else(|| Some(policy::retry_view(&definition.retry_policy))),
         run_at: job.run_at,
         delay: job.delay,
         idempotency_key: job.idempotency_key,
+
+        job_timeout: job.job_timeout.or(template.job_timeout),
+        queue_timeout: job.queue_timeout.or(template.queue_timeout),
+        timeouts_while_suspended: job.timeouts_while_suspended || template.timeouts_while_suspended,
+        parent: job.parent,
     })
 }
 
@@ -212,6 +206,7 @@ fn template(config: &serde_json::Value) -> Result<CreateJob, Refusal> {
         ("run_at", template.run_at.is_some()),
         ("delay", template.delay.is_some()),
         ("idempotency_key", template.idempotency_key.is_some()),
+        ("parent", template.parent.is_some()),
     ];
     match foreign.into_iter().find(|(_, is_there)| *is_there) {
         None => Ok(template),
@@ -246,6 +241,7 @@ pub(crate) async fn resolved(shared: &Shared, job: CreateJob) -> Result<CreateJo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dauer_core::RetryPolicy;
     use dauer_core::Timestamp;
     use serde_json::json;
 

@@ -10,7 +10,8 @@ use axum::response::{IntoResponse as _, Response};
 use dauer_core::{JobId, State as JobState};
 use dauer_engine::{Error, Filter};
 use dauer_wire::http::{
-    ChangeView, CheckpointCall, CheckpointView, JobPage, JobView, KillCall, ResizeCall, StopCall,
+    CancelCall, ChangeView, CheckpointCall, CheckpointView, JobPage, JobView, KillCall, ResizeCall,
+    StopCall,
 };
 use http::StatusCode;
 use serde::Deserialize;
@@ -251,17 +252,21 @@ pub(crate) async fn stop(
 /// Ends a job that has not ended
 ///
 /// Whatever it is doing: TERM, its grace, KILL where it runs. Answered when it is cancelled, also where it was before; one that
-/// has completed or failed is refused.
+/// has completed or failed is refused. With `children` all jobs below it are cancelled too, also those that are made meanwhile, and
+/// it is answered when all have ended.
 #[utoipa::path(post, path = "/v1/jobs/{job}/cancel", tag = "jobs", params(("job" = String, Path, description = "Its id, its name, or the beginning of its id.")),
-    request_body = Option<StopCall>,
+    request_body = Option<CancelCall>,
     responses((status = 200, description = "The job as it ended.", body = JobView)))]
 pub(crate) async fn cancel(
     State(shared): State<Shared>,
     Path(job): Path<String>,
-    Input(call): Input<StopCall>,
+    Input(call): Input<CancelCall>,
 ) -> Answer<JobView> {
     let id = shared.engine.find(&job).await?;
-    let job = shared.engine.cancel(&id, call.grace_ms, false).await?;
+    let job = shared
+        .engine
+        .cancel(&id, call.grace_ms, call.children)
+        .await?;
     Ok(Json(view::job(&job)))
 }
 

@@ -15,6 +15,7 @@ mod gate;
 mod jobs;
 mod listen;
 mod messages;
+mod policy;
 mod request_id;
 mod routes;
 mod runtime;

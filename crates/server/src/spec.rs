@@ -1,10 +1,11 @@
 //! A request for a job as the engine's description of one.
 
 use crate::error::Refusal;
+use crate::policy;
 use dauer_core::{
-    DefinitionRef, Image, JobSpec, Mount, Network, Priority, Publish, RetryPolicy, Timestamp, parse,
+    DefinitionRef, Image, JobId, JobSpec, Mount, Network, Priority, Publish, Timestamp, parse,
 };
-use dauer_wire::http::{CreateJob, Moment, RetryView, Span};
+use dauer_wire::http::{CreateJob, Moment, Span};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,7 +19,8 @@ const PARAMS_BYTES_MAX: usize = 1 << 20;
 pub(crate) fn from_request(job: CreateJob) -> Result<JobSpec, Refusal> {
     check_params(job.params.as_ref())?;
     let timeout_ms = timeout_ms(&job)?;
-    let retry = retry(job.retry.as_ref(), "retry")?.unwrap_or_default();
+    let retry = policy::retry(job.retry.as_ref(), "retry")?.unwrap_or_default();
+    let (job_timeout_ms, queue_timeout_ms) = policy::timeouts(&job)?;
     let run_at = run_at(job.run_at.as_ref(), job.delay.as_ref())?;
     let priority = priority(job.priority.as_deref())?;
     let mounts = job.mounts.into_iter().enumerate().map(|(index, mount)| {
@@ -80,10 +82,10 @@ pub(crate) fn from_request(job: CreateJob) -> Result<JobSpec, Refusal> {
 
         schedule: None,
         scheduled_at: None,
-        job_timeout_ms: None,
-        queue_timeout_ms: None,
-        timeouts_while_suspended: false,
-        parent: None,
+        job_timeout_ms,
+        queue_timeout_ms,
+        timeouts_while_suspended: job.timeouts_while_suspended,
+        parent: job.parent.map(JobId),
     })
 }
 
@@ -106,7 +108,8 @@ fn check_params(params: Option<&serde_json::Value>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn span_ms(span: &Span, field: &str) -> Result<u64, Refusal> {
+/// A duration, which stands in this field.
+pub(crate) fn span_ms(span: &Span, field: &str) -> Result<u64, Refusal> {
     match span {
         Span::Ms(ms) => Ok(*ms),
         Span::Text(text) => {
@@ -124,28 +127,6 @@ fn timeout_ms(job: &CreateJob) -> Result<Option<u64>, Refusal> {
         (None, Some(span)) => span_ms(span, "timeout").map(Some),
         (None, None) => Ok(None),
     }
-}
-
-/// A retry policy, which stands in this field.
-pub(crate) fn retry(
-    retry: Option<&RetryView>,
-    field: &str,
-) -> Result<Option<RetryPolicy>, Refusal> {
-    let Some(retry) = retry else { return Ok(None) };
-    let plain = RetryPolicy::default();
-    let ms = |span: &Option<Span>, name: &str, otherwise: u64| match span {
-        Some(span) => span_ms(span, &format!("{field}.{name}")),
-        None => Ok(otherwise),
-    };
-    let retry_delay_ms = ms(&retry.retry_delay, "retry_delay", plain.retry_delay_ms)?;
-    let longest = plain.max_delay_ms.max(retry_delay_ms);
-    Ok(Some(RetryPolicy {
-        max_retries: retry.max_retries,
-        retry_delay_ms,
-        factor: retry.factor.unwrap_or(plain.factor),
-        max_delay_ms: ms(&retry.max_delay, "max_delay", longest)?,
-        ..plain
-    }))
 }
 
 fn run_at(run_at: Option<&Moment>, delay: Option<&Span>) -> Result<Option<Timestamp>, Refusal> {

@@ -1,6 +1,6 @@
 //! Records as clients see them.
 
-use dauer_core::{Checkpoint, Image, Job, Progress};
+use dauer_core::{Checkpoint, Image, Job, Progress, timeout};
 use dauer_engine::{ChangeKind, Changed, Entry};
 use dauer_wire::http::{
     ChangeView, CheckpointView, DefinitionRefView, EventView, Handles, JobView, ProgressView,
@@ -47,6 +47,8 @@ pub(crate) fn job(job: &Job) -> JobView {
             .map(|reason| reason.name().to_owned()),
         message: outcome.and_then(|outcome| outcome.message.clone()),
         last_error: job.last_error.clone(),
+        parent: job.spec.parent.as_ref().map(|parent| parent.0.clone()),
+        times_out_at: timeout::next_limit(job).map(|(at, _)| at.0),
         cannot_freeze: None,
         spec: None,
         handles: None,

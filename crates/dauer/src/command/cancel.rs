@@ -10,10 +10,16 @@ use dauer_core::parse;
 /// Whatever they are doing: those that wait never begin, those that run get TERM, a grace, KILL. Returns when they are cancelled;
 /// a job that completed or failed is refused.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  dauer cancel nightly
+  dauer cancel --grace 0s --children crawl")]
 pub(crate) struct Args {
     /// From TERM to KILL; the job's own where absent
     #[arg(short, long, value_name = "DURATION", value_parser = parse::duration_ms)]
     grace: Option<u64>,
+    /// Cancel all jobs below them too: those that have one of them as their --parent, and theirs
+    #[arg(long)]
+    children: bool,
     /// The jobs
     #[arg(value_name = "JOB", required = true)]
     jobs: Vec<String>,
@@ -23,7 +29,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let client = context.client().await?;
     for job in &args.jobs {
-        client.cancel(job, args.grace).await?;
+        client.cancel(job, args.grace, args.children).await?;
         render::print(&format!("{job}\n"))?;
     }
     Ok(0)

@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// How long an attempt may run, for example 30s or 1h30m
     #[arg(long, value_name = "DURATION", value_parser = parse::duration_ms)]
     timeout: Option<u64>,
+    /// From TERM to KILL when it is stopped
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration_ms)]
+    stop_grace: Option<u64>,
     /// Not before this moment, for example 2027-01-31T09:00:00Z
     #[arg(long, value_name = "MOMENT", conflicts_with = "delay")]
     at: Option<String>,
@@ -64,6 +67,7 @@ impl Args {
             name: self.name.clone(),
             env: self.env.iter().cloned().collect(),
             timeout_ms: self.timeout,
+            stop_grace_ms: self.stop_grace,
             run_at: self.at.clone().map(Moment::Text),
             delay: self.delay.map(Span::Ms),
             idempotency_key: self.idempotency_key.clone(),

@@ -12,13 +12,24 @@ pub struct CheckpointCall {
     pub for_ms: Option<u64>,
 }
 
-/// `POST /v1/jobs/{id}/stop` and `/cancel`. Answer: 200 with a `JobView` once it has ended.
+/// `POST /v1/jobs/{id}/stop`. Answer: 200 with a `JobView` once it has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct StopCall {
     /// From TERM to KILL; the job's own where absent.
     pub grace_ms: Option<u64>,
+}
+
+/// `POST /v1/jobs/{id}/cancel`. Answer: 200 with a `JobView` once it has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct CancelCall {
+    /// From TERM to KILL; the job's own where absent.
+    pub grace_ms: Option<u64>,
+    /// And all jobs below it: its children, and theirs. Then the answer comes once all have ended.
+    pub children: bool,
 }
 
 /// `POST /v1/jobs/{id}/kill`. Answer: 200 with a `JobView`. SIGKILL ends the job, any other signal is only delivered.

@@ -70,7 +70,7 @@ pub struct DefinitionRefView {
     pub version: String,
 }
 
-/// When a failed attempt is followed by another one, from the job's start.
+/// When a failed attempt is followed by another one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -86,4 +86,24 @@ pub struct RetryView {
     /// No delay is longer; an hour where absent.
     #[serde(alias = "max_delay_ms", skip_serializing_if = "Option::is_none")]
     pub max_delay: Option<Span>,
+    /// `none` (default), or `full`: a delay is any from none to the computed one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<String>,
+    /// Which failures are followed by another attempt; all that it may help where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_on: Option<RetryOnView>,
+    /// Where it begins: at the `start` of the program (default), or in its newest `checkpoint`, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+/// Failures that are followed by another attempt: those with one of these reasons, and those with one of these exit codes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct RetryOnView {
+    /// `exit_code`, `signal`, `timeout`, `out_of_memory`, `start_failed`, `lost`; with `from: checkpoint` also `restore_failed`.
+    pub reasons: Vec<String>,
+    /// From 1 to 255.
+    pub exit_codes: Vec<i32>,
 }

@@ -71,6 +71,17 @@ pub struct CreateJob {
     /// The same request with the same key gives the same job, for as long as it is kept; another one with it is refused.
     /// Also as the header `Idempotency-Key`.
     pub idempotency_key: Option<String>,
+
+    /// It may take so long from when its first attempt begins, with all attempts and the waits between them.
+    #[serde(alias = "job_timeout_ms")]
+    pub job_timeout: Option<Span>,
+    /// It may wait so long for its turn, each time it is due to begin.
+    #[serde(alias = "queue_timeout_ms")]
+    pub queue_timeout: Option<Span>,
+    /// The timeouts of the attempt and of the job go on while it is suspended.
+    pub timeouts_while_suspended: bool,
+    /// The job it belongs to: an id, a name, or the beginning of an id. It is cancelled with that one when somebody asks for both.
+    pub parent: Option<String>,
 }
 
 /// What a job was accepted as.
@@ -183,12 +194,19 @@ pub struct JobView {
     pub exit_code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// Why it failed: `exit_code`, `signal`, `timeout`, `out_of_memory`, `start_failed`, `restore_failed`, `lost`, `killed`.
+    /// Why it failed: `exit_code`, `signal`, `timeout`, `out_of_memory`, `start_failed`, `restore_failed`, `lost`, `killed`,
+    /// `crash_loop`.
     pub reason: Option<String>,
     /// One line about how it ended.
     pub message: Option<String>,
     /// The last thing that went wrong without ending it.
     pub last_error: Option<String>,
+    /// The job it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// The first of its timeouts is over then: of the attempt, of the whole job, or of waiting for its turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times_out_at: Option<i64>,
     /// Why it can never be frozen, where it cannot; told when the job is created and in `GET /v1/jobs/{id}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cannot_freeze: Option<String>,
