@@ -4,6 +4,7 @@
 //! transaction and one sync each. Rounds alternate; figures are medians. Then JOBS jobs (100,000) with ten journal entries
 //! each, 10,000 of them suspended, are asked what the daemon asks. The file lies in $TMPDIR.
 
+use dauer_core::plan::turn::Ask;
 use dauer_core::{
     Forget, Image, Job, JobId, JobSpec, Network, Operation, Priority, RetryPolicy, SandboxId,
     State, Timestamp,
@@ -83,6 +84,11 @@ fn job(n: u64) -> Job {
         queue_timeout_ms: None,
         timeouts_while_suspended: false,
         parent: None,
+        queue: None,
+        concurrency_key: None,
+        unique: None,
+        after: Vec::new(),
+        batch: None,
     };
     let mut job = Job::new(
         JobId(format!(
@@ -337,7 +343,8 @@ async fn questions(folder: &Path, jobs: u64) {
     })
     .await;
     ask("due, 100", async || {
-        assert_eq!(store.due(last, 100).await.expect("an answer").len(), 100)
+        let due = store.due(last, &Ask::anything(100)).await;
+        assert_eq!(due.expect("an answer").len(), 100)
     })
     .await;
     ask("unsettled, none of them", async || {

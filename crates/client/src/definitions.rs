@@ -58,7 +58,15 @@ impl Client {
     /// # Errors
     /// As [`Client::create`]; `too_large` beyond 10,000.
     pub async fn create_all(&self, jobs: Vec<CreateJob>) -> Result<Vec<String>, Error> {
-        let created: CreatedJobs = self.post("/v1/jobs:batch", &CreateJobs { jobs }).await?;
+        let created: CreatedJobs = self
+            .post(
+                "/v1/jobs:batch",
+                &CreateJobs {
+                    jobs,
+                    batch_id: None,
+                },
+            )
+            .await?;
         Ok(created.job_ids)
     }
 

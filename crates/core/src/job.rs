@@ -88,6 +88,10 @@ pub struct Job {
     /// The jobs whose parent it is are cancelled with it.
     #[serde(default)]
     pub ends_children: Option<EndsChildren>,
+
+    /// What has to end yet before it has a turn. A job that waits for others has no `wake_at`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked_by: Vec<JobId>,
 }
 
 /// That the children of a job are cancelled with it.
@@ -139,9 +143,22 @@ impl Job {
             up_since: None,
             crashes_in_a_row: 0,
             ends_children: None,
+
+            blocked_by: Vec::new(),
         };
         job.expires_at = crate::timeout::expires_at(&job);
         job
+    }
+
+    /// The same job, which has no turn before these have ended.
+    #[must_use]
+    pub fn blocked_by(mut self, jobs: Vec<JobId>) -> Self {
+        if !jobs.is_empty() {
+            self.wake_at = None;
+        }
+        self.blocked_by = jobs;
+        self.expires_at = crate::timeout::expires_at(&self);
+        self
     }
 
     /// The locks that are not over by themselves at this moment.
@@ -277,6 +294,8 @@ pub enum Reason {
     Killed,
     /// Its node went down again and again right after the job was started or restored.
     CrashLoop,
+    /// A job that had to complete before did not.
+    DependencyFailed,
 }
 
 impl Reason {
@@ -293,11 +312,12 @@ impl Reason {
             Self::Lost => "lost",
             Self::Killed => "killed",
             Self::CrashLoop => "crash_loop",
+            Self::DependencyFailed => "dependency_failed",
         }
     }
 
     /// Each.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ExitCode,
         Self::Signal,
         Self::Timeout,
@@ -307,6 +327,7 @@ impl Reason {
         Self::Lost,
         Self::Killed,
         Self::CrashLoop,
+        Self::DependencyFailed,
     ];
 
     /// The reason of this serialized name.

@@ -1,7 +1,7 @@
 //! What is kept beside the record of a job and committed with it: its output, its signals, and how long it waits for one.
 
 use crate::ledger::{Closing, Interval, Relabelling};
-use crate::{JobId, Timestamp};
+use crate::{JobId, Timestamp, Turn};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -73,6 +73,18 @@ pub enum Kept {
     Closed(Closing),
     /// Those that are open go on under other labels.
     Relabelled(Relabelling),
+    /// It waits for this job no longer.
+    Unblocked {
+        /// Which.
+        by: JobId,
+    },
+    /// It was given its turn by a queue that counts them.
+    Turn {
+        /// What is counted.
+        turn: Turn,
+        /// What its queue counted before may be forgotten.
+        forget_before: Timestamp,
+    },
 }
 
 impl Kept {
@@ -90,7 +102,9 @@ impl Kept {
             | Self::Described { .. }
             | Self::Opened(_)
             | Self::Closed(_)
-            | Self::Relabelled(_) => None,
+            | Self::Relabelled(_)
+            | Self::Unblocked { .. }
+            | Self::Turn { .. } => None,
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod kept;
 pub mod ledger;
 pub mod parse;
 pub mod plan;
+pub mod queue;
 pub mod retry;
 pub mod schedule;
 pub mod spec;
@@ -27,6 +28,7 @@ pub use job::{
     TokenStatus,
 };
 pub use kept::{Json, Kept, Signal, Wait};
+pub use queue::{After, DEFAULT_QUEUE, OnConflict, Queue, Rate, Turn, Unique, When};
 pub use retry::{Jitter, RetryFrom, RetryOn, RetryPolicy};
 pub use schedule::{CatchUp, Overlap, Schedule, Timing};
 pub use spec::{Image, JobSpec, Mount, Network, Priority, Publish};

@@ -169,7 +169,8 @@ impl RetryPolicy {
             // What its checkpoint holds is not given up without being asked.
             Reason::RestoreFailed => self.from == RetryFrom::Checkpoint,
             // What was killed is wanted dead; what takes its node down would do so again.
-            Reason::Killed | Reason::CrashLoop => false,
+            // What a job waited for will not end another way.
+            Reason::Killed | Reason::CrashLoop | Reason::DependencyFailed => false,
         }
     }
 }

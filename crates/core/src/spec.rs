@@ -1,6 +1,6 @@
 //! What a caller asks for: an immutable description of a job, complete once it is accepted.
 
-use crate::{DefinitionRef, JobId, RetryPolicy, Timestamp};
+use crate::{After, DEFAULT_QUEUE, DefinitionRef, JobId, RetryPolicy, Timestamp, Unique};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -91,6 +91,30 @@ pub struct JobSpec {
     /// The job that this one belongs to: it is cancelled with that one when somebody asks for both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<JobId>,
+
+    /// The queue it waits in; [`DEFAULT_QUEUE`] where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// Jobs of a queue with the same key share the limits that it has for a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<String>,
+    /// Which other job stands for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique: Option<Unique>,
+    /// What has to end before it begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<After>,
+    /// Which jobs it was handed over with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<String>,
+}
+
+impl JobSpec {
+    /// The queue it waits in.
+    #[must_use]
+    pub fn queue(&self) -> &str {
+        self.queue.as_deref().unwrap_or(DEFAULT_QUEUE)
+    }
 }
 
 /// Which of the jobs that wait begins first. Ordered from the least urgent.

@@ -1,7 +1,7 @@
 //! Scenarios of `decide` as text: `tests/scripts/*.txt`, one `#` title a scenario.
 //!
 //! `submitted [timeout=MS job_timeout=MS queue_timeout=MS counted_asleep] [retries=N delay=MS max_delay=MS jitter=full on=WHAT,…
-//! from=checkpoint] [run_at=MS]` makes a job; `event [g=N] NAME …` applies an event at the time the line number says;
+//! from=checkpoint] [run_at=MS] [after=JOB:WHEN,…]` makes a job; `event [g=N] NAME …` applies an event at the time the line number says;
 //! `expect …` is the verdict in one line, written by [`show`]; `ledger …` what it writes there, by [`show_ledger`].
 
 use dauer_core::ledger::Life;
@@ -55,6 +55,11 @@ fn spec(words: &Words<'_>) -> JobSpec {
         queue_timeout_ms: words.number("queue_timeout"),
         timeouts_while_suspended: words.has("counted_asleep"),
         parent: None,
+        queue: None,
+        concurrency_key: None,
+        unique: None,
+        after: words.after(),
+        batch: None,
     }
 }
 
@@ -90,6 +95,20 @@ impl Words<'_> {
         self.value(key)
             .map(|text| text.parse().ok().unwrap_or_else(|| panic!("{key}={text}")))
     }
+    /// `after=a:completed,b:ended`.
+    fn after(&self) -> Vec<After> {
+        let all = self.value("after").unwrap_or_default();
+        let each = all.split(',').filter_map(|one| one.split_once(':'));
+        let after = each.map(|(job, when)| After {
+            job: job.into(),
+            when: match when {
+                "completed" => When::Completed,
+                "ended" => When::Ended,
+                other => panic!("after={job}:{other}"),
+            },
+        });
+        after.collect()
+    }
     fn has(&self, word: &str) -> bool {
         self.0.contains(&word)
     }
@@ -122,6 +141,11 @@ fn event(job: &Job, line: &str, at: i64) -> Event {
         "admitted" => EventKind::Admitted {
             sandbox: "5a".into(),
             boot_id: "boot".into(),
+            counted_ms: words.number("counted"),
+        },
+        "dependency" => EventKind::DependencyEnded {
+            job: JobId(id()),
+            ended: State::ALL.into_iter().find(|state| words.has(state.name())),
         },
         "started" => EventKind::Started,
         "exited" => EventKind::Ended(Ended::Exited {
@@ -267,6 +291,10 @@ fn show(verdict: &Verdict) -> String {
         let ids: Vec<&str> = job.locks.iter().map(|lock| lock.id.as_str()).collect();
         write!(text, " locks={}", ids.join(",")).unwrap();
     }
+    if !job.blocked_by.is_empty() {
+        let by: Vec<&str> = job.blocked_by.iter().map(JobId::as_str).collect();
+        write!(text, " by={}", by.join(",")).unwrap();
+    }
     if let Some(progress) = &job.progress {
         write!(text, " progress={}", progress.done).unwrap();
     }
@@ -315,6 +343,14 @@ fn show(verdict: &Verdict) -> String {
             Kept::Described { tags, .. } => write!(text, " tags={tags:?}").unwrap(),
             // A line of its own: see `show_ledger`.
             Kept::Opened(_) | Kept::Closed(_) | Kept::Relabelled(_) => {}
+            Kept::Unblocked { by } => write!(text, " unblocked({by})").unwrap(),
+            Kept::Turn {
+                turn,
+                forget_before,
+            } => {
+                let (queue, at) = (&turn.queue, turn.at.0);
+                write!(text, " turn({queue} at={at} since={})", forget_before.0).unwrap();
+            }
         }
     }
     if movement.quiet {
@@ -399,6 +435,8 @@ fn show_ledger(verdict: &Verdict) -> String {
         | Kept::SignalsFreed
         | Kept::Wait(_)
         | Kept::BegunAnew
+        | Kept::Unblocked { .. }
+        | Kept::Turn { .. }
         | Kept::Described { .. } => None,
     });
     let lines: Vec<String> = lines.collect();
@@ -422,7 +460,9 @@ fn run(path: &std::path::Path) -> usize {
             "" | "#" => {}
             "submitted" => {
                 let words = Words(rest.split_whitespace().collect());
-                job = Some(Job::new("j".into(), spec(&words), Timestamp(0)));
+                let spec = spec(&words);
+                let blocked_by = spec.after.iter().map(|after| after.job.clone()).collect();
+                job = Some(Job::new("j".into(), spec, Timestamp(0)).blocked_by(blocked_by));
             }
             "event" => {
                 let present = job.as_mut().expect("submitted first");

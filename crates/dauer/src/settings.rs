@@ -1,8 +1,11 @@
 //! Where this daemon's folders and socket are: flags over environment over file over defaults.
 
 use crate::cli::Global;
+use crate::command::serve::overcommit;
 use crate::failure::Failure;
 use dauer_client::Host;
+use dauer_core::parse;
+use dauer_engine::Room;
 use dauer_sandbox::Layout;
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
@@ -10,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// What a settings file can hold; the same names in upper case with `DAUER_` before them are read from the environment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -24,13 +27,23 @@ struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_running: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    cpus: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_overcommit: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_overcommit: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pause_after_crashes: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_ca: Option<PathBuf>,
 }
 
 /// The settings in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
     /// The two folders.
     pub(crate) layout: Layout,
@@ -40,8 +53,10 @@ pub(crate) struct Settings {
     pub(crate) local: bool,
     /// What `auto` means, where not the best there is.
     pub(crate) driver: Option<String>,
-    /// How many sandboxes live at once, where somebody said it.
-    pub(crate) max_running: Option<usize>,
+    /// What somebody said of the room there is for sandboxes.
+    pub(crate) room: Room,
+    /// After so many daemons that died the next one lets nothing begin, where somebody said it.
+    pub(crate) pause_after_crashes: Option<u32>,
     /// The file that was named, for the daemon that is started.
     pub(crate) config: Option<PathBuf>,
 }
@@ -63,10 +78,8 @@ impl Settings {
             data_dir: global.data_dir.clone(),
             run_dir: global.run_dir.clone(),
             host: global.host.clone(),
-            driver: None,
-            max_running: None,
-            token: None,
             tls_ca: global.tls_ca.clone(),
+            ..File::default()
         };
         let file = named.clone().unwrap_or_else(default_config);
         let merged: File = Figment::new()
@@ -77,6 +90,11 @@ impl Settings {
                 "host",
                 "driver",
                 "max_running",
+                "cpus",
+                "memory",
+                "cpu_overcommit",
+                "memory_overcommit",
+                "pause_after_crashes",
                 "token",
                 "tls_ca",
             ]))
@@ -90,6 +108,7 @@ impl Settings {
     }
 
     fn resolve(file: File, config: Option<PathBuf>) -> Result<Self, Failure> {
+        let room = room(&file)?;
         let run = match (file.run_dir, &file.data_dir) {
             (Some(run), _) => run,
             // A daemon with a data folder of its own must not take the default daemon's socket.
@@ -121,10 +140,30 @@ impl Settings {
             host,
             local,
             driver: file.driver,
-            max_running: file.max_running,
+            room,
+            pause_after_crashes: file.pause_after_crashes,
             config,
         })
     }
+}
+
+/// What the file or the environment says of the room there is.
+fn room(file: &File) -> Result<Room, Failure> {
+    let wrong = |name: &str, text: String| Failure::new(format!("the setting {name}: {text}"));
+    let cpus = file.cpus.map(|cpus| parse::cpus(&cpus.to_string()));
+    let cpus = cpus.transpose().map_err(|text| wrong("cpus", text))?;
+    let memory = file.memory.as_deref().map(parse::bytes).transpose();
+    let factor = |name: &str, factor: Option<f64>| {
+        let checked = factor.map(|factor| overcommit(&factor.to_string()));
+        checked.transpose().map_err(|text| wrong(name, text))
+    };
+    Ok(Room {
+        live_max: file.max_running,
+        cpu_millis: cpus.map(u64::from),
+        memory_bytes: memory.map_err(|text| wrong("memory", text))?,
+        cpu_overcommit: factor("cpu_overcommit", file.cpu_overcommit)?,
+        memory_overcommit: factor("memory_overcommit", file.memory_overcommit)?,
+    })
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {

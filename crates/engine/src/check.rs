@@ -61,7 +61,7 @@ fn check_retry(retry: &RetryPolicy) -> Result<(), Error> {
             | Reason::StartFailed
             | Reason::Lost
             | Reason::Killed
-            | Reason::CrashLoop => format!("what failed as {} is never tried again", reason.name()),
+            | Reason::CrashLoop | Reason::DependencyFailed => format!("what failed as {} is never tried again", reason.name()),
         };
         return Err(Error::invalid("retry.retry_on.reasons", text));
     }

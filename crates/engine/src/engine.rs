@@ -4,6 +4,7 @@ use crate::access::Access;
 use crate::ask::Ask;
 use crate::asker::{self, Asker};
 use crate::places::Places;
+use crate::queues::Queues;
 use crate::runner::{Letter, Message, Runner};
 use crate::watchers::Watchers;
 use crate::{Caller, Error, RuntimeApi, clock, housekeeping, meter, recover, scheduler};
@@ -42,6 +43,10 @@ pub struct Config {
     pub limits: Limits,
     /// How long the ledger keeps what ended; absent: for ever.
     pub usage_keep: Option<Duration>,
+    /// Nothing begins until somebody says so.
+    pub paused: bool,
+    /// The same after so many daemons that ended badly, one after another within minutes; 0: never.
+    pub pause_after_crashes: u32,
 }
 
 /// A running engine. Cheap to clone.
@@ -61,6 +66,7 @@ struct Inner {
     commits: watch::Sender<u64>,
     schedule_changed: Notify,
     places: Places,
+    queue_settings: Queues,
     followers: Mutex<HashMap<JobId, Followers>>,
     access: Access,
     /// The last heartbeat of the daemon before this one.
@@ -117,12 +123,14 @@ impl Engine {
                 commits: watch::channel(0).0,
                 schedule_changed: Notify::new(),
                 places,
+                queue_settings: Queues::default(),
                 followers: Mutex::default(),
                 access: Access::default(),
                 seen_alive_before,
             }),
         };
         engine.load_access().await?;
+        engine.load_queues().await?;
         recover::at_start(&engine).await?;
         tokio::spawn(scheduler::run(engine.clone()));
         tokio::spawn(housekeeping::at_start(engine.clone()));
@@ -135,6 +143,9 @@ impl Engine {
 
     /// Lets go of everything; jobs live on and the next engine adopts them.
     pub async fn shutdown(&self) {
+        if let Err(error) = self.store().daemon_ended_well().await {
+            tracing::warn!(%error, "the next daemon will take this end for a crash");
+        }
         // Every committed state is on disk and every shim works alone: there is nothing to flush.
         self.lock_live().clear();
     }
@@ -458,6 +469,10 @@ impl Engine {
 
     pub(crate) fn places(&self) -> &Places {
         &self.inner.places
+    }
+
+    pub(crate) fn queue_settings(&self) -> &Queues {
+        &self.inner.queue_settings
     }
 
     /// The wall clock that everything of this engine goes by.

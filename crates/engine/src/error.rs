@@ -29,6 +29,22 @@ pub enum Error {
         /// What was made with it.
         job: String,
     },
+    /// Another job stands for this one, and the request does not want that.
+    #[error(
+        "job {job} has the unique key {key:?} and has not ended: wait for it, or choose another key"
+    )]
+    NotUnique {
+        /// The key.
+        key: String,
+        /// Who has it.
+        job: String,
+    },
+    /// There is no such queue.
+    #[error("nothing is set for a queue {0:?}: `dauer queue ls` lists those there are")]
+    NoQueue(String),
+    /// There is no such batch.
+    #[error("no batch {0:?}, or nothing is left of its jobs")]
+    NoBatch(String),
     /// There is no such definition.
     #[error("no definition {0}: `dauer def ls` lists those there are")]
     NoDefinition(String),
@@ -120,6 +136,7 @@ impl From<dauer_store::Error> for Error {
             dauer_store::Error::TooManyGroups => Self::Invalid(
                 "there are too many rows: narrow the range, or group by something else".into(),
             ),
+            dauer_store::Error::NotUnique { key, job } => Self::NotUnique { key, job: job.0 },
             dauer_store::Error::Defined(id) => Self::DefinitionExists(id),
             dauer_store::Error::ScheduleExists(name) => Self::ScheduleExists(name),
             changed @ dauer_store::Error::ScheduleChanged(_) => Self::Conflict(changed.to_string()),

@@ -1,118 +1,127 @@
-//! Who has a sandbox on this node: counted with each commit, so that the scheduler never asks the store for it.
+//! Who has a sandbox on this node, and a place in a queue: counted with each commit, so that the scheduler never asks the store
+//! for it. [`dauer_core::plan::places`] decides; this is the one copy of it, which everybody asks.
 
-use dauer_core::plan::admission::{Limits, Place, Taken, place, room};
-use dauer_core::{Job, JobId};
-use std::collections::{HashMap, HashSet};
-use std::sync::Mutex;
+use dauer_core::plan::admission::{Limits, Wants};
+use dauer_core::plan::places::{Chosen, Places as Plan};
+use dauer_core::plan::turn::{Ask, Due};
+use dauer_core::{Job, JobId, State, Timestamp};
+use std::sync::{Mutex, MutexGuard};
 
 /// What the sandboxes of this node take, and what is promised to jobs whose admission is not committed yet.
 pub(crate) struct Places {
-    limits: Limits,
-    held: Mutex<Held>,
+    plan: Mutex<Plan>,
 }
 
-#[derive(Default)]
-struct Held {
-    jobs: HashMap<JobId, Place>,
-    promised: HashSet<JobId>,
-    /// Some wait although they are due: who comes now has to wait behind them.
-    queue: bool,
-}
-
-impl Held {
-    fn room(&self, limits: Limits) -> usize {
-        let promised = self
-            .promised
-            .iter()
-            .filter(|job| !self.jobs.contains_key(*job))
-            .count();
-        let rising = self.jobs.values().filter(|place| **place == Place::Rising);
-        let taken = Taken {
-            live: self.jobs.len() + promised,
-            rising: rising.count() + promised,
-        };
-        room(limits, taken)
-    }
-}
-
-/// A place that is kept for a job until this is dropped, by when its record says that it has one.
+/// A place that is kept for a job, until its record says that it has one or this is dropped.
 pub(crate) struct Promise<'a> {
     places: &'a Places,
-    job: JobId,
+    due: Due,
+    at: Timestamp,
+    begun: bool,
+}
+
+impl Promise<'_> {
+    /// How far back the turns of its queue are counted, where this is one of them.
+    pub(crate) fn counted_ms(&self) -> Option<u64> {
+        self.places.plan().counted_ms(&self.due)
+    }
+
+    /// The record of the job says that it began.
+    pub(crate) fn kept(mut self, now: Timestamp) {
+        self.begun = true;
+        self.places.plan().begun(&self.due, self.at, now);
+    }
 }
 
 impl Drop for Promise<'_> {
     fn drop(&mut self) {
-        self.places.lock().promised.remove(&self.job);
+        if !self.begun {
+            self.places.plan().take_back(&self.due, self.at);
+        }
+    }
+}
+
+/// A job that waits, as the scheduler sees it.
+pub(crate) fn due(job: &Job) -> Due {
+    Due {
+        job: job.id.clone(),
+        priority: job.spec.priority,
+        wake_at: job.wake_at.unwrap_or(job.created_at),
+        suspended: job.state == State::Suspended,
+        queue: job.spec.queue().to_owned(),
+        key: job.spec.concurrency_key.clone(),
+        wants: Wants::of(&job.spec),
     }
 }
 
 impl Places {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
-            limits,
-            held: Mutex::default(),
+            plan: Mutex::new(Plan::new(limits)),
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
-        self.held.lock().expect("no panic while held")
+    pub(crate) fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().expect("no panic while held")
     }
 
     pub(crate) fn is_anything_up(&self) -> bool {
-        !self.lock().jobs.is_empty()
+        self.plan().taken().live > 0
     }
 
     /// What this record, which was just committed, takes now. True where it takes less than before.
     pub(crate) fn note(&self, job: &Job) -> bool {
-        let mut held = self.lock();
-        let now = place(job);
-        let before = match now {
-            Some(now) => held.jobs.insert(job.id.clone(), now),
-            None => held.jobs.remove(&job.id),
-        };
-        match (before, now) {
-            (Some(_), None) | (Some(Place::Rising), Some(Place::Up)) => true,
-            (None, _) | (Some(_), Some(Place::Rising)) | (Some(Place::Up), Some(Place::Up)) => {
-                false
-            }
-        }
+        self.plan().note(job)
     }
 
     /// A job takes nothing any more, whatever its record says. True where it took something.
     pub(crate) fn forget(&self, job: &JobId) -> bool {
-        self.lock().jobs.remove(job).is_some()
+        self.plan().forget(job)
     }
 
-    /// How many more may begin to rise.
-    pub(crate) fn room(&self) -> usize {
-        self.lock().room(self.limits)
+    /// No sandbox more may rise; who comes now waits behind those that may be waiting.
+    pub(crate) fn are_taken(&self) -> bool {
+        self.plan().are_taken()
     }
 
-    /// Whether jobs wait for room.
-    pub(crate) fn set_queue(&self, queue: bool) {
-        self.lock().queue = queue;
+    /// What to ask the store for.
+    pub(crate) fn ask(&self, now: Timestamp, window: usize) -> Ask {
+        self.plan().ask(now, window)
     }
 
-    /// Keeps a place for a job whose turn it is.
-    pub(crate) fn promise(&self, job: &JobId) -> Promise<'_> {
-        self.lock().promised.insert(job.clone());
-        Promise {
+    /// When a rate lets somebody pass whom it holds back now.
+    pub(crate) fn opens_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.plan().opens_at(now)
+    }
+
+    /// Of those that are due, the ones whose turn it is, with a place kept for each; and whether others find no room.
+    pub(crate) fn choose(&self, waiting: Vec<Due>, now: Timestamp) -> (Vec<Promise<'_>>, bool) {
+        let Chosen { turns, some_wait } = self.plan().choose(waiting, now);
+        let promised = turns.into_iter().map(|due| Promise {
             places: self,
-            job: job.clone(),
-        }
+            due,
+            at: now,
+            begun: false,
+        });
+        (promised.collect(), some_wait)
     }
 
-    /// Keeps a place for a job that just came, if there is room and nobody waits before it.
-    pub(crate) fn promise_to_newcomer(&self, job: &JobId) -> Option<Promise<'_>> {
-        let mut held = self.lock();
-        if held.queue || held.room(self.limits) == 0 {
-            return None;
-        }
-        held.promised.insert(job.clone());
-        Some(Promise {
+    /// Keeps a place for a job that just came and is due, if there is room and nobody waits before it.
+    pub(crate) fn welcome(&self, job: &Job, now: Timestamp) -> Option<Promise<'_>> {
+        let due = due(job);
+        let welcome = self.plan().welcome(&due, now);
+        welcome.then(|| Promise {
             places: self,
-            job: job.clone(),
+            due,
+            at: now,
+            begun: false,
         })
+    }
+}
+
+impl Promise<'_> {
+    /// Whose it is.
+    pub(crate) fn due(&self) -> &Due {
+        &self.due
     }
 }

@@ -3,14 +3,14 @@
 
 use crate::asker;
 use crate::clock::WallTimer;
+use crate::places::Promise;
 use crate::{Engine, Error, expiry};
-use dauer_core::plan::admission::{self, Due};
 use dauer_core::{EventKind, Job, State, Timestamp};
 use futures_util::future::join_all;
 use std::time::Duration;
 
-/// How many are admitted in one go: their commits share a sync to the disk.
-const BATCH: usize = 64;
+/// How many of those that are due are looked at in one go; the commits of those admitted share a sync to the disk.
+const WINDOW: usize = 64;
 
 /// After an error of the store it asks again so much later.
 const RETRY_MS: u64 = 1_000;
@@ -68,19 +68,24 @@ async fn look(engine: &Engine) -> Result<Option<Timestamp>, dauer_store::Error> 
 /// Admits what is due while there is room; returns when to look again where nothing changes before.
 async fn admit_due(engine: &Engine) -> Result<Option<Timestamp>, dauer_store::Error> {
     loop {
-        let room = engine.places().room().min(BATCH);
-        if room == 0 {
-            // Whoever gives a place back says so.
-            engine.places().set_queue(true);
+        if engine.places().are_taken() {
+            // Whoever gives one back says so.
             return Ok(None);
         }
         let now = engine.now();
-        let due = admission::choose(engine.store().due(now, room).await?, room);
-        if due.is_empty() {
-            engine.places().set_queue(false);
-            return engine.store().next_wake(now).await;
+        let ask = engine.places().ask(now, WINDOW);
+        let waiting = engine.store().due(now, &ask).await?;
+        let (turns, some_wait) = engine.places().choose(waiting, now);
+        if turns.is_empty() {
+            let opens_at = engine.places().opens_at(now);
+            if some_wait {
+                // Whoever gives a place back says so.
+                return Ok(opens_at);
+            }
+            let next = engine.store().next_wake(now).await?;
+            return Ok(next.into_iter().chain(opens_at).min());
         }
-        let admitted = join_all(due.iter().map(|due| engine.admit(due))).await;
+        let admitted = join_all(turns.into_iter().map(|turn| engine.admit(turn))).await;
         if !admitted.contains(&true) {
             // None of them could be, for a reason that may pass.
             return Ok(Some(now.plus_ms(RETRY_MS)));
@@ -91,22 +96,28 @@ async fn admit_due(engine: &Engine) -> Result<Option<Timestamp>, dauer_store::Er
 impl Engine {
     /// Tells a job that it is its turn. Returns when that is committed, so that the next question does not find it due again;
     /// false where it is due still.
-    async fn admit(&self, due: &Due) -> bool {
-        let _kept = self.places().promise(&due.job);
-        let event = if due.suspended {
+    async fn admit(&self, turn: Promise<'_>) -> bool {
+        let job = turn.due().job.clone();
+        let event = if turn.due().suspended {
             EventKind::Wake {
                 asked: false,
                 boot_id: self.boot_id().to_owned(),
             }
         } else {
-            self.admission()
+            self.admission(turn.counted_ms())
         };
-        match self.tell(&due.job, event).await {
-            Ok(job) => !waits(&job),
+        match self.tell(&job, event).await {
+            Ok(job) => {
+                let admitted = !waits(&job);
+                if admitted {
+                    turn.kept(self.now());
+                }
+                admitted
+            }
             // It ended, or somebody else woke it just now.
             Err(Error::Conflict(_) | Error::NotFound(_)) => true,
             Err(error) => {
-                tracing::warn!(job = %due.job, %error, "a due job could not be started");
+                tracing::warn!(%job, %error, "a due job could not be started");
                 false
             }
         }
@@ -114,12 +125,17 @@ impl Engine {
 
     /// A new job begins at once where it is due, there is room and nobody waits before it; else the scheduler hears of it.
     pub(crate) async fn welcome(&self, job: Job) -> Result<Job, Error> {
-        let due = job.wake_at.is_none_or(|at| at <= self.now());
-        let promise = self.places().promise_to_newcomer(&job.id).filter(|_| due);
-        if promise.is_none() {
+        let now = self.now();
+        let due = job.blocked_by.is_empty() && job.wake_at.is_none_or(|at| at <= now);
+        let turn = due.then(|| self.places().welcome(&job, now)).flatten();
+        let Some(turn) = turn else {
             self.schedule_changed().notify_one();
             return Ok(job);
+        };
+        let job = asker::by_itself(self.tell(&job.id, self.admission(None))).await?;
+        if !waits(&job) {
+            turn.kept(self.now());
         }
-        asker::by_itself(self.tell(&job.id, self.admission())).await
+        Ok(job)
     }
 }

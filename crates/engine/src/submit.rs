@@ -183,10 +183,11 @@ impl Engine {
     }
 
     /// The event that gives a waiting job its sandbox.
-    pub(crate) fn admission(&self) -> EventKind {
+    pub(crate) fn admission(&self, counted_ms: Option<u64>) -> EventKind {
         EventKind::Admitted {
             sandbox: SandboxId(random_id()),
             boot_id: self.boot_id().to_owned(),
+            counted_ms,
         }
     }
 

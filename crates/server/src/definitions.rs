@@ -177,6 +177,11 @@ pub(crate) fn merged(job: CreateJob, definition: &Definition) -> Result<CreateJo
         queue_timeout: job.queue_timeout.or(template.queue_timeout),
         timeouts_while_suspended: job.timeouts_while_suspended || template.timeouts_while_suspended,
         parent: job.parent,
+
+        queue: job.queue.or(template.queue),
+        concurrency_key: job.concurrency_key.or(template.concurrency_key),
+        unique: job.unique.or(template.unique),
+        after: job.after,
     })
 }
 
@@ -207,6 +212,7 @@ fn template(config: &serde_json::Value) -> Result<CreateJob, Refusal> {
         ("delay", template.delay.is_some()),
         ("idempotency_key", template.idempotency_key.is_some()),
         ("parent", template.parent.is_some()),
+        ("after", !template.after.is_empty()),
     ];
     match foreign.into_iter().find(|(_, is_there)| *is_there) {
         None => Ok(template),

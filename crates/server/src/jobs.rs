@@ -36,6 +36,8 @@ pub(crate) struct ListParams {
     tag: Vec<String>,
     /// Only the one of this name.
     name: Option<String>,
+    /// Only those of this batch.
+    batch: Option<String>,
     /// At most so many; 100 where absent, never more than 1000.
     limit: Option<usize>,
     /// `next_cursor` of the page before.
@@ -55,6 +57,7 @@ impl ListParams {
                 }
                 "tag" => params.tag.push(value),
                 "name" => params.name = Some(value),
+                "batch" => params.batch = Some(value),
                 "limit" => {
                     let limit = value.parse().map_err(|_| {
                         Refusal::malformed(format!("{value:?} is not a number of jobs")).at("limit")
@@ -64,7 +67,7 @@ impl ListParams {
                 "cursor" => params.cursor = Some(value),
                 other => {
                     let text = format!(
-                        "unknown parameter {other:?}: there are state, tag, name, limit and cursor"
+                        "unknown parameter {other:?}: there are state, tag, name, batch, limit and cursor"
                     );
                     return Err(Refusal::malformed(text));
                 }
@@ -113,6 +116,7 @@ pub(crate) async fn list(
         states,
         tags,
         name: params.name,
+        batch: params.batch,
         before: params.cursor.map(cursor).transpose()?,
         limit: limit + 1,
     };

@@ -3,9 +3,10 @@
 use crate::error::Refusal;
 use crate::policy;
 use dauer_core::{
-    DefinitionRef, Image, JobId, JobSpec, Mount, Network, Priority, Publish, Timestamp, parse,
+    DefinitionRef, Image, JobId, JobSpec, Mount, Network, OnConflict, Priority, Publish, State,
+    Timestamp, Unique, parse,
 };
-use dauer_wire::http::{CreateJob, Moment, Span};
+use dauer_wire::http::{CreateJob, Moment, Span, UniqueView};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -86,6 +87,13 @@ pub(crate) fn from_request(job: CreateJob) -> Result<JobSpec, Refusal> {
         queue_timeout_ms,
         timeouts_while_suspended: job.timeouts_while_suspended,
         parent: job.parent.map(JobId),
+
+        queue: job.queue,
+        concurrency_key: job.concurrency_key,
+        unique: job.unique.as_ref().map(unique).transpose()?,
+        // Resolved with the request: what is named there may be another job of it.
+        after: Vec::new(),
+        batch: None,
     })
 }
 
@@ -145,6 +153,32 @@ fn run_at(run_at: Option<&Moment>, delay: Option<&Span>) -> Result<Option<Timest
             Ok(Some(Timestamp(moment.as_millisecond())))
         }
     }
+}
+
+fn unique(view: &UniqueView) -> Result<Unique, Refusal> {
+    let states = view.states.iter().map(|name| {
+        State::from_name(name).ok_or_else(|| {
+            Refusal::malformed(format!("there is no state {name:?}")).at("unique.states")
+        })
+    });
+    let states: Vec<State> = states.collect::<Result<_, _>>()?;
+    let on_conflict = match view.on_conflict.as_deref() {
+        None | Some("existing") => OnConflict::Existing,
+        Some("refuse") => OnConflict::Refuse,
+        Some(other) => {
+            let text = format!("on_conflict is {other:?}: use existing or refuse");
+            return Err(Refusal::malformed(text).at("unique.on_conflict"));
+        }
+    };
+    Ok(Unique {
+        key: view.key.clone(),
+        states: if states.is_empty() {
+            Unique::not_ended()
+        } else {
+            states
+        },
+        on_conflict,
+    })
 }
 
 fn priority(name: Option<&str>) -> Result<Priority, Refusal> {

@@ -87,7 +87,13 @@ pub(crate) async fn create_all(
     }
     let ids = shared.engine.submit_all(submissions).await?;
     let job_ids = ids.into_iter().map(|id| id.0).collect();
-    Ok((StatusCode::CREATED, Json(CreatedJobs { job_ids })))
+    Ok((
+        StatusCode::CREATED,
+        Json(CreatedJobs {
+            job_ids,
+            batch_id: String::new(),
+        }),
+    ))
 }
 
 /// Takes the key out of a request; its digest is of all the rest.
@@ -109,6 +115,7 @@ fn request_key(request: &mut CreateJob) -> Result<Option<RequestKey>, Refusal> {
 fn created(shared: &Shared, job: &Job) -> CreatedJob {
     CreatedJob {
         job_id: job.id.0.clone(),
+        existing: false,
         job: JobView {
             cannot_freeze: shared.engine.cannot_freeze(&job.spec),
             ..view::job(job)

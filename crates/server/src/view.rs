@@ -49,6 +49,12 @@ pub(crate) fn job(job: &Job) -> JobView {
         last_error: job.last_error.clone(),
         parent: job.spec.parent.as_ref().map(|parent| parent.0.clone()),
         times_out_at: timeout::next_limit(job).map(|(at, _)| at.0),
+
+        queue: job.spec.queue().to_owned(),
+        concurrency_key: job.spec.concurrency_key.clone(),
+        blocked_by: job.blocked_by.iter().map(|by| by.0.clone()).collect(),
+        batch: job.spec.batch.clone(),
+
         cannot_freeze: None,
         spec: None,
         handles: None,

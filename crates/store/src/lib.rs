@@ -5,17 +5,20 @@
 
 pub mod conformance;
 mod history;
+mod queues;
 mod sqlite;
 
 pub use history::{HistoryFilter, HistoryPage, HistoryPlace, NewAudit, Recorded};
+
+pub use queues::{DaemonRun, Sleeper, Waiting};
 pub use sqlite::{Durability, Sqlite};
 
 use async_trait::async_trait;
 use dauer_core::ledger::{Account, By, Interval, Owner, Range};
-use dauer_core::plan::admission::Due;
+use dauer_core::plan::turn::{Ask, Due};
 use dauer_core::{
     AccessToken, Checkpoint, CheckpointId, Definition, DefinitionRef, Forget, Job, JobId, Json,
-    Kept, SandboxId, Schedule, Signal, State, Timestamp, Token, Wait,
+    Kept, Queue, SandboxId, Schedule, Signal, State, Timestamp, Token, Turn, Unique, Wait,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,6 +59,14 @@ pub enum Error {
     /// This job is being cancelled with its children, or was: it gets no further ones.
     #[error("job {0} is cancelled with its children")]
     ParentEnding(JobId),
+    /// Another job stands for one that is to be unique.
+    #[error("job {job} has the unique key {key:?}")]
+    NotUnique {
+        /// The key.
+        key: String,
+        /// The job that has it.
+        job: JobId,
+    },
     /// There is another definition of this name and version.
     #[error("there is a definition {0} already")]
     Defined(DefinitionRef),
@@ -191,6 +202,8 @@ pub struct Filter {
     pub tags: Vec<(String, String)>,
     /// Only the one of this name.
     pub name: Option<String>,
+    /// Only those of this batch.
+    pub batch: Option<String>,
     /// Only ids below this one: the last id of the page before.
     pub before: Option<JobId>,
     /// At most so many.
@@ -205,6 +218,7 @@ impl Filter {
         (self.states.is_empty() || self.states.contains(&job.state))
             && self.tags.iter().all(has)
             && (self.name.is_none() || self.name == job.spec.name)
+            && (self.batch.is_none() || self.batch == job.spec.batch)
     }
 }
 
@@ -258,6 +272,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Adds all of these jobs, or none. Errors: as `create`; `KeyInUse` with what the key of one of them was used for;
     /// `NotFound` where a parent is not there, `ParentEnding`.
+    /// Adds all of these jobs, or none. Errors: as `create`; `KeyInUse` with what the key of one of them was used for; `NotUnique`
+    /// where another job stands for one of them.
     async fn create_all(&self, jobs: Vec<NewJob>) -> Result<(), Error>;
 
     /// What these keys of requests were used for; those that never were are left out.
@@ -292,8 +308,9 @@ pub trait Store: Send + Sync + 'static {
     /// The earliest `wake_at` after `now` of a job that waits: pending, suspended or waiting for a retry, without an operation.
     async fn next_wake(&self, now: Timestamp) -> Result<Option<Timestamp>, Error>;
 
-    /// Jobs that wait and whose `wake_at` is at or before `now`: by priority, the most urgent first, then the earliest first.
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, Error>;
+    /// The jobs asked for of those that wait and whose `wake_at` is at or before `now`, in the order of their turns. What their
+    /// queue holds back costs nothing.
+    async fn due(&self, now: Timestamp, ask: &Ask) -> Result<Vec<Due>, Error>;
 
     /// Jobs that wait without an operation and whose waiting has an end (`expires_at`), the earliest end first.
     async fn expiring(&self, limit: usize) -> Result<Vec<(JobId, Timestamp)>, Error>;
@@ -429,4 +446,46 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets what was recorded before that moment, but only so many records, the oldest, so that no other write waits long for it.
     async fn forget_records(&self, before: Timestamp, limit: usize) -> Result<(), Error>;
+
+    /// Of each of these, the job that stands for it; those for which none does are left out. By their place in the question.
+    async fn holders(&self, unique: Vec<Unique>) -> Result<BTreeMap<usize, JobId>, Error>;
+
+    /// The jobs that wait for this one.
+    async fn followers(&self, job: &JobId) -> Result<Vec<JobId>, Error>;
+
+    /// Jobs that have ended, or are gone, while others still wait for them.
+    async fn ended_before_followers(&self) -> Result<Vec<JobId>, Error>;
+
+    /// How many jobs of a batch are in each state; empty where there are none.
+    async fn batch(&self, batch: &str) -> Result<BTreeMap<String, u64>, Error>;
+
+    /// Whether a job of a batch has not ended, or its end is not done with.
+    async fn batch_is_open(&self, batch: &str) -> Result<bool, Error>;
+
+    /// Sets what a queue holds back.
+    async fn set_queue(&self, queue: Queue, audit: NewAudit) -> Result<(), Error>;
+
+    /// Forgets the settings of a queue; its jobs stay. Errors: `NotFound`.
+    async fn remove_queue(&self, name: &str, audit: NewAudit) -> Result<(), Error>;
+
+    /// The queues with settings, by name.
+    async fn queues(&self) -> Result<Vec<Queue>, Error>;
+
+    /// How many jobs wait in each queue that has some.
+    async fn waiting(&self, now: Timestamp) -> Result<Vec<Waiting>, Error>;
+
+    /// The jobs of a queue that sleep.
+    async fn sleepers(&self, queue: &str) -> Result<Vec<Sleeper>, Error>;
+
+    /// What was kept of the turns that queues gave, the earliest first.
+    async fn turns(&self) -> Result<Vec<Turn>, Error>;
+
+    /// A daemon begins. Returns how the last of those before it were, the newest first: at most `limit`.
+    async fn daemon_started(&self, at: Timestamp, limit: usize) -> Result<Vec<DaemonRun>, Error>;
+
+    /// A job completed under the present daemon.
+    async fn daemon_completed_a_job(&self) -> Result<(), Error>;
+
+    /// The present daemon was asked to end and is about to.
+    async fn daemon_ended_well(&self) -> Result<(), Error>;
 }

@@ -142,8 +142,11 @@ pub(super) fn terminal(job: &Job, (state, outcome): (State, Outcome), at: Timest
     };
     let detail = said(&outcome);
     next.outcome = Some(outcome);
+    let waited_for = std::mem::take(&mut next.blocked_by).into_iter();
+    let unblocked = waited_for.map(|by| Kept::Unblocked { by }).collect();
     let mut movement = movement(next, event, effects);
     movement.detail = detail;
+    movement.kept = unblocked;
     movement
 }
 

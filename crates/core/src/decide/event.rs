@@ -3,7 +3,7 @@
 use crate::job::{Checkpoint, End, Lock, Progress};
 use crate::kept::{Json, Signal, Wait};
 use crate::ledger::Life;
-use crate::{CheckpointId, SandboxId, Timestamp};
+use crate::{CheckpointId, JobId, SandboxId, State, Timestamp};
 use std::collections::BTreeMap;
 
 /// Something that happened to a job.
@@ -30,6 +30,15 @@ pub enum EventKind {
         sandbox: SandboxId,
         /// This boot of the machine.
         boot_id: String,
+        /// Its queue counts how often it gives turns, and remembers them so long.
+        counted_ms: Option<u64>,
+    },
+    /// A job that this one waits for has ended.
+    DependencyEnded {
+        /// Which.
+        job: JobId,
+        /// How; absent where it is gone.
+        ended: Option<State>,
     },
     /// The sandbox runs the program (again).
     Started,

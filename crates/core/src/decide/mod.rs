@@ -5,9 +5,10 @@
 //!
 //! `event` and `verdict` are the words; `freeze` decides about checkpoints and waking, `ending` about being ended, `ended` about
 //! incarnations that are over, `own` about what a job asks for itself and signals to it, `retry` about trying again, `interrupted` about
-//! nodes that go down, `children` about the jobs below, `describe` about tags and metadata; `meter` adds what each move means for the
-//! ledger.
+//! nodes that go down, `children` about the jobs below, `after` about those that others wait for, `describe` about tags and metadata;
+//! `meter` adds what each move means for the ledger.
 
+mod after;
 mod children;
 mod describe;
 mod ended;
@@ -24,7 +25,9 @@ pub use event::{Ended, Event, EventKind, Then};
 pub use verdict::{Effect, Move, Refusal, Verdict, Why};
 
 use crate::job::{Forget, Job};
-use crate::{Operation, SandboxId, State, Timestamp, timeout};
+use crate::kept::Kept;
+use crate::{Operation, SandboxId, State, Timestamp, Turn, timeout};
+use after::dependency_ended;
 use children::{children_end_asked, children_ended, with_children};
 use describe::{described, discarded};
 use ended::incarnation_ended;
@@ -90,7 +93,15 @@ fn verdict(job: &Job, event: &Event) -> Verdict {
         chance: event.chance,
     };
     match &event.kind {
-        EventKind::Admitted { sandbox, boot_id } => admitted(job, sandbox, boot_id, now),
+        EventKind::Admitted {
+            sandbox,
+            boot_id,
+            counted_ms,
+        } => admitted(job, sandbox, boot_id, *counted_ms, now),
+        EventKind::DependencyEnded {
+            job: dependency,
+            ended,
+        } => dependency_ended(job, dependency, *ended, at),
         EventKind::Started => started(job, at),
         EventKind::Ended(ended) => incarnation_ended(job, ended, now),
         EventKind::CheckpointAsked {
@@ -161,9 +172,15 @@ fn movement(job: Job, event: &'static str, effects: Vec<Effect>) -> Box<Move> {
     })
 }
 
-fn admitted(job: &Job, sandbox: &SandboxId, boot_id: &str, now: Now) -> Verdict {
+fn admitted(
+    job: &Job,
+    sandbox: &SandboxId,
+    boot_id: &str,
+    counted_ms: Option<u64>,
+    now: Now,
+) -> Verdict {
     let waits = matches!(job.state, State::Pending | State::PendingRetry);
-    let is_due = job.wake_at.is_none_or(|due| due <= now.at);
+    let is_due = job.wake_at.is_none_or(|due| due <= now.at) && job.blocked_by.is_empty();
     if !waits || job.operation.is_some() || !is_due {
         return Verdict::Ignore(Why::NoLongerMatters);
     }
@@ -194,7 +211,23 @@ fn admitted(job: &Job, sandbox: &SandboxId, boot_id: &str, now: Now) -> Verdict 
     next.boot_id = Some(boot_id.to_owned());
     next.wake_at = None;
     timeout::start_of_job(&mut next, now.at);
-    Verdict::Move(movement(next, "admitted", vec![effect]))
+    let mut movement = movement(next, "admitted", vec![effect]);
+    movement.kept = counted_ms
+        .map(|ms| counted(job, ms, now.at))
+        .into_iter()
+        .collect();
+    Verdict::Move(movement)
+}
+
+fn counted(job: &Job, ms: u64, at: Timestamp) -> Kept {
+    Kept::Turn {
+        turn: Turn {
+            queue: job.spec.queue().to_owned(),
+            key: job.spec.concurrency_key.clone(),
+            at,
+        },
+        forget_before: at.minus_ms(ms),
+    }
 }
 
 fn started(job: &Job, at: Timestamp) -> Verdict {

@@ -1,10 +1,6 @@
-//! Which of the jobs that are due may have a sandbox now: a node has room for so many, and for so many at once on their way up.
-//!
-//! A job waits in the store, at no cost, until it is due and there is room. Whoever is chosen, the record decides: a job that
-//! was ended meanwhile ignores its admission.
+//! What a node has room for, and what a job takes of it.
 
-use crate::{Job, JobId, Operation, Priority, State, Timestamp};
-use std::cmp::Reverse;
+use crate::{Job, JobSpec, Operation, State};
 
 /// What a node has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,15 +9,54 @@ pub struct Limits {
     pub live_max: usize,
     /// Of those, on their way up at once: starting is what costs processors.
     pub rising_max: usize,
+    /// Thousandths of a processor that live jobs ask for, all together.
+    pub cpu_millis_max: u64,
+    /// Bytes of memory that live jobs ask for, all together.
+    pub memory_bytes_max: u64,
 }
 
-/// What is taken of it.
+impl Limits {
+    /// What a single job can ask for.
+    #[must_use]
+    pub fn at_most(&self) -> Wants {
+        Wants {
+            cpu_millis: Some(u32::try_from(self.cpu_millis_max).unwrap_or(u32::MAX)),
+            memory_bytes: Some(self.memory_bytes_max),
+        }
+    }
+}
+
+/// What a job asks for of its node. One that does not say takes only one of the places that `live_max` limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
-    /// Sandboxes that live, or are about to.
-    pub live: usize,
-    /// Of those, on their way up.
-    pub rising: usize,
+pub struct Wants {
+    /// Thousandths of a processor.
+    pub cpu_millis: Option<u32>,
+    /// Bytes of memory.
+    pub memory_bytes: Option<u64>,
+}
+
+impl Wants {
+    /// What this spec asks for.
+    #[must_use]
+    pub fn of(spec: &JobSpec) -> Self {
+        Self {
+            cpu_millis: spec.cpu_millis,
+            memory_bytes: spec.memory_bytes,
+        }
+    }
+
+    /// Whether it asks for no more than this; what is not said there is no limit.
+    #[must_use]
+    pub fn fits_into(self, most: Self) -> bool {
+        let within = |wanted: Option<u64>, most: Option<u64>| match (wanted, most) {
+            (Some(wanted), Some(most)) => wanted <= most,
+            (_, _) => true,
+        };
+        within(
+            self.cpu_millis.map(u64::from),
+            most.cpu_millis.map(u64::from),
+        ) && within(self.memory_bytes, most.memory_bytes)
+    }
 }
 
 /// What one job takes.
@@ -31,19 +66,6 @@ pub enum Place {
     Rising,
     /// One that is up, or being cleaned up.
     Up,
-}
-
-/// A job that is due.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Due {
-    /// Which.
-    pub job: JobId,
-    /// Its priority.
-    pub priority: Priority,
-    /// Since when it is due.
-    pub wake_at: Timestamp,
-    /// It sleeps in a checkpoint; otherwise it begins from its start.
-    pub suspended: bool,
 }
 
 /// What this record takes of its node; nothing while it waits, sleeps or has ended.
@@ -77,72 +99,10 @@ pub fn place(job: &Job) -> Option<Place> {
     }
 }
 
-/// How many more sandboxes may begin to rise now.
-#[must_use]
-pub fn room(limits: Limits, taken: Taken) -> usize {
-    let live = limits.live_max.saturating_sub(taken.live);
-    let rising = limits.rising_max.saturating_sub(taken.rising);
-    live.min(rising)
-}
-
-/// The ones whose turn it is, in their order: by priority, then by how long they are due.
-#[must_use]
-pub fn choose(mut waiting: Vec<Due>, room: usize) -> Vec<Due> {
-    waiting.sort_by(|one, other| turn(one).cmp(&turn(other)));
-    waiting.truncate(room);
-    waiting
-}
-
-fn turn(due: &Due) -> (Reverse<Priority>, Timestamp, &JobId) {
-    (Reverse(due.priority), due.wake_at, &due.job)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn due(job: &str, priority: Priority, wake_at: i64) -> Due {
-        Due {
-            job: job.into(),
-            priority,
-            wake_at: Timestamp(wake_at),
-            suspended: false,
-        }
-    }
-
-    #[test]
-    fn the_urgent_come_first_then_the_oldest() {
-        let waiting = vec![
-            due("d", Priority::Normal, 5),
-            due("a", Priority::Low, 1),
-            due("c", Priority::Normal, 4),
-            due("b", Priority::Critical, 9),
-            due("e", Priority::Normal, 4),
-        ];
-        let chosen = |room| -> String {
-            choose(waiting.clone(), room)
-                .iter()
-                .map(|due| due.job.as_str().to_owned())
-                .collect()
-        };
-        assert_eq!(chosen(9), "bceda");
-        assert_eq!(chosen(2), "bc");
-        assert_eq!(chosen(0), "");
-    }
-
-    #[test]
-    fn there_is_room_for_the_fewer_of_both_and_never_less_than_none() {
-        let limits = Limits {
-            live_max: 10,
-            rising_max: 4,
-        };
-        let room = |live, rising| room(limits, Taken { live, rising });
-        assert_eq!(room(0, 0), 4);
-        assert_eq!(room(3, 3), 1);
-        assert_eq!(room(9, 0), 1);
-        // Somebody woke a job by hand, for which there was no room.
-        assert_eq!(room(11, 5), 0);
-    }
+    use crate::Timestamp;
 
     #[test]
     fn what_waits_sleeps_or_has_ended_takes_nothing() {

@@ -2,4 +2,7 @@
 
 pub mod admission;
 pub mod firing;
+pub mod places;
+pub mod rates;
 pub mod recovery;
+pub mod turn;

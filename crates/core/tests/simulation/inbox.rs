@@ -46,7 +46,9 @@ impl Inbox {
             | Kept::Described { .. }
             | Kept::Opened(_)
             | Kept::Closed(_)
-            | Kept::Relabelled(_) => {}
+            | Kept::Relabelled(_)
+            | Kept::Unblocked { .. }
+            | Kept::Turn { .. } => {}
             Kept::BegunAnew => {
                 for known in &mut self.signals {
                     (known.1, known.2) = (Standing::Waiting, None);

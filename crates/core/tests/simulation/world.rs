@@ -307,6 +307,7 @@ impl Simulation {
                     EventKind::Admitted {
                         sandbox: "s".into(),
                         boot_id: "b".into(),
+                        counted_ms: None,
                     },
                 )?,
                 Step::Adopt => {

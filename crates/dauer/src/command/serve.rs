@@ -3,7 +3,8 @@
 use crate::failure::{Failure, Outcome};
 use crate::launch::{self, BUSY, READY};
 use crate::settings::Settings;
-use dauer_engine::Engine;
+use dauer_core::parse;
+use dauer_engine::{Engine, Room};
 use dauer_sandbox::Layout;
 use dauer_server::{About, Listener, Runtime, Serving, Tcp, Tls};
 use dauer_store::Sqlite;
@@ -34,6 +35,9 @@ const OPEN_FILES_MAX: u64 = 65_536;
 /// Longer than a year, so that each month can be compared with the one a year before.
 const USAGE_KEEP: &str = "400d";
 
+/// Daemons that died in a row before the next one lets nothing begin, where nobody says otherwise.
+const CRASHES_DEFAULT: u32 = 10;
+
 /// How long a lock that is held is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -52,6 +56,14 @@ pub(crate) struct Args {
     /// How many sandboxes live at once; further jobs wait for their turn [default: as many as the memory holds]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     max_running: Option<u32>,
+    #[command(flatten)]
+    room: RoomArgs,
+    /// No job begins until `dauer queue resume --all`; those that began go on
+    #[arg(long)]
+    paused: bool,
+    /// Begin so after so many daemons in a row that died within 10 minutes, none of which saw a job complete; 0: never [default: 10]
+    #[arg(long, value_name = "NUMBER")]
+    pause_after_crashes: Option<u32>,
     /// Also listen on the network: callers there show a token (see `dauer token`)
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
@@ -78,12 +90,48 @@ pub(crate) struct Args {
     started_by_command: bool,
 }
 
+/// What there is for jobs that ask for it.
+#[derive(Debug, clap::Args)]
+struct RoomArgs {
+    /// Processors for jobs that ask for some with --cpus [default: all of the machine, or of its control group]
+    #[arg(long, value_name = "NUMBER", value_parser = parse::cpus)]
+    cpus: Option<u32>,
+    /// Memory for jobs that ask for some with --memory [default: all of the machine, or of its control group]
+    #[arg(long, value_name = "SIZE", value_parser = parse::bytes)]
+    memory: Option<u64>,
+    /// The processors are given away so many times over [default: 4]
+    #[arg(long, value_name = "TIMES", value_parser = overcommit)]
+    cpu_overcommit: Option<f64>,
+    /// The memory is given away so many times over [default: 1]
+    #[arg(long, value_name = "TIMES", value_parser = overcommit)]
+    memory_overcommit: Option<f64>,
+}
+
+impl RoomArgs {
+    /// What is said here wins.
+    fn add_to(&self, room: &mut Room) {
+        room.cpu_millis = self.cpus.map(u64::from).or(room.cpu_millis);
+        room.memory_bytes = self.memory.or(room.memory_bytes);
+        room.cpu_overcommit = self.cpu_overcommit.or(room.cpu_overcommit);
+        room.memory_overcommit = self.memory_overcommit.or(room.memory_overcommit);
+    }
+}
+
+/// A factor that leaves something.
+pub(crate) fn overcommit(text: &str) -> Result<f64, String> {
+    let factor = text.parse::<f64>().ok();
+    factor
+        .filter(|factor| (0.1..=1000.0).contains(factor))
+        .ok_or_else(|| format!("{text:?} is not a factor from 0.1 to 1000: write for example 1.5"))
+}
+
 /// Runs the command.
 pub(crate) fn run(args: &Args, mut settings: Settings) -> Outcome {
     let said = args
         .max_running
         .and_then(|number| usize::try_from(number).ok());
-    settings.max_running = said.or(settings.max_running);
+    settings.room.live_max = said.or(settings.room.live_max);
+    args.room.add_to(&mut settings.room);
     let mut ready = args.started_by_command.then(take_ready_pipe).transpose()?;
     let outcome = serve(args, settings, &mut ready);
     if let Err(Failure::Message(why)) = &outcome {
@@ -179,8 +227,13 @@ async fn run_daemon(args: &Args, settings: Settings, ready: &mut Option<File>) -
         layout: layout.clone(),
         guest_binary: guest_binary(&shim_binary)?,
         shim_binary,
-        limits: dauer_engine::limits(settings.max_running),
         usage_keep: (args.usage_keep > 0).then(|| Duration::from_millis(args.usage_keep)),
+        limits: dauer_engine::limits(&settings.room),
+        paused: args.paused,
+        pause_after_crashes: args
+            .pause_after_crashes
+            .or(settings.pause_after_crashes)
+            .unwrap_or(CRASHES_DEFAULT),
         default_driver: settings.driver.filter(|driver| driver != "auto"),
     };
     let mut terminate =

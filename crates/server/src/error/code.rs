@@ -51,6 +51,7 @@ codes! {
     Ambiguous "ambiguous" CONFLICT "Several jobs match";
     NameInUse "name_in_use" CONFLICT "The name is taken";
     KeyInUse "key_in_use" CONFLICT "The idempotency key was used for another request";
+    NotUnique "not_unique" CONFLICT "Another job stands for this one";
     DefinitionExists "definition_exists" CONFLICT "Another definition has this name and version";
     ScheduleExists "schedule_exists" CONFLICT "A schedule has this name";
     Conflict "conflict" CONFLICT "It cannot be done in the present state";

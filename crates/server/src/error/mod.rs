@@ -112,7 +112,12 @@ impl From<Error> for Refusal {
             _ => None,
         };
         let code = match error {
-            Error::NotFound(_) | Error::NoDefinition(_) | Error::NoSchedule(_) => Code::NotFound,
+            Error::NotFound(_)
+            | Error::NoDefinition(_)
+            | Error::NoSchedule(_)
+            | Error::NoQueue(_)
+            | Error::NoBatch(_) => Code::NotFound,
+            Error::NotUnique { .. } => Code::NotUnique,
             Error::Ambiguous(_) => Code::Ambiguous,
             Error::NameInUse { .. } => Code::NameInUse,
             Error::KeyInUse { .. } => Code::KeyInUse,

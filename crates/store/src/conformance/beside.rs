@@ -125,6 +125,8 @@ impl Beside {
                     .insert((job.clone(), wait.token.clone()), wait.clone());
             }
             Kept::Described { .. } | Kept::Opened(_) | Kept::Closed(_) | Kept::Relabelled(_) => {}
+            // Never drawn: what becomes of them are claims of their own.
+            Kept::Unblocked { .. } | Kept::Turn { .. } => {}
         }
     }
 

@@ -3,7 +3,7 @@
 use super::model::{JOBS, Model, NAMES, TOKENS};
 use super::sample;
 use crate::{Entry, Error, Filter, Store};
-use dauer_core::plan::admission;
+use dauer_core::plan::turn::{self, Ask};
 use dauer_core::{Job, JobId, State, Timestamp};
 use std::collections::BTreeSet;
 
@@ -85,6 +85,7 @@ impl Model {
                         states: states.clone(),
                         tags: tags.clone(),
                         name: name.clone(),
+                        batch: None,
                         before: before.clone(),
                         limit,
                     };
@@ -144,8 +145,11 @@ impl Model {
             );
             for limit in [0, 2, 1000] {
                 let due = waiting.iter().filter(|due| due.wake_at <= now);
-                let expected = admission::choose(due.cloned().collect(), limit);
-                assert_eq!(store.due(now, limit).await.unwrap(), expected);
+                let mut expected: Vec<_> = due.cloned().collect();
+                turn::sort(&mut expected);
+                expected.truncate(limit);
+                let found = store.due(now, &Ask::anything(limit)).await.unwrap();
+                assert_eq!(found, expected);
             }
         }
     }

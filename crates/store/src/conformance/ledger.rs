@@ -71,6 +71,8 @@ impl Ledger {
             | Kept::SignalsFreed
             | Kept::Wait(_)
             | Kept::BegunAnew
+            | Kept::Unblocked { .. }
+            | Kept::Turn { .. }
             | Kept::Described { .. } => {}
         }
     }

@@ -1,7 +1,8 @@
 //! Jobs and changes for the claims.
 
 use crate::{Change, NewAudit, NewEntry, Store};
-use dauer_core::plan::admission::Due;
+use dauer_core::plan::admission::Wants;
+use dauer_core::plan::turn::Due;
 use dauer_core::{
     Checkpoint, CheckpointId, DefinitionRef, Forget, Image, Jitter, Job, JobId, JobSpec, Mount,
     Network, Priority, Publish, Reason, RetryFrom, RetryOn, RetryPolicy, State, Timestamp,
@@ -84,6 +85,11 @@ pub(crate) fn named(n: u64, name: Option<&str>) -> Job {
         queue_timeout_ms: None,
         timeouts_while_suspended: true,
         parent: None,
+        queue: None,
+        concurrency_key: Some(format!("key-{}", n % 5)),
+        unique: None,
+        after: Vec::new(),
+        batch: Some(format!("batch-{}", n % 2)),
     };
     let at = Timestamp(1_700_000_000_000 + i64::try_from(n).unwrap_or(0));
     Job::new(id(n), spec, at)
@@ -103,6 +109,9 @@ pub(crate) fn due(job: &Job) -> Due {
         priority: job.spec.priority,
         wake_at: job.wake_at.expect("it waits for a moment"),
         suspended: job.state == State::Suspended,
+        queue: job.spec.queue().to_owned(),
+        key: job.spec.concurrency_key.clone(),
+        wants: Wants::of(&job.spec),
     }
 }
 

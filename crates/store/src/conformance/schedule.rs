@@ -2,6 +2,7 @@
 
 use super::sample::{create, due, edit, entry, id, job, listed};
 use crate::Store;
+use dauer_core::plan::turn::{self, Ask};
 use dauer_core::{Job, JobId, Operation, Priority, State, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,7 +38,10 @@ pub(super) async fn due_jobs_come_by_priority_then_the_earliest_first(store: Arc
         .await;
     }
     let due = async |now: i64, limit: usize| -> Vec<JobId> {
-        let due = store.due(Timestamp(now), limit).await.unwrap();
+        let due = store
+            .due(Timestamp(now), &Ask::anything(limit))
+            .await
+            .unwrap();
         due.into_iter().map(|due| due.job).collect()
     };
     let next = async |now: i64| store.next_wake(Timestamp(now)).await.unwrap();
@@ -85,7 +89,11 @@ pub(super) async fn only_what_waits_without_an_operation_is_due(store: Arc<dyn S
             }
         }
     }
-    let found = store.due(Timestamp(i64::MAX), usize::MAX).await.unwrap();
+    let found = store
+        .due(Timestamp(i64::MAX), &Ask::anything(usize::MAX))
+        .await
+        .unwrap();
+    turn::sort(&mut expected);
     assert_eq!(found, expected);
     let first = store.next_wake(Timestamp(0)).await.unwrap();
     assert_eq!(first, Some(expected[0].wake_at));
@@ -97,11 +105,14 @@ pub(super) async fn a_new_job_is_due_at_once_or_at_its_time(store: Arc<dyn Store
     later.run_at = Some(now.created_at.plus_ms(500));
     let later = Job::new(id(2), later, now.created_at);
     store.create(later.clone(), entry("created")).await.unwrap();
-    let at_once = store.due(now.created_at, 9).await.unwrap();
+    let at_once = store.due(now.created_at, &Ask::anything(9)).await.unwrap();
     assert_eq!(at_once, [due(&now)]);
     let next = store.next_wake(now.created_at).await.unwrap();
     assert_eq!(next, later.spec.run_at);
-    let both = store.due(now.created_at.plus_ms(500), 9).await.unwrap();
+    let both = store
+        .due(now.created_at.plus_ms(500), &Ask::anything(9))
+        .await
+        .unwrap();
     assert_eq!(both, [due(&now), due(&later)]);
 }
 

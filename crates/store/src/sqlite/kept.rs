@@ -74,6 +74,13 @@ pub(super) fn put(connection: &Connection, job: &JobId, kept: &Kept) -> Result<(
         Kept::Opened(interval) => ledger::open(connection, interval)?,
         Kept::Closed(closing) => ledger::close(connection, closing)?,
         Kept::Relabelled(relabelling) => ledger::relabel(connection, relabelling)?,
+        Kept::Unblocked { by } => connection
+            .prepare_cached(sql::FOLLOWER_DELETE)?
+            .execute(params![job.0, by.0])?,
+        Kept::Turn {
+            turn,
+            forget_before,
+        } => super::queues::put_turn(connection, turn, *forget_before)?,
     };
     Ok(())
 }

@@ -11,6 +11,7 @@ mod lean;
 mod ledger;
 mod open;
 mod policy;
+mod queues;
 mod read;
 mod readers;
 mod removal;
@@ -27,15 +28,15 @@ mod writer;
 pub use open::Durability;
 
 use crate::{
-    Change, DefinitionFilter, Entry, Error, Filter, HistoryFilter, HistoryPage, Keyed, NewAudit,
-    NewJob, ScheduleChange, SignalFor, Store, UsageQuery,
+    Change, DaemonRun, DefinitionFilter, Entry, Error, Filter, HistoryFilter, HistoryPage, Keyed,
+    NewAudit, NewJob, ScheduleChange, SignalFor, Sleeper, Store, UsageQuery, Waiting,
 };
 use async_trait::async_trait;
 use dauer_core::ledger::{Account, Interval, Owner};
-use dauer_core::plan::admission::Due;
+use dauer_core::plan::turn::{Ask, Due};
 use dauer_core::{
-    AccessToken, Checkpoint, CheckpointId, Definition, DefinitionRef, Job, JobId, Json, SandboxId,
-    Schedule, Timestamp, Token, Wait,
+    AccessToken, Checkpoint, CheckpointId, Definition, DefinitionRef, Job, JobId, Json, Queue,
+    SandboxId, Schedule, Timestamp, Token, Turn, Unique, Wait,
 };
 use fault::Fault;
 use hot::Hot;
@@ -173,12 +174,13 @@ impl Store for Sqlite {
     }
 
     async fn next_wake(&self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
-        self.read(move |connection| read::next_wake(connection, now))
+        self.read(move |connection| queues::next_wake(connection, now))
             .await
     }
 
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, Error> {
-        self.read(move |connection| read::due(connection, now, limit))
+    async fn due(&self, now: Timestamp, ask: &Ask) -> Result<Vec<Due>, Error> {
+        let ask = ask.clone();
+        self.read(move |connection| queues::due(connection, now, &ask))
             .await
     }
 
@@ -406,6 +408,80 @@ impl Store for Sqlite {
 
     async fn forget_records(&self, before: Timestamp, limit: usize) -> Result<(), Error> {
         let write = Write::ForgetRecords { before, limit };
+        self.writer.write(write).await
+    }
+
+    async fn holders(&self, unique: Vec<Unique>) -> Result<BTreeMap<usize, JobId>, Error> {
+        self.read(move |connection| queues::holders(connection, &unique))
+            .await
+    }
+
+    async fn followers(&self, job: &JobId) -> Result<Vec<JobId>, Error> {
+        let job = job.clone();
+        self.read(move |connection| queues::followers(connection, &job))
+            .await
+    }
+
+    async fn ended_before_followers(&self) -> Result<Vec<JobId>, Error> {
+        self.read(queues::ended_before_followers).await
+    }
+
+    async fn batch(&self, batch: &str) -> Result<BTreeMap<String, u64>, Error> {
+        let batch = batch.to_owned();
+        self.read(move |connection| queues::batch(connection, &batch))
+            .await
+    }
+
+    async fn batch_is_open(&self, batch: &str) -> Result<bool, Error> {
+        let batch = batch.to_owned();
+        self.read(move |connection| queues::batch_is_open(connection, &batch))
+            .await
+    }
+
+    async fn set_queue(&self, queue: Queue, audit: NewAudit) -> Result<(), Error> {
+        let write = Write::Queue(queues::Write::set(&queue)).audited(audit);
+        self.writer.write(write).await
+    }
+
+    async fn remove_queue(&self, name: &str, audit: NewAudit) -> Result<(), Error> {
+        let write = Write::Queue(queues::Write::Remove(name.to_owned())).audited(audit);
+        self.writer.write(write).await
+    }
+
+    async fn queues(&self) -> Result<Vec<Queue>, Error> {
+        self.read(queues::all).await
+    }
+
+    async fn waiting(&self, now: Timestamp) -> Result<Vec<Waiting>, Error> {
+        self.read(move |connection| queues::waiting(connection, now))
+            .await
+    }
+
+    async fn sleepers(&self, queue: &str) -> Result<Vec<Sleeper>, Error> {
+        let queue = queue.to_owned();
+        self.read(move |connection| queues::sleepers(connection, &queue))
+            .await
+    }
+
+    async fn turns(&self) -> Result<Vec<Turn>, Error> {
+        self.read(queues::turns).await
+    }
+
+    async fn daemon_started(&self, at: Timestamp, limit: usize) -> Result<Vec<DaemonRun>, Error> {
+        let read = self.read(move |connection| queues::daemons(connection, limit));
+        let before = read.await?;
+        let write = Write::Queue(queues::Write::DaemonStarted(at));
+        self.writer.write(write).await?;
+        Ok(before)
+    }
+
+    async fn daemon_completed_a_job(&self) -> Result<(), Error> {
+        let write = Write::Queue(queues::Write::DaemonCompleted);
+        self.writer.write(write).await
+    }
+
+    async fn daemon_ended_well(&self) -> Result<(), Error> {
+        let write = Write::Queue(queues::Write::DaemonEndedWell);
         self.writer.write(write).await
     }
 }

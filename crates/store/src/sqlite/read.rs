@@ -4,10 +4,8 @@ use super::fault::Fault;
 use super::row::{self, signed};
 use super::sql;
 use crate::{DefinitionFilter, Entry, Error, Filter, Keyed};
-use dauer_core::plan::admission::Due;
 use dauer_core::{
-    Checkpoint, CheckpointId, Definition, DefinitionRef, Job, JobId, Priority, SandboxId, State,
-    Timestamp, Token,
+    Checkpoint, CheckpointId, Definition, DefinitionRef, Job, JobId, SandboxId, State, Token,
 };
 use rusqlite::{Connection, OptionalExtension, Params, params};
 use std::collections::BTreeMap;
@@ -102,6 +100,10 @@ pub(super) fn list(connection: &Connection, filter: &Filter) -> Result<Vec<Job>,
         let named = params![before, filter.name];
         return accepted(connection, sql::JOB_NAMED, named, filter);
     }
+    if filter.batch.is_some() {
+        let together = params![before, filter.batch];
+        return accepted(connection, sql::JOBS_NEWEST_IN_BATCH, together, filter);
+    }
     if let Some((key, value)) = filter.tags.first() {
         let tagged = params![before, key, value];
         return accepted(connection, sql::JOBS_NEWEST_TAGGED, tagged, filter);
@@ -139,46 +141,6 @@ pub(super) fn list(connection: &Connection, filter: &Filter) -> Result<Vec<Job>,
 
 pub(super) fn unsettled(connection: &Connection) -> Result<Vec<Job>, Fault> {
     jobs(connection, sql::JOBS_UNSETTLED, [])
-}
-
-pub(super) fn next_wake(
-    connection: &Connection,
-    now: Timestamp,
-) -> Result<Option<Timestamp>, Fault> {
-    let moment = connection.unchecked_transaction()?;
-    let mut statement = moment.prepare_cached(sql::NEXT_WAKE)?;
-    let mut earliest: Option<i64> = None;
-    for priority in Priority::ALL {
-        let found: Option<i64> = statement
-            .query_row(params![row::urgency(priority), now.0], |row| row.get(0))
-            .optional()?;
-        earliest = earliest.into_iter().chain(found).min();
-    }
-    Ok(earliest.map(Timestamp))
-}
-
-pub(super) fn due(
-    connection: &Connection,
-    now: Timestamp,
-    limit_to: usize,
-) -> Result<Vec<Due>, Fault> {
-    let moment = connection.unchecked_transaction()?;
-    let mut statement = moment.prepare_cached(sql::JOBS_DUE)?;
-    let mut found = Vec::new();
-    // One question per priority, each answered from the index in order.
-    for priority in Priority::ALL.into_iter().rev() {
-        let left = limit(limit_to - found.len());
-        let mut rows = statement.query(params![row::urgency(priority), now.0, left])?;
-        while let Some(row) = rows.next()? {
-            found.push(Due {
-                job: JobId(row.get(0)?),
-                priority,
-                wake_at: Timestamp(row.get(1)?),
-                suspended: row.get(2)?,
-            });
-        }
-    }
-    Ok(found)
 }
 
 pub(super) fn definition(

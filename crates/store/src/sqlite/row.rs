@@ -93,6 +93,51 @@ pub(super) fn urgency(priority: Priority) -> i64 {
     }
 }
 
+/// How far the lanes of those that sleep lie behind the others.
+const LANES: i64 = 4;
+
+/// The last of the lanes of those that do not sleep.
+pub(super) const LANE_BEGINS_MAX: i64 = LANES - 1;
+
+/// Where a job waits in its queue: jobs of one lane have their turns in the order in which they are due.
+pub(super) fn lane(job: &Job) -> i64 {
+    let asleep = match job.state {
+        State::Suspended => LANES,
+        State::Pending
+        | State::Running
+        | State::PendingRetry
+        | State::Completed
+        | State::Failed
+        | State::Cancelled
+        | State::Stopped
+        | State::Error => 0,
+    };
+    urgency(job.spec.priority) + asleep
+}
+
+/// The priority of a lane, and whether its jobs sleep.
+pub(super) fn of_lane(lane: i64) -> Result<(Priority, bool), Fault> {
+    let urgency_of = |priority: &Priority| urgency(*priority) == lane % LANES;
+    let priority = Priority::ALL.into_iter().find(urgency_of);
+    let priority =
+        priority.ok_or_else(|| Fault::Rule(format!("a job waits in the unknown lane {lane}")))?;
+    Ok((priority, lane >= LANES))
+}
+
+/// Since when or until when a job waits, where it does.
+pub(super) fn wake_at(job: &Job) -> Option<i64> {
+    let waits = match job.state {
+        State::Pending | State::Suspended | State::PendingRetry => job.operation.is_none(),
+        State::Running
+        | State::Completed
+        | State::Failed
+        | State::Cancelled
+        | State::Stopped
+        | State::Error => false,
+    };
+    job.wake_at.filter(|_| waits).map(|at| at.0)
+}
+
 /// A checkpoint as JSON.
 pub(super) fn checkpoint_record(checkpoint: &Checkpoint) -> String {
     serde_json::to_string(checkpoint)

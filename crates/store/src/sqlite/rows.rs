@@ -97,6 +97,13 @@ const JOB: &[&str] = &[
     "checkpoint",
     "expires_at",
     "parent",
+    "queue",
+    "lane",
+    "concurrency_key",
+    "cpu_millis",
+    "memory_bytes",
+    "unique_key",
+    "batch",
 ];
 
 /// A new row.
@@ -109,10 +116,10 @@ pub(super) static INSERT_JOBS: LazyLock<Statement> = LazyLock::new(|| {
 
 /// The next version of a row that has neither sandbox nor checkpoint and gets none.
 pub(super) static UPDATE_JOBS: LazyLock<Statement> = LazyLock::new(|| {
-    Statement::of(9, |rows| {
+    Statement::of(10, |rows| {
         format!(
             "UPDATE jobs SET version = column2, state = column3, operation = column4, wake_at = column5, stage = column6,
-                 record = column7, expires_at = column8, ends_children = column9
+                 record = column7, expires_at = column8, ends_children = column9, lane = column10
              FROM (VALUES {rows})
              WHERE id = column1 AND version = column2 - 1 AND sandbox IS NULL AND checkpoint IS NULL"
         )
@@ -161,6 +168,13 @@ pub(super) fn insert(connection: &Connection, rows: &[&NewRow]) -> Result<(), Fa
             &row.checkpoint,
             &row.expires_at,
             &new.parent,
+            &new.queued.queue,
+            &row.lane,
+            &new.queued.key,
+            &new.queued.cpu_millis,
+            &new.queued.memory_bytes,
+            &new.queued.unique.as_ref().map(|unique| &unique.key),
+            &new.queued.batch,
         ])
     })?;
     Ok(())
@@ -179,6 +193,7 @@ pub(super) fn update(connection: &Connection, rows: &[&JobRow]) -> Result<usize,
             &row.record,
             &row.expires_at,
             &row.ends_children,
+            &row.lane,
         ])
     })
 }

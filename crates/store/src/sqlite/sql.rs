@@ -14,13 +14,23 @@ statements! {
     // Writing.
     JOB_VERSION = "SELECT version FROM jobs WHERE id = ?1";
     JOB_OF_NAME = "SELECT id FROM jobs WHERE name = ?1";
+    FOLLOWER_INSERT = "INSERT INTO job_after (after, job) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+    FOLLOWER_DELETE = "DELETE FROM job_after WHERE after = ?2 AND job = ?1";
+    TURN_INSERT = "INSERT INTO turns (queue, key, at) VALUES (?1, ?2, ?3)";
+    TURNS_FORGET = "DELETE FROM turns WHERE queue = ?1 AND at < ?2";
+    QUEUE_PUT = "INSERT INTO queues (name, settings) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET settings = excluded.settings";
+    QUEUE_DELETE = "DELETE FROM queues WHERE name = ?1";
+    DAEMON_INSERT = "INSERT INTO daemons (started_at) VALUES (?1)";
+    DAEMONS_FORGET = "DELETE FROM daemons WHERE seq <= ?1";
+    DAEMON_COMPLETED = "UPDATE daemons SET completed = 1 WHERE seq = ?1";
+    DAEMON_ENDED_WELL = "UPDATE daemons SET ended_well = 1 WHERE seq = ?1";
     TAG_INSERT = "INSERT INTO job_tags (key, value, job) VALUES (?1, ?2, ?3)";
     REQUEST_KEY_INSERT = "INSERT INTO request_keys (key, job, digest) VALUES (?1, ?2, ?3)";
     DEFINITION_INSERT = "INSERT INTO definitions (name, version, runtime_type, config, retry_policy, metadata, created_at)
                          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
     DEFINITION_DELETE = "DELETE FROM definitions WHERE name = ?1 AND version = ?2";
     JOB_UPDATE = "UPDATE jobs SET version = ?2, state = ?3, operation = ?4, wake_at = ?5, sandbox = ?6, checkpoint = ?7, record = ?8,
-                      expires_at = ?9, ends_children = ?10, stage = ?11
+                      expires_at = ?9, ends_children = ?10, stage = ?11, lane = ?12
                   WHERE id = ?1";
     JOB_VERSION_AND_STATE = "SELECT version, state FROM jobs WHERE id = ?1";
     JOB_DELETE = "DELETE FROM jobs WHERE id = ?1";
@@ -103,14 +113,29 @@ statements! {
     // `stage` is what the partial indexes go by, as bits: 1 waits, 2 unsettled; none of them: ended. Where an index is named, the
     // condition is that of the index, word for word: only then SQLite may use it.
     JOBS_UNSETTLED = "SELECT id, record, spec FROM jobs INDEXED BY jobs_unsettled WHERE stage & 2 ORDER BY id";
-    NEXT_WAKE = "SELECT wake_at FROM jobs INDEXED BY jobs_due
-                 WHERE stage & 1 AND priority = ?1 AND wake_at > ?2 ORDER BY wake_at LIMIT 1";
-    JOBS_DUE = "SELECT id, wake_at, state = 'suspended' FROM jobs INDEXED BY jobs_due
-                WHERE stage & 1 AND priority = ?1 AND wake_at <= ?2 ORDER BY wake_at, id LIMIT ?3";
     JOBS_EXPIRING = "SELECT id, expires_at FROM jobs INDEXED BY jobs_expiring
                      WHERE stage & 1 AND expires_at IS NOT NULL ORDER BY expires_at, id LIMIT ?1";
     JOB_CHILDREN = "SELECT id FROM jobs WHERE parent = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
     JOB_ENDS_CHILDREN = "SELECT ends_children FROM jobs WHERE id = ?1";
+    LANE_AFTER = "SELECT queue, lane FROM jobs INDEXED BY jobs_due
+                  WHERE wake_at IS NOT NULL AND (queue, lane) > (?1, ?2) ORDER BY queue, lane LIMIT 1";
+    NEXT_WAKE = "SELECT wake_at FROM jobs INDEXED BY jobs_due WHERE queue = ?1 AND lane = ?2 AND wake_at > ?3 ORDER BY wake_at LIMIT 1";
+    JOBS_DUE = "SELECT id, wake_at, concurrency_key, cpu_millis, memory_bytes FROM jobs INDEXED BY jobs_due
+                WHERE queue = ?1 AND lane = ?2 AND wake_at <= ?3 ORDER BY wake_at, id";
+    JOBS_WAITING = "SELECT queue, sum(wake_at <= ?1), sum(wake_at > ?1) FROM jobs INDEXED BY jobs_due
+                    WHERE wake_at IS NOT NULL AND lane < 4 GROUP BY queue";
+    JOBS_ASLEEP = "SELECT id, concurrency_key FROM jobs WHERE stage & 1 AND state = 'suspended' AND queue = ?1";
+    UNIQUE_HOLDER = "SELECT id FROM jobs WHERE unique_key = ?1 AND state = ?2 LIMIT 1";
+    FOLLOWERS = "SELECT job FROM job_after WHERE after = ?1 ORDER BY job";
+    ENDED_BEFORE_FOLLOWERS = "SELECT DISTINCT after FROM job_after LEFT JOIN jobs ON id = after
+                              WHERE after > '' AND (id IS NULL OR state IN ('completed', 'failed', 'cancelled'))";
+    BATCH = "SELECT state, count(*) FROM jobs WHERE batch = ?1 GROUP BY state";
+    BATCH_OPEN = "SELECT 1 FROM jobs WHERE batch = ?1 AND state IN ('pending', 'running', 'suspended', 'pending_retry') LIMIT 1";
+    JOBS_NEWEST_IN_BATCH = "SELECT id, record, spec FROM jobs WHERE batch = ?2 AND id < ?1 ORDER BY id DESC";
+    QUEUES = "SELECT settings FROM queues WHERE name > '' ORDER BY name";
+    TURNS = "SELECT queue, key, at FROM turns WHERE queue > '' ORDER BY queue, at";
+    DAEMON_NEWEST = "SELECT seq FROM daemons WHERE seq > 0 ORDER BY seq DESC LIMIT 1";
+    DAEMONS = "SELECT started_at, completed, ended_well FROM daemons WHERE seq > 0 ORDER BY seq DESC LIMIT ?1";
     OWNER = "SELECT id FROM jobs WHERE sandbox = ?1";
     CHECKPOINTS = "SELECT record FROM checkpoints WHERE job = ?1 ORDER BY seq";
     CHECKPOINT_EXISTS = "SELECT 1 FROM checkpoints WHERE id = ?1";

@@ -276,7 +276,8 @@ async fn a_job_that_was_pending_before_the_schedule_was_kept_is_due() {
             .unwrap();
     }
     let store = Sqlite::open(&path).unwrap();
-    let due = store.due(old.created_at, 9).await.unwrap();
+    let ask = dauer_core::plan::turn::Ask::anything(9);
+    let due = store.due(old.created_at, &ask).await.unwrap();
     assert_eq!(due.len(), 1);
     assert_eq!(due[0].job, old.id);
     let read = store.job(&old.id).await.unwrap();

@@ -93,6 +93,7 @@ impl<'a> Gathered<'a> {
             | Write::AccessUsed { .. }
             | Write::RemoveAccess(_)
             | Write::Schedule(_)
+            | Write::Queue(_)
             | Write::Audited(..)
             | Write::Upkeep(_)
             | Write::ForgetRecords { .. } => false,

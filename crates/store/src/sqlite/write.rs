@@ -5,7 +5,7 @@ use super::access;
 use super::fault::Fault;
 use super::read;
 use super::row::{self, signed, unsigned};
-use super::{history, kept, ledger, policy, removal, rows, schedules, sql};
+use super::{history, kept, ledger, policy, queues, removal, rows, schedules, sql};
 use crate::{Change, Error, NewAudit, NewEntry, NewJob};
 use dauer_core::{
     AccessToken, Checkpoint, CheckpointId, Definition, DefinitionRef, Forget, Job, JobId, Kept,
@@ -40,6 +40,7 @@ pub(super) enum Write {
     },
     RemoveAccess(String),
     Schedule(schedules::Write),
+    Queue(queues::Write),
     /// The write, and what the history says of it.
     Audited(Box<Self>, NewAudit),
     ForgetRecords {
@@ -84,6 +85,7 @@ pub(super) struct NewRow {
     tags: BTreeMap<String, String>,
     key: Option<(String, String)>,
     pub(super) entry: NewEntry,
+    pub(super) queued: queues::Queued,
 }
 
 /// What a commit writes of a job.
@@ -101,6 +103,7 @@ pub(super) struct JobRow {
     pub(super) expires_at: Option<i64>,
     pub(super) ends_children: Option<&'static str>,
     pub(super) record: String,
+    pub(super) lane: i64,
 }
 
 /// What a commit writes of a checkpoint.
@@ -115,12 +118,13 @@ impl JobRow {
         Self {
             record: row::record(&job),
             stage: row::stage(&job),
+            wake_at: row::wake_at(&job),
+            lane: row::lane(&job),
             id: job.id,
             version: job.version,
             state: job.state,
             operation: job.operation.map(dauer_core::Operation::name),
             generation: job.generation,
-            wake_at: job.wake_at.map(|at| at.0),
             sandbox: job.sandbox.map(|sandbox| sandbox.0),
             checkpoint: job.checkpoint.map(|checkpoint| checkpoint.0),
             expires_at: job.expires_at.map(|at| at.0),
@@ -139,6 +143,7 @@ impl NewRow {
             name: job.spec.name.clone(),
             urgency: row::urgency(job.spec.priority),
             parent: job.spec.parent.clone().map(|parent| parent.0),
+            queued: queues::Queued::of(&job),
             tags: std::mem::take(&mut job.spec.tags),
             row: JobRow::of(job),
             spec,
@@ -152,7 +157,7 @@ impl NewRow {
 impl NewRow {
     /// Nothing has to be asked before it is written.
     pub(super) fn is_plain(&self) -> bool {
-        self.name.is_none() && self.key.is_none() && self.parent.is_none()
+        self.name.is_none() && self.key.is_none() && self.parent.is_none() && self.queued.is_plain()
     }
 }
 
@@ -230,6 +235,7 @@ impl Write {
             | Self::AccessUsed { .. }
             | Self::RemoveAccess(_)
             | Self::Upkeep(_)
+            | Self::Queue(_)
             | Self::ForgetRecords { .. } => 1,
             Self::Schedule(write) => write.len(),
             Self::Audited(write, _) => write.len(),
@@ -254,6 +260,7 @@ impl Write {
             | Self::RemoveAccess(_)
             | Self::Schedule(_)
             | Self::Upkeep(_)
+            | Self::Queue(_)
             | Self::ForgetRecords { .. } => None,
             Self::Audited(write, _) => write.changes_job(),
         }
@@ -304,6 +311,7 @@ impl Write {
             Self::AccessUsed { id, at } => access::used(connection, id, *at),
             Self::RemoveAccess(id) => access::remove(connection, id),
             Self::Schedule(write) => write.apply(connection),
+            Self::Queue(write) => write.apply(connection),
             Self::Audited(write, audit) => {
                 write.apply(connection)?;
                 history::put_audit(connection, audit)
@@ -336,7 +344,8 @@ fn commit_one(connection: &Connection, commit: &CommitRow) -> Result<(), Fault> 
             row.record,
             row.expires_at,
             row.ends_children,
-            row.stage
+            row.stage,
+            row.lane
         ])?;
     // Before the token of this very change.
     let forget = match commit.forget_tokens {
@@ -373,8 +382,10 @@ pub(super) fn create(connection: &Connection, job: &NewRow) -> Result<(), Fault>
     if let Some(parent) = &job.parent {
         policy::check_parent(connection, parent)?;
     }
+    job.queued.check(connection)?;
     rows::insert(connection, &[job])?;
     put_tags(connection, job)?;
+    job.queued.put_beside(connection, &row.id)?;
     if let Some((key, digest)) = &job.key {
         connection
             .prepare_cached(sql::REQUEST_KEY_INSERT)?

@@ -44,6 +44,11 @@ pub(crate) fn job(n: u64) -> Job {
         queue_timeout_ms: None,
         timeouts_while_suspended: false,
         parent: None,
+        queue: None,
+        concurrency_key: None,
+        unique: None,
+        after: Vec::new(),
+        batch: None,
     };
     Job::new(id(n), spec, Timestamp(0))
 }

@@ -1,6 +1,6 @@
 //! What a caller asks for as a job, and a job as callers see it.
 
-use super::{DefinitionRefView, Moment, ProgressView, RetryView, Span};
+use super::{AfterView, DefinitionRefView, Moment, ProgressView, RetryView, Span, UniqueView};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -82,6 +82,19 @@ pub struct CreateJob {
     pub timeouts_while_suspended: bool,
     /// The job it belongs to: an id, a name, or the beginning of an id. It is cancelled with that one when somebody asks for both.
     pub parent: Option<String>,
+
+    /// The queue it waits in; `default` where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// Jobs of a queue with the same key share the limits that it has for a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<String>,
+    /// Which other job stands for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unique: Option<UniqueView>,
+    /// What has to end before it begins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<AfterView>,
 }
 
 /// What a job was accepted as.
@@ -90,6 +103,9 @@ pub struct CreateJob {
 pub struct CreatedJob {
     /// Its id, once more.
     pub job_id: String,
+    /// It was there before: another job of the same unique key.
+    #[serde(default)]
+    pub existing: bool,
     /// The job.
     #[serde(flatten)]
     pub job: JobView,
@@ -102,6 +118,9 @@ pub struct CreatedJob {
 pub struct CreateJobs {
     /// At most 10,000.
     pub jobs: Vec<CreateJob>,
+    /// The batch that they belong to, which may have jobs already; a new one where absent. Up to 63 letters, digits, `-`, `_`, `.`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_id: Option<String>,
 }
 
 /// What a batch was accepted as.
@@ -110,6 +129,9 @@ pub struct CreateJobs {
 pub struct CreatedJobs {
     /// One for each, in the order of the request.
     pub job_ids: Vec<String>,
+    /// The handle of all of them: `GET /v1/batches/{id}`.
+    #[serde(default)]
+    pub batch_id: String,
 }
 
 /// A bind mount.
@@ -195,7 +217,7 @@ pub struct JobView {
     /// The signal that ended it.
     pub signal: Option<i32>,
     /// Why it failed: `exit_code`, `signal`, `timeout`, `out_of_memory`, `start_failed`, `restore_failed`, `lost`, `killed`,
-    /// `crash_loop`.
+    /// `crash_loop`, `dependency_failed`.
     pub reason: Option<String>,
     /// One line about how it ended.
     pub message: Option<String>,
@@ -207,6 +229,20 @@ pub struct JobView {
     /// The first of its timeouts is over then: of the attempt, of the whole job, or of waiting for its turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times_out_at: Option<i64>,
+
+    /// The queue it waits in.
+    #[serde(default)]
+    pub queue: String,
+    /// Its key in that queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<String>,
+    /// The ids of the jobs that have to end yet before it has a turn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked_by: Vec<String>,
+    /// What it was handed over with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<String>,
+
     /// Why it can never be frozen, where it cannot; told when the job is created and in `GET /v1/jobs/{id}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cannot_freeze: Option<String>,
