@@ -77,11 +77,6 @@ pub fn still_asked<T, F: Future>(
     move |given| CURRENT.scope(asker, work(given))
 }
 
-/// Runs `work` as what nobody asked for, although somebody may be waiting.
-pub(crate) fn by_itself<F: Future>(work: F) -> impl Future<Output = F::Output> {
-    CURRENT.scope(None, work)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,7 +89,6 @@ mod tests {
             .clone()
             .asks(async {
                 let later = still_asked(|()| async { current() });
-                assert_eq!(by_itself(async { current() }).await, None);
                 (current(), later)
             })
             .await;

@@ -5,11 +5,40 @@ use crate::asker::Asker;
 use crate::children::has_ended_with_children;
 use crate::runner::Runner;
 use crate::{Error, submit};
-use dauer_core::{Event, EventKind, Intent, Job, Move, Verdict, Why, decide};
+use dauer_core::{
+    Effect, Event, EventKind, Intent, Job, Move, State, Timestamp, Verdict, Why, decide,
+};
 use dauer_store::{Change, NewEntry};
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// What of a move is committed, and what is done after that.
+pub(crate) fn change_of(
+    movement: Move,
+    from: State,
+    at: Timestamp,
+    asker: Option<&Asker>,
+) -> (Change, Vec<Effect>) {
+    let (by, why) = Asker::words(asker);
+    let entry = NewEntry {
+        at,
+        event: movement.event.to_owned(),
+        from: Some(from),
+        detail: movement.detail,
+        by,
+        why,
+    };
+    let change = Change {
+        entry: (!movement.quiet).then_some(entry),
+        job: movement.job,
+        checkpoint: movement.checkpoint,
+        token: movement.token,
+        forget_tokens: movement.forget_tokens,
+        kept: movement.kept,
+    };
+    (change, movement.effects)
+}
 
 impl Runner {
     /// Decides, commits, acts; follows up on what the effects report at once.
@@ -93,24 +122,9 @@ impl Runner {
         }
         let below_have_ended = movement.event == "children_ended";
         let failed = movement.event == "checkpoint_failed";
-        let (event, detail, token) = (movement.event, movement.detail, movement.token);
+        let event = movement.event;
         let committed = movement.checkpoint.clone();
-        let (by, why) = Asker::words(asker);
-        let change = Change {
-            entry: (!movement.quiet).then(|| NewEntry {
-                at: self.engine.now(),
-                event: event.to_owned(),
-                from: Some(self.job.state),
-                detail,
-                by,
-                why,
-            }),
-            job: movement.job,
-            checkpoint: movement.checkpoint,
-            token,
-            forget_tokens: movement.forget_tokens,
-            kept: movement.kept,
-        };
+        let (change, effects) = change_of(movement, self.job.state, self.engine.now(), asker);
         self.commit(change).await?;
         tracing::debug!(job = %self.job.id, event, state = %self.job.state, "committed");
         if let Some(answer) = answer.take() {
@@ -140,7 +154,7 @@ impl Runner {
             self.engine.let_go(&self.job.id);
             self.remove_when_read();
         }
-        for effect in movement.effects {
+        for effect in effects {
             if let Some(follow_up) = self.perform(effect).await {
                 queue.push_back(follow_up);
             }

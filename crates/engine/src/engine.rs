@@ -89,7 +89,20 @@ pub(crate) struct Live {
     /// Keys of checkpoints that the job asked for and that wait their turn.
     pub(crate) queued: Mutex<Vec<String>>,
     /// For `inspect`.
-    pub(crate) handles: Mutex<Option<Handles>>,
+    pub(crate) handles: watch::Sender<Option<Handles>>,
+}
+
+impl Live {
+    fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Letter>) {
+        let (mailbox, messages) = mpsc::unbounded_channel();
+        let entry = Self {
+            mailbox,
+            link: Mutex::default(),
+            queued: Mutex::default(),
+            handles: watch::Sender::new(None),
+        };
+        (Arc::new(entry), messages)
+    }
 }
 
 impl Engine {
@@ -168,20 +181,26 @@ impl Engine {
 
     /// What is true of it only now. One that is on its way up is waited for, for a second.
     pub async fn handles(&self, id: &JobId) -> Option<Handles> {
-        if let Some(handles) = self.present_handles(id) {
-            return Some(handles);
-        }
-        let up = self.wait_until(id, |job| !on_its_way(job));
-        match tokio::time::timeout(UP_SOON, up).await {
-            Ok(Ok(_)) => self.present_handles(id),
-            // It takes longer, or is gone: then there are none to tell.
-            Ok(Err(_)) | Err(_) => None,
-        }
-    }
-
-    fn present_handles(&self, id: &JobId) -> Option<Handles> {
-        let live = self.lock_live().get(id).cloned()?;
-        live.handles.lock().expect("no panic while held").clone()
+        let present = || {
+            let live = self.lock_live().get(id).cloned()?;
+            Some(live.handles.subscribe())
+        };
+        let whole = async {
+            if present().is_none_or(|handles| handles.borrow().is_none()) {
+                self.wait_until(id, |job| !on_its_way(job)).await.ok()?;
+            }
+            // The program may run some milliseconds before its runtime says which process the sandbox is.
+            let is_whole = |handles: &Option<Handles>| {
+                handles
+                    .as_ref()
+                    .is_none_or(|handles| handles.sandbox_pid.is_some())
+            };
+            let mut handles = present()?;
+            handles.wait_for(is_whole).await.ok().map(|_| ())
+        };
+        // It takes longer, or is gone: then there is what there is.
+        let _ = tokio::time::timeout(UP_SOON, whole).await;
+        present().and_then(|handles| handles.borrow().clone())
     }
 
     /// A page of jobs, newest first.
@@ -352,18 +371,24 @@ impl Engine {
     }
 
     fn spawn_runner(&self, live: &mut HashMap<JobId, Arc<Live>>, id: &JobId, first: Letter) {
-        let (mailbox, messages) = mpsc::unbounded_channel();
-        mailbox
+        let (entry, messages) = Live::new();
+        entry
+            .mailbox
             .send(first)
             .unwrap_or_else(|_| unreachable!("its receiver is right here"));
-        let entry = Arc::new(Live {
-            mailbox,
-            link: Mutex::default(),
-            queued: Mutex::default(),
-            handles: Mutex::default(),
-        });
         live.insert(id.clone(), Arc::clone(&entry));
         tokio::spawn(Runner::run(self.clone(), id.clone(), entry, messages));
+    }
+
+    /// Starts the runner of a job that nobody can know yet.
+    pub(crate) fn register<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        id: &JobId,
+        runner: impl FnOnce(Arc<Live>, mpsc::UnboundedReceiver<Letter>) -> F,
+    ) {
+        let (entry, messages) = Live::new();
+        self.lock_live().insert(id.clone(), Arc::clone(&entry));
+        tokio::spawn(runner(entry, messages));
     }
 
     /// Takes a runner with an empty mailbox out of the registry. Under the registry's lock nobody can send meanwhile.

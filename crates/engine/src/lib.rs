@@ -9,6 +9,7 @@ mod alarm;
 mod ask;
 mod asker;
 mod at_rest;
+mod begin;
 mod capacity;
 mod check;
 mod children;

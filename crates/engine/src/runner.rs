@@ -110,14 +110,14 @@ impl Runner {
         entry: Arc<Live>,
         mut messages: mpsc::UnboundedReceiver<Letter>,
     ) {
-        let job = match engine.job(&id).await {
-            Ok(job) => job,
-            Err(error) => {
-                engine.leave_with(&id, &entry, &mut messages, &error);
-                return;
-            }
-        };
-        let mut runner = Self {
+        match engine.job(&id).await {
+            Ok(job) => Self::of(engine, entry, job).live(messages).await,
+            Err(error) => engine.leave_with(&id, &entry, &mut messages, &error),
+        }
+    }
+
+    pub(crate) fn of(engine: Engine, entry: Arc<Live>, job: Job) -> Self {
+        Self {
             engine,
             entry,
             job,
@@ -134,7 +134,12 @@ impl Runner {
             ends_children: false,
             gone: false,
             known: Known::default(),
-        };
+        }
+    }
+
+    pub(crate) async fn live(mut self, mut messages: mpsc::UnboundedReceiver<Letter>) {
+        let runner = &mut self;
+        let id = runner.job.id.clone();
         loop {
             runner.serve_asks().await;
             if runner.is_settled() && runner.engine.leave(&id, &runner.entry, &messages) {
@@ -296,7 +301,7 @@ impl Runner {
 
     pub(crate) fn disconnect(&mut self) {
         *self.entry.link.lock().expect("no panic while held") = None;
-        *self.entry.handles.lock().expect("no panic while held") = None;
+        self.entry.handles.send_replace(None);
         self.link = None;
         self.events = None;
         self.heard = None;
@@ -327,7 +332,7 @@ impl Runner {
     }
 
     fn set_handles(&self, handles: Handles) {
-        *self.entry.handles.lock().expect("no panic while held") = Some(handles);
+        self.entry.handles.send_replace(Some(handles));
     }
 
     /// The checkpoint in flight of the record, if there is one.

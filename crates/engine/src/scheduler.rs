@@ -1,7 +1,6 @@
 //! The scheduler: one task that gives a sandbox to each job that is due (a new one, one that sleeps, one to be tried again), as
 //! far as there is room. It sleeps until the next is due, a place becomes free or a job comes; it never polls.
 
-use crate::asker;
 use crate::clock::WallTimer;
 use crate::places::Promise;
 use crate::{Engine, Error, expiry};
@@ -121,21 +120,5 @@ impl Engine {
                 false
             }
         }
-    }
-
-    /// A new job begins at once where it is due, there is room and nobody waits before it; else the scheduler hears of it.
-    pub(crate) async fn welcome(&self, job: Job) -> Result<Job, Error> {
-        let now = self.now();
-        let due = job.blocked_by.is_empty() && job.wake_at.is_none_or(|at| at <= now);
-        let turn = due.then(|| self.places().welcome(&job, now)).flatten();
-        let Some(turn) = turn else {
-            self.schedule_changed().notify_one();
-            return Ok(job);
-        };
-        let job = asker::by_itself(self.tell(&job.id, self.admission(None))).await?;
-        if !waits(&job) {
-            turn.kept(self.now());
-        }
-        Ok(job)
     }
 }

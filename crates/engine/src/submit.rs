@@ -58,19 +58,18 @@ impl Engine {
     /// `InvalidField`, `Invalid` and `Unsupported` with one line that says what to do; `NameInUse`; `KeyInUse`. Nothing was
     /// written then.
     pub async fn submit(&self, submission: Submission) -> Result<Job, Error> {
+        let spec = &submission.spec;
+        let is_limited = spec.cpu_millis.is_some() || spec.memory_bytes.is_some();
+        self.node().foresee(&spec.driver, is_limited);
         let [new] = self
             .new_jobs(vec![submission.spec])
             .await?
             .try_into()
             .map_err(|_| Error::Failed("one request made several jobs".into()))?;
-        let job = new.clone();
         let key = submission.key;
         let pair = key.clone().map(|key| (key.key, key.digest));
-        match self.store().create_all(vec![new_job(new, pair)]).await {
-            Ok(()) => {
-                self.accepted();
-                self.welcome(job).await
-            }
+        match self.add(new_job(new, pair)).await {
+            Ok(job) => Ok(job),
             // The same request was faster.
             Err(dauer_store::Error::KeyInUse { used, key: text }) => {
                 let Some(key) = key else {

@@ -2,6 +2,7 @@
 //! it. Everything works from names and from the kernel; scratch files are only hints.
 
 use crate::dial::{connect, is_alive};
+use crate::host::cgroup;
 use crate::link::{Link, LinkEvents};
 use crate::protocol::ExitRecord;
 use crate::{Error, Layout, SandboxSpec, disk, driver, files, log, snapshot};
@@ -71,6 +72,14 @@ impl Node {
         &self.shared.guest_binary
     }
 
+    /// A sandbox of this driver is about to be made: begins at once what then would take the kernel a while. Safe to leave away.
+    pub fn foresee(&self, driver: &str, is_limited: bool) {
+        // The others join version 1 hierarchies only for a limit.
+        if is_limited || driver == "runc" {
+            tokio::task::spawn_blocking(cgroup::foresee_a_move);
+        }
+    }
+
     /// Launches the shim of this incarnation and connects to it; where one lives already, connects to that. Whether the sandbox itself
     /// comes up is told by the events.
     ///
@@ -80,6 +89,8 @@ impl Node {
         if let Some(adopted) = self.connect(&spec.id, spec.generation).await? {
             return Ok(adopted);
         }
+        let is_limited = spec.cpu_millis.is_some() || spec.memory_bytes.is_some();
+        self.foresee(&spec.driver, is_limited);
         let folder = self.shared.layout.sandbox(&spec.id);
         let socket = folder.socket(spec.generation);
         let spec_path = folder.spec(spec.generation);

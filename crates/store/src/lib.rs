@@ -276,6 +276,9 @@ pub trait Store: Send + Sync + 'static {
     /// where another job stands for one of them.
     async fn create_all(&self, jobs: Vec<NewJob>) -> Result<(), Error>;
 
+    /// Adds a job and its first change in one transaction. Errors: as `create_all`.
+    async fn create_begun(&self, new: NewJob, change: Change) -> Result<(), Error>;
+
     /// What these keys of requests were used for; those that never were are left out.
     async fn keyed(&self, keys: Vec<String>) -> Result<BTreeMap<String, Keyed>, Error>;
 

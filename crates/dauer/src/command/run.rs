@@ -117,7 +117,10 @@ fn mount(text: &str) -> Result<Mount, String> {
 
 impl Args {
     fn passes_stdin(&self) -> bool {
-        !self.detach && (self.interactive || self.tty || !std::io::stdin().is_terminal())
+        if self.detach {
+            return false;
+        }
+        self.interactive || self.tty || brings_something(&std::io::stdin())
     }
 
     /// Whether it matters now that a job can never be frozen: where an option is the reason, or a person looks on.
@@ -186,6 +189,17 @@ impl Args {
         self.wishes.add_to(&mut job)?;
         Ok(job)
     }
+}
+
+/// Whether a job could read anything there that it does not find without: what a terminal types is passed on only where asked for, and
+/// the null device is as empty as what the job has anyway.
+fn brings_something(stdin: &std::io::Stdin) -> bool {
+    use nix::sys::stat::{SFlag, fstat};
+    let is_null = fstat(stdin).is_ok_and(|file| {
+        let kind = SFlag::from_bits_truncate(file.st_mode) & SFlag::S_IFMT;
+        kind == SFlag::S_IFCHR && file.st_rdev == nix::libc::makedev(1, 3)
+    });
+    !is_null && !stdin.is_terminal()
 }
 
 /// Runs the command.

@@ -20,6 +20,39 @@ pub(super) struct Channel {
 
 /// Moves the channel away and puts `/dev/null` in its place; marks whatever else came along as not for children.
 pub(super) fn take_over() -> io::Result<Channel> {
+    hide_from_children();
+    let [from_shim, to_shim, job_stdout] = [move_up(0)?, move_up(1)?, move_up(2)?];
+    let null = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    for fd in 0..3 {
+        // SAFETY: both numbers are open; what fd stood for was moved up above.
+        if unsafe { libc::dup2(null.as_raw_fd(), fd) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(Channel {
+        from_shim: from_shim.into(),
+        to_shim: to_shim.into(),
+        job_stdout,
+    })
+}
+
+/// Whatever came along beside the streams is closed in each child.
+fn hide_from_children() {
+    // SAFETY: numbers only; Linux 5.11 and later.
+    if unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    } == 0
+    {
+        return;
+    }
     for entry in fs::read_dir("/proc/self/fd")
         .into_iter()
         .flatten()
@@ -38,22 +71,6 @@ pub(super) fn take_over() -> io::Result<Channel> {
             let _ = fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
         }
     }
-    let [from_shim, to_shim, job_stdout] = [move_up(0)?, move_up(1)?, move_up(2)?];
-    let null = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")?;
-    for fd in 0..3 {
-        // SAFETY: both numbers are open; what fd stood for was moved up above.
-        if unsafe { libc::dup2(null.as_raw_fd(), fd) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(Channel {
-        from_shim: from_shim.into(),
-        to_shim: to_shim.into(),
-        job_stdout,
-    })
 }
 
 fn move_up(fd: RawFd) -> io::Result<OwnedFd> {

@@ -5,7 +5,7 @@ use super::sessions::Session;
 use super::streams::Streams;
 use super::window::Window;
 use super::{Agent, feed, pump, spawn_thread};
-use dauer_wire::guest::{Command, StartFailure};
+use dauer_wire::guest::{Command, FromGuest, StartFailure};
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 use std::ffi::{CStr, CString};
@@ -15,7 +15,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
 
-/// Runs `command` as this session. Its pump reports everything from Started on.
+/// Runs `command` as this session and says so; its pump reports everything after that.
 pub(super) fn launch(
     agent: &'static Agent,
     id: u64,
@@ -48,6 +48,7 @@ pub(super) fn launch(
             status: None,
         })
     })?;
+    agent.outbox.send(FromGuest::Started { session: id, pid });
     // Ours must go, or the end of the output would never be seen.
     drop(child);
     let threads = || -> io::Result<()> {
@@ -64,7 +65,7 @@ pub(super) fn launch(
             ended,
             window,
         };
-        spawn_thread("pump", move || pump.run(pid))
+        spawn_thread("pump", move || pump.run())
     };
     threads().map_err(|error| {
         agent.sessions.close(id);

@@ -5,7 +5,7 @@
 //! ```text
 //!   main      reads ToGuest, forks, signals; never waits for anything but the channel
 //!   reaper    waitid for everything, also for orphans
-//!   pump n    a session's output → frames; sends Started first and Exited last
+//!   pump n    a session's output → frames; sends Exited last
 //!   feed n    a session's input ← frames
 //!   relay     accepts on loopback, a thread a connection
 //! ```
@@ -81,9 +81,6 @@ pub(crate) fn run() -> ExitCode {
         surroundings: OnceLock::new(),
     }));
     agent.outbox.send(FromGuest::Hello(PROTOCOL));
-    if spawn_thread("reaper", move || reaper::run(&agent.sessions)).is_err() {
-        die(1);
-    }
     channel::serve(agent, channel.from_shim)
 }
 
@@ -156,10 +153,13 @@ impl Agent {
         if self.surroundings.set(surroundings).is_err() {
             return; // A second Start changes nothing: the job of the first one runs.
         }
-        if let Err(error) = spawn_thread("relay", move || relay.serve(self)) {
-            return self.job_failed(format!("cannot serve the runtime API inside: {error}"));
-        }
+        // The program first: starting it beside threads costs more, and its first connection waits for the relay in the kernel.
         self.launch(0, &start.command);
+        let threads = spawn_thread("reaper", move || reaper::run(&self.sessions))
+            .and_then(|()| spawn_thread("relay", move || relay.serve(self)));
+        if threads.is_err() {
+            die(1);
+        }
     }
 
     fn job_failed(&self, message: String) {

@@ -35,12 +35,8 @@ enum Taken {
 }
 
 impl Pump {
-    /// From Started to Exited.
-    pub(super) fn run(mut self, pid: i32) {
-        self.send(FromGuest::Started {
-            session: self.id,
-            pid,
-        });
+    /// From after Started to Exited.
+    pub(super) fn run(mut self) {
         self.pump_until_end();
         if self.id == 0 {
             // The rest goes first, so that nobody writes any more and the drain is complete.

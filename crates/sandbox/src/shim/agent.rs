@@ -36,13 +36,13 @@ pub(super) fn talk(shim: &Shim, channel: File) {
 
 fn hear(shim: &Shim, message: FromGuest) {
     match message {
-        FromGuest::Hello(PROTOCOL) => shim.agent.push(ToGuest::Start(start(shim)).into_frame()),
+        FromGuest::Hello(PROTOCOL) => {}
         FromGuest::Hello(other) => shim.tell(Occurrence::StartFailed(StartFailure {
             code: 125,
             message: format!("the guest agent speaks protocol {other}, this program {PROTOCOL}: install both from one release"),
         })),
         FromGuest::Started { session: 0, pid } => {
-            shim.set_job_pid(pid);
+            shim.started(pid);
             shim.tell(Occurrence::Started);
         }
         FromGuest::StartFailed { session: 0, failure } => shim.tell(Occurrence::StartFailed(failure)),
@@ -73,6 +73,11 @@ fn last(shim: &Shim, session: u64, frame: Frame) {
     if let Some(session) = shim.session(session) {
         session.finish(frame);
     }
+}
+
+/// What a fresh agent finds in its channel when it comes up: who it is for, and what it is to run.
+pub(super) fn instruct(shim: &Shim) {
+    shim.agent.push(ToGuest::Start(start(shim)).into_frame());
 }
 
 fn start(shim: &Shim) -> Start {

@@ -39,6 +39,7 @@ pub(super) fn take(
     if let Some(checkpoint) = taken_already(shim, id, freeze)? {
         return Ok(published(checkpoint));
     }
+    shim.wait_until_made();
     let taking = Taking::begin(shim, id, freeze)?;
     let checkpoint = taking.run(token)?;
     process::trim();

@@ -85,7 +85,6 @@ fn wait(shim: &Shim, occurrences: &Receiver<Occurrence>, askers: &mut Vec<Asker>
                 if !dying {
                     deadline = None;
                 }
-                shim.enter(Phase::Running);
             }
             Some(Occurrence::Exited(status)) => return exited(shim, status),
             Some(Occurrence::StartFailed(failure)) => {

@@ -37,14 +37,15 @@ pub(super) fn start(shim: &Arc<Shim>, ready: Ready) -> Result<(), Error> {
         output: agent_output,
         raw: ready.raw_writer,
     };
-    let agent = Channel {
+    let channel = Channel {
         from: from_agent,
         to: to_agent,
     };
     let pid = match &from {
         From::Fresh => {
+            agent::instruct(shim);
             // Before the runtime is done with what it does after it has started the agent.
-            agent.attend(shim)?;
+            channel.attend(shim)?;
             match driver.start(&shim.incarnation, stdio) {
                 Ok(running) => Some(running.pid),
                 // The program may have run and ended before the runtime looked for it: then the agent tells how.
@@ -59,7 +60,7 @@ pub(super) fn start(shim: &Arc<Shim>, ready: Ready) -> Result<(), Error> {
             let running = restore(shim, driver, manifest, stdio)?;
             // Before the first byte of the new incarnation: its output waits in the pipe until now.
             shim.output.mark(&marker(shim, manifest))?;
-            agent.attend(shim)?;
+            channel.attend(shim)?;
             Some(running.pid)
         }
     };

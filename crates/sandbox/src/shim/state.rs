@@ -168,6 +168,16 @@ impl Shim {
         self.state().job_pid = Some(pid);
     }
 
+    /// The job's first process runs: told at once, also while the runtime is still busy with itself.
+    pub(super) fn started(&self, pid: i32) {
+        self.change(|state| {
+            state.job_pid = Some(pid);
+            if state.phase == Phase::Starting {
+                state.phase = Phase::Running;
+            }
+        });
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state();
         change(&mut state);
@@ -196,6 +206,17 @@ impl Shim {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         state.phase.clone()
+    }
+
+    /// Waits until the runtime is done with making the sandbox, or it ended: before, a runtime would not know it.
+    pub(super) fn wait_until_made(&self) {
+        let mut state = self.state();
+        while state.sandbox_pid.is_none() && !matches!(state.phase, Phase::Ended { .. }) {
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// A new control connection: it hears the state and every request without an answer; the one before it ends.

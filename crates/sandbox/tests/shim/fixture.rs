@@ -359,11 +359,11 @@ impl Running {
                 if let LinkEvent::State {
                     phase: Phase::Running,
                     shim_pid,
-                    sandbox_pid,
+                    sandbox_pid: Some(sandbox_pid),
                     ..
                 } = self.events.recv().await
                 {
-                    return (shim_pid, sandbox_pid.unwrap());
+                    return (shim_pid, sandbox_pid);
                 }
             }
         })

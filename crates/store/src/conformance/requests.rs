@@ -1,6 +1,6 @@
 //! Claims about accepting jobs: batches, keys of requests, parameters.
 
-use super::sample::{audit, become_state, create, entry, id, job, listed, named};
+use super::sample::{audit, become_state, change, create, entry, id, job, listed, named};
 use crate::{Error, Filter, Keyed, NewJob, Store};
 use dauer_core::{Job, State};
 use std::sync::Arc;
@@ -39,6 +39,51 @@ pub(super) async fn all_jobs_of_a_batch_are_added_or_none(store: Arc<dyn Store>)
     };
     assert_eq!(store.list(filter).await.unwrap().len(), 501);
     store.create_all(Vec::new()).await.unwrap();
+}
+
+pub(super) async fn a_job_is_added_with_its_first_change_or_not_at_all(store: Arc<dyn Store>) {
+    let added = job(1);
+    let mut begun = added.clone();
+    let admitted = change(&mut begun, |job| job.state = State::Running);
+    store
+        .create_begun(new(added, Some(("k", "d"))), admitted)
+        .await
+        .unwrap();
+    assert_eq!(store.job(&id(1)).await.unwrap(), begun);
+    let journal = store.journal(Some(&id(1)), 0, 10).await.unwrap();
+    let states: Vec<(Option<State>, State)> =
+        journal.iter().map(|entry| (entry.from, entry.to)).collect();
+    assert_eq!(
+        states,
+        [
+            (None, State::Pending),
+            (Some(State::Pending), State::Running)
+        ]
+    );
+    // The key is taken: neither the job nor its change is there afterwards.
+    let other = job(2);
+    let mut begun = other.clone();
+    let admitted = change(&mut begun, |job| job.state = State::Running);
+    match store
+        .create_begun(new(other, Some(("k", "d"))), admitted)
+        .await
+    {
+        Err(Error::KeyInUse { used, .. }) => assert_eq!(used.job, id(1)),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(store.job(&id(2)).await, Err(Error::NotFound(_))));
+    assert_eq!(store.journal(None, 0, 10).await.unwrap().len(), 2);
+    // A change that cannot be (it points to a checkpoint that is not there) takes the job with it.
+    let third = job(3);
+    let mut begun = third.clone();
+    let admitted = change(&mut begun, |job| {
+        job.checkpoint = Some("never taken".into());
+    });
+    store
+        .create_begun(new(third, None), admitted)
+        .await
+        .unwrap_err();
+    assert!(matches!(store.job(&id(3)).await, Err(Error::NotFound(_))));
 }
 
 pub(super) async fn of_many_equal_requests_with_a_key_one_makes_the_job(store: Arc<dyn Store>) {

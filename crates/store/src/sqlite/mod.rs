@@ -119,6 +119,10 @@ impl Store for Sqlite {
         self.writer.write(Write::create(jobs)).await
     }
 
+    async fn create_begun(&self, new: NewJob, change: Change) -> Result<(), Error> {
+        self.writer.write(Write::create_begun(new, change)).await
+    }
+
     async fn keyed(&self, keys: Vec<String>) -> Result<BTreeMap<String, Keyed>, Error> {
         self.read(move |connection| read::keyed(connection, &keys))
             .await

@@ -85,6 +85,7 @@ impl<'a> Gathered<'a> {
                 true
             }
             Write::Create(_)
+            | Write::Both(_)
             | Write::DropCheckpoint(_)
             | Write::Define { .. }
             | Write::Undefine(_)

@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 pub(super) enum Write {
     Create(Vec<NewRow>),
+    /// One after the other, or neither.
+    Both(Box<[Write; 2]>),
     Commit(Box<CommitRow>),
     DropCheckpoint(CheckpointId),
     Define {
@@ -175,6 +177,14 @@ impl Write {
         Self::Create(jobs.into_iter().map(NewRow::of).collect())
     }
 
+    pub(super) fn create_begun(new: NewJob, change: Change) -> Self {
+        assert_eq!(
+            new.job.id, change.job.id,
+            "invariant: a job begins with its own change"
+        );
+        Self::Both(Box::new([Self::create(vec![new]), Self::commit(change)]))
+    }
+
     pub(super) fn define(definition: Definition) -> Self {
         let json = |value: serde_json::Result<String>| {
             value.expect("invariant: a definition is plain data and can be written as JSON")
@@ -237,6 +247,7 @@ impl Write {
             | Self::Upkeep(_)
             | Self::Queue(_)
             | Self::ForgetRecords { .. } => 1,
+            Self::Both(both) => both.iter().map(Self::len).sum(),
             Self::Schedule(write) => write.len(),
             Self::Audited(write, _) => write.len(),
         }
@@ -251,7 +262,9 @@ impl Write {
         match self {
             Self::Commit(commit) => Some(&commit.row.id),
             Self::Remove { id, .. } => Some(id),
+            // Made in this very transaction.
             Self::Create(_)
+            | Self::Both(_)
             | Self::DropCheckpoint(_)
             | Self::Define { .. }
             | Self::Undefine(_)
@@ -270,6 +283,7 @@ impl Write {
     pub(super) fn apply(&self, connection: &Connection) -> Result<(), Fault> {
         match self {
             Self::Create(jobs) => jobs.iter().try_for_each(|job| create(connection, job)),
+            Self::Both(both) => both.iter().try_for_each(|write| write.apply(connection)),
             Self::Define {
                 id,
                 runtime_type,

@@ -4,11 +4,13 @@
 //! inside, to kill and to freeze; limits are set wherever the controller lives. Joining version 1 hierarchies
 //! costs a wait in the kernel, so that is done only for what needs a limit.
 
+mod foresee;
 mod hierarchies;
 mod live;
 mod used;
 
 use crate::Error;
+pub use foresee::foresee_a_move;
 use hierarchies::{Machine, PARENT, writable};
 pub use live::{destroy, memory_bytes, pids, set_frozen, was_out_of_memory};
 use std::fs::{File, OpenOptions};
