@@ -301,6 +301,15 @@ impl Client {
         let request = self.request(Method::POST, target, json(call)?)?;
         parsed(connection::call(&self.way, request).await?.into_body()).await
     }
+
+    pub(crate) async fn patch<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        call: &impl Serialize,
+    ) -> Result<T, Error> {
+        let request = self.request(Method::PATCH, target, json(call)?)?;
+        parsed(connection::call(&self.way, request).await?.into_body()).await
+    }
 }
 
 /// Journal entries as they come.

@@ -15,6 +15,7 @@ mod host;
 pub mod job;
 mod logs;
 mod messages;
+mod usage;
 
 pub use calls::{Client, EventStream, ListFilter};
 pub use error::Error;
@@ -22,3 +23,4 @@ pub use exec::{ExecEvent, ExecReader, ExecSession, ExecWriter};
 pub use files::ByteReader;
 pub use host::{Host, Remote};
 pub use logs::{LogItem, LogStream, Output};
+pub use usage::UsageFilter;

@@ -3,7 +3,7 @@
 use crate::command::{
     attach, batch, cancel, checkpoint, checkpoints, completion, cp, def, diff, doctor, events,
     exec, info, inspect, kill, logs, openapi, ps, result, resume, retry, rm, run, serve, signal,
-    stop, submit, suspend, token, version, wait,
+    stop, submit, suspend, tag, token, usage, version, wait,
 };
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -38,6 +38,8 @@ Look at jobs
   wait         Wait until a job has ended; exits with its code
   result       Print the output that a job left with its exit, as JSON
   events       What happened to jobs
+  tag          Set, remove or show a job's tags
+  usage        Show what jobs have used
 
 Talk to jobs
   signal       Send a named message to a job
@@ -125,6 +127,8 @@ pub(crate) enum Command {
     Suspend(suspend::Args),
     Resume(resume::Args),
     Checkpoints(checkpoints::Args),
+    Tag(tag::Args),
+    Usage(usage::Args),
     Stop(stop::Args),
     Kill(kill::Args),
     Rm(rm::Args),
@@ -160,6 +164,8 @@ impl Command {
             | Self::Suspend(_)
             | Self::Resume(_)
             | Self::Checkpoints(_)
+            | Self::Tag(_)
+            | Self::Usage(_)
             | Self::Stop(_)
             | Self::Kill(_)
             | Self::Rm(_)

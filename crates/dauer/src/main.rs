@@ -26,7 +26,7 @@ use cli::{Cli, Command};
 use command::{
     attach, batch, cancel, checkpoint, checkpoints, completion, cp, def, diff, doctor, events,
     exec, info, inspect, kill, logs, openapi, ps, result, resume, retry, rm, run, serve, signal,
-    stop, submit, suspend, token, version, wait,
+    stop, submit, suspend, tag, token, usage, version, wait,
 };
 use context::Context;
 use failure::{Failure, Outcome, report};
@@ -161,6 +161,8 @@ async fn talk(command: Command, context: &Context) -> Outcome {
         Command::Batch(args) => batch::run(args, context).await,
         Command::Cancel(args) => cancel::run(args, context).await,
         Command::Retry(args) => retry::run(args, context).await,
+        Command::Tag(args) => tag::run(args, context).await,
+        Command::Usage(args) => usage::run(args, context).await,
         Command::Info(args) => info::run(args, context).await,
         Command::Doctor(_)
         | Command::Serve(_)

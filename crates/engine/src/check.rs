@@ -5,6 +5,7 @@ use crate::{Config, Error};
 use dauer_core::{Image, Job, JobSpec, Network, Reason, RetryPolicy, parse};
 use dauer_sandbox::driver::{self, Driver};
 use dauer_sandbox::{Origin, image};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -139,11 +140,19 @@ fn check_paths(spec: &JobSpec) -> Result<(), Error> {
 }
 
 fn check_labels(spec: &JobSpec) -> Result<(), Error> {
-    if spec.tags.len() > TAGS_MAX {
-        let text = format!("{} tags: at most {TAGS_MAX}", spec.tags.len());
+    check_description(&spec.tags, &spec.metadata)
+}
+
+/// What a job may be found by, and what may be kept with it.
+pub(crate) fn check_description(
+    tags: &BTreeMap<String, String>,
+    metadata: &BTreeMap<String, serde_json::Value>,
+) -> Result<(), Error> {
+    if tags.len() > TAGS_MAX {
+        let text = format!("{} tags: at most {TAGS_MAX}", tags.len());
         return Err(Error::invalid("tags", text));
     }
-    for (key, value) in &spec.tags {
+    for (key, value) in tags {
         let plain = |text: &str| !text.chars().any(char::is_control);
         let good_key = (1..=TAG_KEY_BYTES_MAX).contains(&key.len())
             && plain(key)
@@ -156,7 +165,7 @@ fn check_labels(spec: &JobSpec) -> Result<(), Error> {
             return Err(Error::invalid("tags", text));
         }
     }
-    let metadata = serde_json::to_string(&spec.metadata).map_or(usize::MAX, |json| json.len());
+    let metadata = serde_json::to_string(metadata).map_or(usize::MAX, |json| json.len());
     if metadata > METADATA_BYTES_MAX {
         let text = format!(
             "the metadata has {metadata} bytes: at most {METADATA_BYTES_MAX}; what the program works on goes into params"

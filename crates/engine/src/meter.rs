@@ -7,7 +7,8 @@
 //! ```
 
 use crate::runner::Runner;
-use crate::{Engine, Error};
+use crate::{Engine, Error, check};
+use dauer_core::decide::merge;
 use dauer_core::ledger::{self, Account, Life};
 use dauer_core::{Ended, EventKind, Job, JobId, SandboxId, Timestamp};
 use dauer_sandbox::protocol::ExitRecord;
@@ -127,13 +128,18 @@ impl Engine {
     /// Sets tags and fields of a job's metadata, or removes them where they are `None`. In any state, also of a job that has ended.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `InvalidField` where it would have more of it, or other things, than a job may have.
     pub async fn describe(
         &self,
         id: &JobId,
         tags: BTreeMap<String, Option<String>>,
         metadata: BTreeMap<String, Option<serde_json::Value>>,
     ) -> Result<Job, Error> {
+        let spec = self.job(id).await?.spec;
+        let (mut all_tags, mut all_metadata) = (spec.tags, spec.metadata);
+        merge(&mut all_tags, &tags);
+        merge(&mut all_metadata, &metadata);
+        check::check_description(&all_tags, &all_metadata)?;
         self.tell(id, EventKind::Described { tags, metadata }).await
     }
 }

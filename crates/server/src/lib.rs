@@ -29,6 +29,7 @@ mod submit;
 mod tcp;
 mod tls;
 mod tokens;
+mod usage;
 mod view;
 
 pub use document::openapi;

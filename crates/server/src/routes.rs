@@ -4,7 +4,7 @@ use crate::error::Refusal;
 use crate::gate::{self, Gate, Needs};
 use crate::{
     about, definitions, document, exec, files, jobs, messages, socket, stream, streams, submit,
-    tokens,
+    tokens, usage,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -102,6 +102,8 @@ routes! {
     post "/v1/jobs:batch" Submit Long submit::create_all;
     get "/v1/jobs/{job}" Read Brief jobs::show;
     delete "/v1/jobs/{job}" Submit Long jobs::remove;
+    patch "/v1/jobs/{job}" Submit Brief usage::describe;
+    get "/v1/usage" Read Brief usage::show;
     post "/v1/jobs/{job}/checkpoint" Submit Long jobs::checkpoint;
     post "/v1/jobs/{job}/suspend" Submit Long jobs::suspend;
     post "/v1/jobs/{job}/resume" Submit Long jobs::resume;

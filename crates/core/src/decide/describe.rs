@@ -42,8 +42,8 @@ pub(super) fn described(
     Verdict::Move(movement)
 }
 
-/// Sets what is given and removes what is `None`; the keys that changed, with `-` behind those that are gone.
-fn merge<T: Clone + PartialEq>(
+/// Sets what is given and removes what is `None`. Returns the keys that changed, with `-` behind those that are gone.
+pub fn merge<T: Clone + PartialEq>(
     into: &mut BTreeMap<String, T>,
     changes: &BTreeMap<String, Option<T>>,
 ) -> Vec<String> {

@@ -21,6 +21,7 @@ mod own;
 mod retry;
 mod verdict;
 
+pub use describe::merge;
 pub use event::{Ended, Event, EventKind, Then};
 pub use verdict::{Effect, Move, Refusal, Verdict, Why};
 

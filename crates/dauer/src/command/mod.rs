@@ -28,6 +28,8 @@ pub(crate) mod signal;
 pub(crate) mod stop;
 pub(crate) mod submit;
 pub(crate) mod suspend;
+pub(crate) mod tag;
 pub(crate) mod token;
+pub(crate) mod usage;
 pub(crate) mod version;
 pub(crate) mod wait;

@@ -68,7 +68,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
 }
 
 /// As the API writes it.
-fn tag(text: &str) -> Result<String, String> {
+pub(crate) fn tag(text: &str) -> Result<String, String> {
     match text.split_once(['=', ':']) {
         Some((key, value)) if !key.is_empty() => Ok(format!("{key}:{value}")),
         Some(_) | None => Err(format!(

@@ -15,6 +15,7 @@ mod runtime;
 mod signal;
 mod stream;
 mod time;
+mod usage;
 
 pub use access::*;
 pub use call::*;
@@ -30,3 +31,4 @@ pub use runtime::*;
 pub use signal::*;
 pub use stream::*;
 pub use time::*;
+pub use usage::*;
