@@ -193,7 +193,7 @@ fn lost(job: &Job, out_of_memory: bool, rebooted: Option<&str>, now: Now) -> Ver
         None => job.crashes_in_a_row,
     };
     if crashes > CRASHES_IN_A_ROW_MAX {
-        return Verdict::Move(terminal(job, crash_loop(crashes), now.at));
+        return crash_loop(job, crashes, now.at);
     }
     if job.operation == Some(Operation::Waking) {
         // It was safe on disk and still is.

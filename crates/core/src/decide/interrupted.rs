@@ -13,7 +13,7 @@ pub(super) fn interrupted(job: &Job, boot_id: &str, now: Now) -> Verdict {
     }
     let crashes = crashes(job, now.at);
     if crashes > CRASHES_IN_A_ROW_MAX {
-        return Verdict::Move(terminal(job, crash_loop(crashes), now.at));
+        return crash_loop(job, crashes, now.at);
     }
     let mut next = next(job);
     next.crashes_in_a_row = crashes;
@@ -44,8 +44,8 @@ fn is_rising(job: &Job) -> bool {
     }
 }
 
-/// State and outcome of a job that is not brought up again.
-pub(super) fn crash_loop(crashes: u32) -> (State, Outcome) {
+/// The job is not brought up again.
+pub(super) fn crash_loop(job: &Job, crashes: u32, at: Timestamp) -> Verdict {
     let outcome = Outcome {
         reason: Some(Reason::CrashLoop),
         message: Some(format!(
@@ -53,5 +53,7 @@ pub(super) fn crash_loop(crashes: u32) -> (State, Outcome) {
         )),
         ..Outcome::default()
     };
-    (State::Failed, outcome)
+    let mut movement = terminal(job, (State::Failed, outcome), at);
+    movement.job.crashes_in_a_row = crashes;
+    Verdict::Move(movement)
 }
