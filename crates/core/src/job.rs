@@ -78,9 +78,6 @@ pub struct Job {
     /// While it waits: the first of its times that is over, see [`crate::timeout`].
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
-    /// Since when the present incarnation runs.
-    #[serde(default)]
-    pub up_since: Option<Timestamp>,
     /// How often in a row its node went down while the job was on its way up or had hardly run, see
     /// [`crate::decide::CRASHES_IN_A_ROW_MAX`].
     #[serde(default)]
@@ -140,7 +137,6 @@ impl Job {
             job_deadline_at: None,
             job_timeout_left_ms,
             expires_at: None,
-            up_since: None,
             crashes_in_a_row: 0,
             ends_children: None,
 

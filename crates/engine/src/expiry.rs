@@ -1,5 +1,6 @@
 //! The times of jobs that wait: they have no runner that looks at the clock, so the scheduler does it for all of them.
 
+use crate::scheduler::waits;
 use crate::{Engine, Error};
 use dauer_core::{EventKind, JobId, Timestamp};
 use futures_util::future::join_all;
@@ -29,8 +30,9 @@ pub(crate) async fn end_expired(engine: &Engine) -> Result<Option<Timestamp>, da
 /// Returns when the job's record says so, so that the next question does not find it again; false where it does still.
 async fn end(engine: &Engine, job: &JobId) -> bool {
     match engine.tell(job, EventKind::DeadlineReached).await {
-        // Ended, admitted or removed just now.
-        Ok(_) | Err(Error::Conflict(_) | Error::NotFound(_)) => true,
+        Ok(job) => !waits(&job) || job.expires_at.is_none_or(|at| at > engine.now()),
+        // Removed just now.
+        Err(Error::Conflict(_) | Error::NotFound(_)) => true,
         Err(error) => {
             tracing::warn!(%job, %error, "a job that waited too long could not be ended");
             false

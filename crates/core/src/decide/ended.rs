@@ -189,7 +189,7 @@ fn lost(job: &Job, out_of_memory: bool, rebooted: Option<&str>, now: Now) -> Ver
         );
     }
     let crashes = match rebooted {
-        Some(_) => crashes(job, now.at),
+        Some(_) => crashes(job, now),
         None => job.crashes_in_a_row,
     };
     if crashes > CRASHES_IN_A_ROW_MAX {

@@ -11,7 +11,7 @@ pub(super) fn interrupted(job: &Job, boot_id: &str, now: Now) -> Verdict {
     if !is_rising(job) {
         return Verdict::Ignore(Why::NoLongerMatters);
     }
-    let crashes = crashes(job, now.at);
+    let crashes = crashes(job, now);
     if crashes > CRASHES_IN_A_ROW_MAX {
         return crash_loop(job, crashes, now.at);
     }
@@ -21,9 +21,11 @@ pub(super) fn interrupted(job: &Job, boot_id: &str, now: Now) -> Verdict {
     Verdict::Move(movement(next, "interrupted", Vec::new()))
 }
 
-/// How often in a row the node of this job went down, with this time, of which the node was back at this moment.
-pub(super) fn crashes(job: &Job, at: Timestamp) -> u32 {
-    let calm = job.up_since.is_some_and(|up| at.since(up) >= CALM_MS);
+/// How often in a row the node of this job went down, with this time.
+pub(super) fn crashes(job: &Job, now: Now) -> u32 {
+    let calm = job
+        .runs_since
+        .is_some_and(|since| now.seen_at.since(since) >= CALM_MS);
     if calm && !is_rising(job) {
         0
     } else {

@@ -47,8 +47,8 @@ pub const RESTORES_IN_A_ROW_MAX: u32 = 5;
 /// as `crash_loop`. A checkpoint, or having run for [`CALM_MS`], ends the row.
 pub const CRASHES_IN_A_ROW_MAX: u32 = 5;
 
-/// A job that came up so long before its node is there again did not take it down. Its length is that of a reboot and some more:
-/// when exactly the node went down is not known.
+/// A job that ran so long before its node went down did not take it down. Longer than most machines need to boot: when exactly
+/// the node went down is not always known.
 pub const CALM_MS: u64 = 600_000;
 
 /// A wake that could not be carried out for a passing reason is tried again after so long.
@@ -68,6 +68,8 @@ pub const LOCKS_MAX: usize = 256;
 struct Now {
     at: Timestamp,
     chance: u64,
+    /// What it is about was last known to live then.
+    seen_at: Timestamp,
 }
 
 /// What this event does to this job.
@@ -92,6 +94,7 @@ fn verdict(job: &Job, event: &Event) -> Verdict {
     let now = Now {
         at,
         chance: event.chance,
+        seen_at: event.life.ended_at.unwrap_or(at).min(at),
     };
     match &event.kind {
         EventKind::Admitted {
@@ -250,7 +253,6 @@ fn started(job: &Job, at: Timestamp) -> Verdict {
     next.wake_at = None;
     next.waits_for = None;
     next.started_at = job.started_at.or(Some(at));
-    next.up_since = Some(at);
     timeout::start(&mut next, at);
     Verdict::Move(movement(next, event, Vec::new()))
 }

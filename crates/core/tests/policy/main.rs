@@ -44,6 +44,7 @@ fn admitted() -> EventKind {
     EventKind::Admitted {
         sandbox: "s".into(),
         boot_id: "b".into(),
+        counted_ms: None,
     }
 }
 

@@ -45,6 +45,8 @@ pub(super) struct Simulation {
     floor: u64,
     /// How often a sandbox vanished.
     losses: u32,
+    /// How often the machine went down, with all that lived.
+    reboots: u32,
     /// The job was told that its exit is kept.
     exit_kept: bool,
 }
@@ -72,8 +74,14 @@ impl Simulation {
             ids: 0,
             floor: 0,
             losses: 0,
+            reboots: 0,
             exit_kept: false,
         }
+    }
+
+    /// This boot of the machine.
+    fn boot(&self) -> String {
+        format!("boot {}", self.reboots)
     }
 
     /// Between any two lines.
@@ -287,7 +295,7 @@ impl Simulation {
             Observed::Recorded(ended.clone())
         } else {
             Observed::Gone {
-                rebooted: None,
+                rebooted: Some(self.boot()).filter(|boot| job.boot_id.as_ref() != Some(boot)),
                 never_launched: !self.world.launched.contains(&generation),
             }
         };
@@ -306,7 +314,7 @@ impl Simulation {
                     None,
                     EventKind::Admitted {
                         sandbox: "s".into(),
-                        boot_id: "b".into(),
+                        boot_id: self.boot(),
                         counted_ms: None,
                     },
                 )?,
@@ -334,7 +342,7 @@ impl Simulation {
                     self.apply(present, EventKind::CheckpointPublished(checkpoint))?;
                 }
                 Step::NoteInterruption => {
-                    let boot_id = "b".to_owned();
+                    let boot_id = self.boot();
                     self.apply(present, EventKind::Interrupted { boot_id })?;
                 }
                 Step::EndChildren => {
@@ -417,18 +425,24 @@ impl Simulation {
             assert!(done && self.store.inbox.output.is_some(), "{job:?}");
         }
         if job.state == State::Failed {
-            let given_up = job.restores_in_a_row >= decide::RESTORES_IN_A_ROW_MAX;
+            let given_up = job.restores_in_a_row >= decide::RESTORES_IN_A_ROW_MAX
+                || job.crashes_in_a_row > decide::CRASHES_IN_A_ROW_MAX;
             let exited =
                 job.outcome.as_ref().and_then(|outcome| outcome.reason) == Some(Reason::ExitCode);
             assert!(
-                exited || self.losses > 0 && (job.checkpoint.is_none() || given_up),
+                exited || self.losses + self.reboots > 0 && (job.checkpoint.is_none() || given_up),
                 "failed though it could be restored: {job:?}"
             );
             assert!(
-                job.retries >= job.spec.retry.max_retries,
+                job.retries >= job.spec.retry.max_retries
+                    || job.crashes_in_a_row > decide::CRASHES_IN_A_ROW_MAX,
                 "failed though it could be tried again: {job:?}"
             );
         }
+        assert!(
+            job.attempt <= 1 + job.retries + self.losses,
+            "a machine that went down was charged: {job:?}"
+        );
         assert!(
             self.world.starts <= 1 + job.retries,
             "the program was started from its beginning {} times",

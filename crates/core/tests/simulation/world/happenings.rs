@@ -77,7 +77,7 @@ impl Simulation {
                 None,
                 EventKind::Wake {
                     asked: what.is_multiple_of(2),
-                    boot_id: "b".into(),
+                    boot_id: self.boot(),
                 },
             ),
             (7, Some(_)) => {
@@ -126,6 +126,10 @@ impl Simulation {
             (0, _) => {
                 self.world.sandboxes.remove(&generation);
                 self.losses += 1;
+            }
+            (5, _) => {
+                self.world.sandboxes.clear();
+                self.reboots += 1;
             }
             (1, Body::Running) => {
                 self.world.sandboxes.remove(&generation);
