@@ -7,7 +7,7 @@ use dauer_wire::http::{DescribeCall, JobView, UsageReport};
 /// What [`Client::usage`] adds up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsageFilter {
-    /// One row for each: `total`, `job`, `day`, `definition`, `tag:KEY`; all together where absent.
+    /// One row for each: `total`, `job`, `day`, `definition`, `queue`, `tag:KEY`; all together where absent.
     pub by: Option<String>,
     /// Only what was used from then on, in milliseconds since the epoch.
     pub since: Option<i64>,

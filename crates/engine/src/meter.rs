@@ -104,7 +104,9 @@ impl Runner {
         }
         let written = self.engine.node().last_write(sandbox).await?;
         let seen = self.engine.seen_alive_before();
-        self.known().life.ended_at = written.max(seen);
+        // Never seen since it began: it counts for nothing, rather than for all the time in which no daemon ran.
+        let began = self.job.runs_since;
+        self.known().life.ended_at = written.max(seen).or(began);
         Ok(())
     }
 

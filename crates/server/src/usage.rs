@@ -18,7 +18,7 @@ const GIB: f64 = 1_073_741_824.0;
 #[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct UsageParams {
-    /// One row for each: `total` (the default), `job`, `day` (in UTC), `definition`, or `tag:KEY`.
+    /// One row for each: `total` (the default), `job`, `day` (in UTC), `definition`, `queue`, or `tag:KEY`.
     by: Option<String>,
     /// Only what was used from then on: milliseconds since the epoch, or such as `2026-01-31T00:00:00Z`.
     since: Option<String>,
@@ -60,11 +60,12 @@ fn by(text: &str) -> Result<By, Refusal> {
         "job" => Ok(By::Owner),
         "day" => Ok(By::Day),
         "definition" => Ok(By::Definition),
+        "queue" => Ok(By::Queue),
         other => match other.strip_prefix("tag:") {
             Some(key) if !key.is_empty() => Ok(By::Tag(key.to_owned())),
             Some(_) | None => {
                 let text = format!(
-                    "there is no grouping {other:?}: use total, job, day, definition or tag:KEY"
+                    "there is no grouping {other:?}: use total, job, day, definition, queue or tag:KEY"
                 );
                 Err(Refusal::malformed(text).at("by"))
             }

@@ -20,6 +20,8 @@ pub enum By {
     Day,
     /// By definition.
     Definition,
+    /// By queue.
+    Queue,
     /// By the value of this tag.
     Tag(String),
 }
@@ -98,6 +100,10 @@ impl Account {
             By::Definition => {
                 let definition = interval.labels.definition.clone();
                 self.count(definition, interval, whole, part)
+            }
+            By::Queue => {
+                let queue = interval.labels.queue.clone();
+                self.count(queue, interval, whole, part)
             }
             By::Tag(key) => {
                 let value = interval.labels.tags.get(key).cloned();

@@ -81,6 +81,9 @@ pub struct Labels {
     /// The definition that the owner was made from, `name@version`.
     #[serde(default)]
     pub definition: Option<String>,
+    /// The queue that the owner waited in.
+    #[serde(default)]
+    pub queue: Option<String>,
     /// The owner's tags.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
@@ -92,6 +95,7 @@ impl Labels {
     pub fn of(job: &Job) -> Self {
         Self {
             definition: job.spec.definition.as_ref().map(ToString::to_string),
+            queue: Some(job.spec.queue().to_owned()),
             tags: job.spec.tags.clone(),
         }
     }

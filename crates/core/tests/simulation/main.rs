@@ -3,8 +3,9 @@
 //! The world knows nothing of states: it has sandboxes that count and take signals, images that hold what they remember, and a
 //! disk that may lie half-written. A seed drives callers, shims, losses and crashes of the daemon. Whatever happens, after the
 //! next start record and world agree, nothing lives twice, no committed progress is lost, every signal is given to the program
-//! once and in order, and a job that said it is done is done, with its output.
+//! once and in order, a job that said it is done is done, with its output, and the ledger has the time that sandboxes really ran.
 
+mod bill;
 mod inbox;
 mod world;
 

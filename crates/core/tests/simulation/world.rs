@@ -2,6 +2,7 @@
 
 mod happenings;
 
+use super::bill::Bill;
 use super::inbox::{Inbox, Memory};
 use dauer_core::plan::recovery::{Observed, Step, pending_effects, recovery};
 use dauer_core::*;
@@ -23,6 +24,8 @@ struct World {
     launched: Vec<u32>,
     /// Published images by id, with the memory they hold.
     images: BTreeMap<String, Memory>,
+    /// When each image was taken.
+    taken_at: BTreeMap<String, i64>,
     starts: u32,
 }
 
@@ -30,6 +33,7 @@ struct World {
 struct Store {
     job: Job,
     inbox: Inbox,
+    bill: Bill,
 }
 
 pub(super) struct Simulation {
@@ -67,6 +71,7 @@ impl Simulation {
             store: Store {
                 job: Job::new("j".into(), spec, Timestamp(0)),
                 inbox: Inbox::default(),
+                bill: Bill::default(),
             },
             queue: VecDeque::new(),
             fuse: None,
@@ -108,7 +113,7 @@ impl Simulation {
                     generation,
                     chance: 0,
                     kind: kind.clone(),
-                    life: ledger::Life::default(),
+                    life: self.store.bill.life(before.generation),
                 },
             ) else {
                 if let EventKind::CheckpointPublished(checkpoint) = &kind
@@ -127,7 +132,7 @@ impl Simulation {
             assert_eq!(movement.job.version, before.version + 1);
             assert!(movement.job.generation >= before.generation);
             self.line()?;
-            self.commit(&movement);
+            self.commit(&movement, &kind);
             for effect in movement.effects {
                 self.line()?;
                 self.perform(effect);
@@ -136,7 +141,8 @@ impl Simulation {
         Ok(())
     }
 
-    fn commit(&mut self, movement: &Move) {
+    fn commit(&mut self, movement: &Move, kind: &EventKind) {
+        self.bill(movement, kind);
         if let Some(checkpoint) = &movement.checkpoint {
             let image = self.world.images.get(&checkpoint.id.0);
             let count = image
@@ -163,6 +169,28 @@ impl Simulation {
             self.floor = 0;
         }
         self.store.job = movement.job.clone();
+    }
+
+    /// What the commit means for the truth, from what happened and not from what was decided.
+    fn bill(&mut self, movement: &Move, kind: &EventKind) {
+        let before = &self.store.job;
+        let bill = &mut self.store.bill;
+        match kind {
+            EventKind::Started => bill.told(before.generation, false),
+            EventKind::Ended(_) => bill.told(before.generation, true),
+            EventKind::CheckpointPublished(_) if movement.job.state == State::Suspended => {
+                bill.sleeps(before.generation);
+            }
+            _ => {}
+        }
+        if before.checkpoint != movement.job.checkpoint {
+            let taken_at = movement.job.checkpoint.as_ref();
+            let taken_at = taken_at.map(|id| self.world.taken_at[&id.0]);
+            bill.stores(taken_at, self.at);
+        }
+        for kept in &movement.kept {
+            bill.put(kept);
+        }
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -193,6 +221,7 @@ impl Simulation {
                         out_of_memory: false,
                     };
                     self.world.exits.insert(generation, killed.clone());
+                    self.store.bill.ended(generation, self.at, true);
                     if self.store.job.operation == Some(Operation::Terminating) {
                         self.queue
                             .push_back((Some(generation), EventKind::Ended(killed)));
@@ -241,6 +270,7 @@ impl Simulation {
         self.world
             .sandboxes
             .insert(generation, (Body::Running, memory));
+        self.store.bill.began(generation, self.at);
         self.queue.push_back((Some(generation), EventKind::Started));
     }
 
@@ -255,7 +285,10 @@ impl Simulation {
         images.entry(id.0.clone()).or_insert_with(|| memory.clone());
         if freeze {
             *body = Body::Frozen;
+            self.store.bill.frozen(generation, self.at);
         }
+        let taken_at = self.world.taken_at.entry(id.0.clone());
+        taken_at.or_insert(self.at);
         let checkpoint = self.record(id);
         self.queue
             .push_back((Some(generation), EventKind::CheckpointPublished(checkpoint)));
@@ -266,7 +299,7 @@ impl Simulation {
             id: id.clone(),
             job: self.store.job.id.clone(),
             generation: self.store.job.generation,
-            taken_at: Timestamp(self.at),
+            taken_at: Timestamp(self.world.taken_at[&id.0]),
             frozen_ms: 0,
             memory_bytes: 0,
             disk_bytes: 0,
@@ -279,6 +312,10 @@ impl Simulation {
     /// A new daemon: nothing is known but the record and what is there.
     pub(super) fn restart(&mut self) -> Result<(), Died> {
         self.queue.clear();
+        let exits = &self.world.exits;
+        self.store
+            .bill
+            .daemon_died(|generation| exits.contains_key(&generation));
         // Twice: the second finds nothing more to do, or finishes what a first one left to events.
         for _ in 0..3 {
             self.reconcile()?;
@@ -439,6 +476,7 @@ impl Simulation {
                 "failed though it could be tried again: {job:?}"
             );
         }
+        self.store.bill.check(self.at);
         assert!(
             job.attempt <= 1 + job.retries + self.losses,
             "a machine that went down was charged: {job:?}"

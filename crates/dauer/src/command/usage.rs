@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Only this job; one that was removed by its whole id
     #[arg(value_name = "JOB")]
     job: Option<String>,
-    /// One row for each: total, job, day, definition, tag:KEY
+    /// One row for each: total, job, day, definition, queue, tag:KEY
     #[arg(long, value_name = "GROUP")]
     by: Option<String>,
     /// Only what was used from then on: 30d (ago), 2026-01-31, 2026-01-31T12:00:00Z

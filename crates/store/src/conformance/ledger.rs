@@ -120,6 +120,7 @@ fn sorted(mut intervals: Vec<Interval>) -> Vec<Interval> {
 fn labels(team: &str) -> Labels {
     Labels {
         definition: Some("resize@1.0.0".into()),
+        queue: Some("q".into()),
         tags: [("team".into(), team.into())].into(),
     }
 }

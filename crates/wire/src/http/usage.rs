@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UsageReport {
-    /// What the rows stand for: `total`, `job`, `day`, `definition`, `tag:KEY`.
+    /// What the rows stand for: `total`, `job`, `day`, `definition`, `queue`, `tag:KEY`.
     pub by: String,
     /// Only what lies after it.
     pub since: Option<i64>,
@@ -25,7 +25,7 @@ pub struct UsageReport {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UsageRow {
-    /// A job's id, a day in UTC such as `2026-01-31`, a definition, a tag's value; absent where there is none.
+    /// A job's id, a day in UTC such as `2026-01-31`, a definition, a queue, a tag's value; absent where there is none.
     pub group: Option<String>,
     /// Hours in which sandboxes ran.
     pub run_hours: f64,

@@ -10,10 +10,13 @@ impl Simulation {
         let generation = self.store.job.generation;
         let alive = self.world.sandboxes.get(&generation).cloned();
         self.ids += 1;
+        // Time passes, now more, now less.
+        self.at += i64::from(what / 16);
         let checkpoint = CheckpointId(format!("c{}", self.ids));
         match (what % 16, alive) {
             (0..=2, Some((Body::Running, mut memory))) => {
                 memory.count += 1;
+                self.store.bill.wrote(generation, self.at);
                 self.world
                     .sandboxes
                     .insert(generation, (Body::Running, memory));
@@ -82,6 +85,7 @@ impl Simulation {
             ),
             (7, Some(_)) => {
                 self.world.sandboxes.remove(&generation);
+                self.store.bill.ended(generation, self.at, true);
                 self.losses += 1;
                 let lost = Ended::Lost {
                     out_of_memory: false,
@@ -95,6 +99,7 @@ impl Simulation {
             }
             (8, Some((Body::Running, _))) if what > 160 => {
                 self.world.sandboxes.remove(&generation);
+                self.store.bill.ended(generation, self.at, true);
                 let ended = Ended::Exited {
                     code: Some(i32::from(what % 32 == 8)),
                     signal: None,
@@ -102,6 +107,10 @@ impl Simulation {
                 };
                 self.world.exits.insert(generation, ended.clone());
                 self.apply(Some(generation), EventKind::Ended(ended))
+            }
+            (9, _) if (50..=120).contains(&what) => {
+                self.store.bill.beat(self.at);
+                Ok(())
             }
             (9, _) if what < 50 => self.apply(None, EventKind::RetryAsked),
             (9, _) if what > 200 => self.apply(
@@ -116,8 +125,9 @@ impl Simulation {
         }
     }
 
-    /// While no daemon runs, a sandbox may go on, end (its shim writes it down) or vanish with its shim.
+    /// While no daemon runs, a sandbox may go on, end (its shim writes it down), or vanish with its shim or with the whole machine.
     pub(crate) fn happen_without_a_daemon(&mut self, what: u8) {
+        self.at += i64::from(what / 8);
         let generation = self.store.job.generation;
         let Some((body, mut memory)) = self.world.sandboxes.get(&generation).cloned() else {
             return;
@@ -125,14 +135,18 @@ impl Simulation {
         match (what % 8, body) {
             (0, _) => {
                 self.world.sandboxes.remove(&generation);
+                self.store.bill.ended(generation, self.at, false);
                 self.losses += 1;
             }
             (5, _) => {
-                self.world.sandboxes.clear();
+                for (generation, _) in std::mem::take(&mut self.world.sandboxes) {
+                    self.store.bill.ended(generation, self.at, false);
+                }
                 self.reboots += 1;
             }
             (1, Body::Running) => {
                 self.world.sandboxes.remove(&generation);
+                self.store.bill.ended(generation, self.at, true);
                 self.world.exits.insert(
                     generation,
                     Ended::Exited {
@@ -144,6 +158,7 @@ impl Simulation {
             }
             (2..=4, Body::Running) => {
                 memory.count += 1;
+                self.store.bill.wrote(generation, self.at);
                 self.world.sandboxes.insert(generation, (body, memory));
             }
             _ => {}
