@@ -4,8 +4,11 @@
 //! from=checkpoint] [run_at=MS] [after=JOB:WHEN,…]` makes a job; `event [g=N] NAME …` applies an event at the time the line number says;
 //! `expect …` is the verdict in one line, written by [`show`]; `ledger …` what it writes there, by [`show_ledger`].
 
+mod show;
+
 use dauer_core::ledger::Life;
 use dauer_core::*;
+use show::show_ledger;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -402,49 +405,6 @@ fn show(verdict: &Verdict) -> String {
     )
     .unwrap();
     text
-}
-
-/// What a verdict writes into the ledger, for `ledger …`: `+kind amount @from by cause`, `-kind @to by cause`.
-fn show_ledger(verdict: &Verdict) -> String {
-    let Verdict::Move(movement) = verdict else {
-        return "-".into();
-    };
-    let lines = movement.kept.iter().filter_map(|kept| match kept {
-        Kept::Opened(opened) => Some(format!(
-            "+{} {} @{} {}",
-            opened.kind.name(),
-            opened.amount,
-            opened.from.0,
-            opened.cause
-        )),
-        Kept::Closed(closed) => {
-            let used = closed.used.map(|used| format!(" used={used}"));
-            Some(format!(
-                "-{} @{} {}{}",
-                closed.kind.name(),
-                closed.to.0,
-                closed.closed_by,
-                used.unwrap_or_default()
-            ))
-        }
-        Kept::Relabelled(relabelled) => Some(format!("~ @{}", relabelled.at.0)),
-        Kept::Output(_)
-        | Kept::Signal(_)
-        | Kept::SignalTaken { .. }
-        | Kept::SignalsSealed
-        | Kept::SignalsFreed
-        | Kept::Wait(_)
-        | Kept::BegunAnew
-        | Kept::Unblocked { .. }
-        | Kept::Turn { .. }
-        | Kept::Described { .. } => None,
-    });
-    let lines: Vec<String> = lines.collect();
-    if lines.is_empty() {
-        "-".into()
-    } else {
-        lines.join("; ")
-    }
 }
 
 fn run(path: &std::path::Path) -> usize {

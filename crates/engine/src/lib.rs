@@ -21,6 +21,7 @@ mod engine;
 mod error;
 mod expiry;
 mod files;
+mod freeze;
 mod housekeeping;
 mod input;
 mod leave;

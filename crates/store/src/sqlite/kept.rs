@@ -1,9 +1,9 @@
 //! What is kept beside a record: written with it, read by itself.
 
 use super::fault::Fault;
-use super::{ledger, sql};
+use super::{ledger, row, sql};
 use crate::SignalFor;
-use dauer_core::{JobId, Json, Kept, Signal, Timestamp, Wait};
+use dauer_core::{JobId, Json, Kept, Signal, Timestamp, Token, Wait};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// Part of a commit.
@@ -82,6 +82,19 @@ pub(super) fn put(connection: &Connection, job: &JobId, kept: &Kept) -> Result<(
             forget_before,
         } => super::queues::put_turn(connection, turn, *forget_before)?,
     };
+    Ok(())
+}
+
+pub(super) fn put_token(connection: &Connection, token: &Token) -> Result<(), Fault> {
+    let (status, checkpoint, message) = row::token_columns(&token.status);
+    connection.prepare_cached(sql::TOKEN_PUT)?.execute(params![
+        token.job.0,
+        token.token,
+        token.generation,
+        status,
+        checkpoint,
+        message
+    ])?;
     Ok(())
 }
 

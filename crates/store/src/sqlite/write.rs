@@ -373,7 +373,7 @@ fn commit_one(connection: &Connection, commit: &CommitRow) -> Result<(), Fault> 
             .execute(params![row.id.0])?;
     }
     if let Some(token) = &commit.token {
-        put_token(connection, token)?;
+        kept::put_token(connection, token)?;
     }
     for kept in &commit.kept {
         kept::put(connection, &row.id, kept)?;
@@ -489,18 +489,5 @@ fn put_checkpoint(
             checkpoint.id
         )));
     }
-    Ok(())
-}
-
-fn put_token(connection: &Connection, token: &Token) -> Result<(), Fault> {
-    let (status, checkpoint, message) = row::token_columns(&token.status);
-    connection.prepare_cached(sql::TOKEN_PUT)?.execute(params![
-        token.job.0,
-        token.token,
-        token.generation,
-        status,
-        checkpoint,
-        message
-    ])?;
     Ok(())
 }
