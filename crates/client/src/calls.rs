@@ -31,6 +31,8 @@ pub struct ListFilter {
     pub tags: Vec<String>,
     /// Only the one of this name.
     pub name: Option<String>,
+    /// Only those of this batch.
+    pub batch: Option<String>,
     /// At most so many a page; the daemon's own limit where absent.
     pub limit: Option<usize>,
     /// [`JobPage::next_cursor`] of the page before.
@@ -95,6 +97,12 @@ impl Client {
                 .name
                 .as_ref()
                 .map(|name| format!("name={}", escape(name))),
+        );
+        query.extend(
+            filter
+                .batch
+                .as_ref()
+                .map(|batch| format!("batch={}", escape(batch))),
         );
         query.extend(filter.limit.map(|limit| format!("limit={limit}")));
         query.extend(
@@ -290,6 +298,15 @@ impl Client {
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, Error> {
         let request = self.request(Method::GET, target, whole(Bytes::new()))?;
+        parsed(connection::call(&self.way, request).await?.into_body()).await
+    }
+
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        call: &impl Serialize,
+    ) -> Result<T, Error> {
+        let request = self.request(Method::PUT, target, json(call)?)?;
         parsed(connection::call(&self.way, request).await?.into_body()).await
     }
 

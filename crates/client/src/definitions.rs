@@ -5,8 +5,7 @@ use crate::connection::{self, whole};
 use crate::{Client, Error};
 use bytes::Bytes;
 use dauer_wire::http::{
-    CancelCall, CreateDefinition, CreateJob, CreateJobs, CreatedJobs, DefinitionPage,
-    DefinitionView, JobView,
+    CancelCall, CreateDefinition, CreateJob, CreateJobs, DefinitionPage, DefinitionView, JobView,
 };
 use http::Method;
 
@@ -58,16 +57,9 @@ impl Client {
     /// # Errors
     /// As [`Client::create`]; `too_large` beyond 10,000.
     pub async fn create_all(&self, jobs: Vec<CreateJob>) -> Result<Vec<String>, Error> {
-        let created: CreatedJobs = self
-            .post(
-                "/v1/jobs:batch",
-                &CreateJobs {
-                    jobs,
-                    batch_id: None,
-                },
-            )
-            .await?;
-        Ok(created.job_ids)
+        let batch_id = None;
+        let jobs = CreateJobs { jobs, batch_id };
+        Ok(self.create_batch(&jobs).await?.job_ids)
     }
 
     /// Ends a job that has not ended, with `children` also all jobs below it; returns when all of them have.

@@ -15,6 +15,7 @@ mod host;
 pub mod job;
 mod logs;
 mod messages;
+mod queues;
 mod usage;
 
 pub use calls::{Client, EventStream, ListFilter};

@@ -2,8 +2,8 @@
 
 use crate::command::{
     attach, batch, cancel, checkpoint, checkpoints, completion, cp, def, diff, doctor, events,
-    exec, info, inspect, kill, logs, openapi, ps, result, resume, retry, rm, run, serve, signal,
-    stop, submit, suspend, tag, token, usage, version, wait,
+    exec, info, inspect, kill, logs, openapi, ps, queue, result, resume, retry, rm, run, serve,
+    signal, stop, submit, suspend, tag, token, usage, version, wait,
 };
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -29,6 +29,7 @@ Queue jobs
   submit       Hand over a job made from a definition
   batch        Hand over many jobs at once
   def          Register, list and remove definitions
+  queue        Limits for jobs that wait, by queue and by key
   retry        Try jobs again that failed or were cancelled
 
 Look at jobs
@@ -133,6 +134,7 @@ pub(crate) enum Command {
     Kill(kill::Args),
     Rm(rm::Args),
     Def(def::Args),
+    Queue(queue::Args),
     Submit(Box<submit::Args>),
     Batch(batch::Args),
     Cancel(cancel::Args),
@@ -170,6 +172,7 @@ impl Command {
             | Self::Kill(_)
             | Self::Rm(_)
             | Self::Def(_)
+            | Self::Queue(_)
             | Self::Batch(_)
             | Self::Cancel(_)
             | Self::Retry(_)

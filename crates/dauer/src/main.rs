@@ -18,6 +18,7 @@ mod policy;
 mod render;
 mod settings;
 mod signals;
+mod standing;
 mod terminal;
 mod wishes;
 
@@ -25,8 +26,8 @@ use clap::Parser as _;
 use cli::{Cli, Command};
 use command::{
     attach, batch, cancel, checkpoint, checkpoints, completion, cp, def, diff, doctor, events,
-    exec, info, inspect, kill, logs, openapi, ps, result, resume, retry, rm, run, serve, signal,
-    stop, submit, suspend, tag, token, usage, version, wait,
+    exec, info, inspect, kill, logs, openapi, ps, queue, result, resume, retry, rm, run, serve,
+    signal, stop, submit, suspend, tag, token, usage, version, wait,
 };
 use context::Context;
 use failure::{Failure, Outcome, report};
@@ -157,6 +158,7 @@ async fn talk(command: Command, context: &Context) -> Outcome {
         Command::Rm(args) => rm::run(args, context).await,
         Command::Token(args) => token::run(args, context).await,
         Command::Def(args) => def::run(args, context).await,
+        Command::Queue(args) => queue::run(args, context).await,
         Command::Submit(args) => submit::run(*args, context).await,
         Command::Batch(args) => batch::run(args, context).await,
         Command::Cancel(args) => cancel::run(args, context).await,

@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::policy::Policy;
+use crate::standing::Standing;
 use clap::ValueHint;
 use dauer_wire::http::CreateJob;
 use serde_json::Value;
@@ -25,6 +26,8 @@ pub(crate) struct Wishes {
     priority: Option<String>,
     #[command(flatten)]
     policy: Policy,
+    #[command(flatten)]
+    standing: Standing,
 }
 
 impl Wishes {
@@ -42,6 +45,7 @@ impl Wishes {
             .collect();
         job.priority.clone_from(&self.priority);
         self.policy.add_to(job);
+        self.standing.add_to(job);
         Ok(())
     }
 }

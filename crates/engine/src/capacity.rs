@@ -1,5 +1,7 @@
 //! What a node has room for: from its processors and its memory, or what somebody said.
 
+use crate::Error;
+use dauer_core::JobSpec;
 use dauer_core::plan::admission::Limits;
 use std::path::Path;
 
@@ -95,6 +97,34 @@ fn memory_of_groups(groups: &str, root: &Path) -> Option<u64> {
         path.ancestors().filter_map(read).collect::<Vec<_>>()
     })
     .min()
+}
+
+/// A job that asks for more than the whole node has for jobs would wait for ever.
+pub(crate) fn check_fits(spec: &JobSpec, limits: &Limits) -> Result<(), Error> {
+    let most = limits.at_most();
+    if let (Some(wanted), Some(most)) = (spec.cpu_millis, most.cpu_millis)
+        && wanted > most
+    {
+        let text = format!(
+            "it asks for {} CPUs, and this node has {} for jobs: ask for less, or start the daemon with other --cpus or \
+             --cpu-overcommit",
+            f64::from(wanted) / 1000.0,
+            f64::from(most) / 1000.0
+        );
+        return Err(Error::invalid("cpu_millis", text));
+    }
+    if let (Some(wanted), Some(most)) = (spec.memory_bytes, most.memory_bytes)
+        && wanted > most
+    {
+        let text = format!(
+            "it asks for {} MiB of memory, and this node has {} MiB for jobs: ask for less, or start the daemon with other \
+             --memory or --memory-overcommit",
+            wanted >> 20,
+            most >> 20
+        );
+        return Err(Error::invalid("memory_bytes", text));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What is checked before a job or a definition is accepted: all that can be refused is refused here. Looks at the file system.
 
+use crate::capacity::check_fits;
 use crate::submit::sandbox_spec;
 use crate::{Config, Error};
 use dauer_core::{Image, Job, JobSpec, Network, Reason, RetryPolicy, parse};
@@ -38,6 +39,7 @@ pub(crate) fn check(job: &Job, config: &Config) -> Result<Arc<dyn Driver>, Error
     check_labels(spec)?;
     check_retry(&spec.retry)?;
     check_timeouts(spec)?;
+    check_fits(spec, &config.limits)?;
     driver.check(&sandbox_spec(job, Origin::Fresh, config))?;
     Ok(driver)
 }

@@ -132,6 +132,10 @@ impl Runner {
         if !self.job.state.is_terminal() {
             return Err(Error::Conflict(format!("the job is {}", self.job.state)));
         }
+        if self.engine.queue_settings().are_followed() {
+            let (id, state) = (&self.job.id, self.job.state);
+            self.engine.tell_followers(id, Some(state)).await?;
+        }
         let checkpoints = self.engine.store().checkpoints(&self.job.id).await?;
         self.discard_checkpoint().await;
         // The record goes first: files without a record are found and removed at the next start, a record without files is not.

@@ -144,6 +144,7 @@ impl Engine {
         engine.load_access().await?;
         engine.load_queues().await?;
         recover::at_start(&engine).await?;
+        engine.tell_all_followers().await?;
         tokio::spawn(scheduler::run(engine.clone()));
         tokio::spawn(housekeeping::at_start(engine.clone()));
         tokio::spawn(meter::beat(engine.clone()));
@@ -356,6 +357,9 @@ impl Engine {
         let less = self.inner.places.note(job);
         if less || scheduler::waits(job) {
             self.inner.schedule_changed.notify_one();
+        }
+        if job.state.is_terminal() {
+            self.has_ended(job);
         }
     }
 

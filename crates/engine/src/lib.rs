@@ -5,10 +5,12 @@
 //! (effects), `recover` (start-up and drift), `scheduler` (who begins, and when).
 
 mod access;
+mod after;
 mod alarm;
 mod ask;
 mod asker;
 mod at_rest;
+mod batch;
 mod begin;
 mod capacity;
 mod check;
@@ -42,7 +44,9 @@ mod submit;
 mod watchers;
 
 pub use access::Bearer;
+pub use after::{Follows, Whom};
 pub use asker::{Asker, still_asked};
+pub use batch::{Batch, BatchState};
 pub use capacity::{CPU_OVERCOMMIT, MEMORY_OVERCOMMIT, Room, limits};
 pub use engine::{Config, Engine};
 pub use error::Error;
@@ -53,7 +57,7 @@ pub use queues::QueueState;
 pub use runtime::{Caller, REQUEST_HEADER, RuntimeApi};
 pub use signals::{WaitCall, Waited};
 pub use stream::{JobStream, Position, StreamItem, StreamPart, Streamed};
-pub use submit::{RequestKey, Submission};
+pub use submit::{Accepted, RequestKey, Submission};
 
 // What the engine hands out of the crates below it, for callers that must not know those.
 pub use dauer_core::ledger::{Account, By, Owner, Range, Sum};

@@ -1,10 +1,12 @@
 //! Queues: their settings, kept in the store and counted by `places`; and pausing all of them after an incident.
 
+use crate::watchers::Watchers;
 use crate::{Engine, Error, asker};
-use dauer_core::Queue;
+use dauer_core::{Job, JobId, Queue, State};
 use dauer_store::{DaemonRun, Sleeper, Waiting};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Daemons that ended badly so close to each other are one incident.
 const INCIDENT_MS: u64 = 10 * 60_000;
@@ -16,6 +18,23 @@ pub(crate) struct Queues {
     setting: tokio::sync::Mutex<()>,
     /// Why nothing begins, where that is so.
     all_paused: Mutex<Option<String>>,
+    /// Some job waits, or waited, for another one: only then the end of a job is told to others.
+    followed: AtomicBool,
+    /// A job has completed under this daemon.
+    completed: AtomicBool,
+    /// Who waits for batches, by their handles.
+    pub(crate) batches: Watchers,
+}
+
+impl Queues {
+    /// From now on the end of a job is told to those that wait for it.
+    pub(crate) fn set_followed(&self) {
+        self.followed.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn are_followed(&self) -> bool {
+        self.followed.load(Ordering::SeqCst)
+    }
 }
 
 /// A queue, and who is in it.
@@ -40,10 +59,20 @@ impl Engine {
         for turn in self.store().turns().await? {
             self.places().plan().remember(&turn);
         }
+        if self.store().has_followers().await? {
+            self.queue_settings().set_followed();
+        }
         let (paused, crashes) = (self.config().paused, self.config().pause_after_crashes);
         let limit = usize::try_from(crashes).unwrap_or(usize::MAX);
         let now = self.now();
-        let before = self.store().daemon_started(now, limit).await?;
+        let before = match self.store().daemon_started(now, limit).await {
+            Ok(before) => before,
+            // A full disk, for one: what lives has to be looked after all the same.
+            Err(error) => {
+                tracing::warn!(%error, "noting that this daemon began");
+                Vec::new()
+            }
+        };
         let since = now.minus_ms(INCIDENT_MS);
         let bad = |run: &DaemonRun| !run.ended_well && !run.completed && run.started_at >= since;
         let incident = limit > 0 && before.len() == limit && before.iter().all(bad);
@@ -59,6 +88,25 @@ impl Engine {
         self.places().plan().set_nothing_begins(true);
         *self.paused() = Some(why);
         Ok(())
+    }
+
+    /// A commit was made of a job that has ended, perhaps not for the first time: whoever waits for that hears of it.
+    pub(crate) fn has_ended(&self, job: &Job) {
+        let queues = self.queue_settings();
+        if let Some(batch) = &job.spec.batch {
+            queues.batches.publish(&JobId(batch.clone()), job.version);
+        }
+        if queues.are_followed() {
+            self.spawn_telling(job.id.clone(), Some(job.state));
+        }
+        if job.state == State::Completed && !queues.completed.swap(true, Ordering::SeqCst) {
+            let engine = self.clone();
+            tokio::spawn(async move {
+                if let Err(error) = engine.store().daemon_completed_a_job().await {
+                    tracing::warn!(%error, "noting that a job completed");
+                }
+            });
+        }
     }
 
     fn paused(&self) -> std::sync::MutexGuard<'_, Option<String>> {

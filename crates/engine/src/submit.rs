@@ -1,9 +1,10 @@
 //! Accepting jobs: everything that can be refused is refused before anything is written.
 
+use crate::after::Follows;
 use crate::asker::{self, Asker};
 use crate::check::check;
 use crate::{Config, Engine, Error, clock};
-use dauer_core::{EventKind, Job, JobId, JobSpec, SandboxId};
+use dauer_core::{EventKind, Job, JobId, JobSpec, OnConflict, SandboxId};
 use dauer_sandbox::driver::{self, probe};
 use dauer_sandbox::{Origin, SandboxSpec};
 use dauer_store::{Keyed, NewEntry, NewJob};
@@ -27,6 +28,17 @@ pub struct Submission {
     pub spec: JobSpec,
     /// What makes the request safe to repeat.
     pub key: Option<RequestKey>,
+    /// What has to end before it begins; this, and not what the spec says of it, counts.
+    pub after: Vec<Follows>,
+}
+
+/// A job that was handed over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accepted {
+    /// The job.
+    pub job: Job,
+    /// It was there before and stands for the one that was asked for.
+    pub existing: bool,
 }
 
 /// The key of a request: the same request with it is answered with the same job.
@@ -40,7 +52,7 @@ pub struct RequestKey {
 
 impl RequestKey {
     /// The job that this very request made. Errors: `KeyInUse`.
-    fn made(&self, used: Keyed) -> Result<JobId, Error> {
+    pub(crate) fn made(&self, used: Keyed) -> Result<JobId, Error> {
         if used.digest == self.digest {
             return Ok(used.job);
         }
@@ -55,9 +67,9 @@ impl Engine {
     /// Accepts a job, and starts it where it is due and there is room. Returns when that is committed.
     ///
     /// # Errors
-    /// `InvalidField`, `Invalid` and `Unsupported` with one line that says what to do; `NameInUse`; `KeyInUse`. Nothing was
-    /// written then.
-    pub async fn submit(&self, submission: Submission) -> Result<Job, Error> {
+    /// `InvalidField`, `Invalid` and `Unsupported` with one line that says what to do; `NameInUse`; `KeyInUse`; `NotUnique`.
+    /// Nothing was written then.
+    pub async fn submit(&self, submission: Submission) -> Result<Accepted, Error> {
         let spec = &submission.spec;
         let is_limited = spec.cpu_millis.is_some() || spec.memory_bytes.is_some();
         self.node().foresee(&spec.driver, is_limited);
@@ -66,18 +78,37 @@ impl Engine {
             .await?
             .try_into()
             .map_err(|_| Error::Failed("one request made several jobs".into()))?;
+        let after = self.resolve(&submission.after, 0).await?;
+        let job = self.placed_after(new, &after, &[]).await?;
         let key = submission.key;
         let pair = key.clone().map(|key| (key.key, key.digest));
-        match self.add(new_job(new, pair)).await {
-            Ok(job) => Ok(job),
-            // The same request was faster.
-            Err(dauer_store::Error::KeyInUse { used, key: text }) => {
-                let Some(key) = key else {
-                    return Err(Error::Failed(format!("the key {text:?} was never given")));
-                };
-                self.job(&key.made(used)?).await
+        loop {
+            let (other, existing) = match self.add(new_job(job.clone(), pair.clone())).await {
+                Ok(job) => {
+                    let job = self.settled(job).await?;
+                    let existing = false;
+                    return Ok(Accepted { job, existing });
+                }
+                Err(dauer_store::Error::NotUnique { job: holder, .. })
+                    if answers_existing(&job.spec) =>
+                {
+                    (holder, true)
+                }
+                // The same request was faster.
+                Err(dauer_store::Error::KeyInUse { used, key: text }) => {
+                    let Some(key) = &key else {
+                        return Err(Error::Failed(format!("the key {text:?} was never given")));
+                    };
+                    (key.made(used)?, false)
+                }
+                Err(error) => return Err(error.into()),
+            };
+            match self.job(&other).await {
+                Ok(job) => return Ok(Accepted { job, existing }),
+                // Removed just now: nothing stands for this one any more.
+                Err(Error::NotFound(_)) => {}
+                Err(error) => return Err(error),
             }
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -97,54 +128,8 @@ impl Engine {
         }
     }
 
-    /// Accepts all of these jobs, or none, and returns their ids in this order. They begin as there is room.
-    ///
-    /// # Errors
-    /// As [`Engine::submit`]; a field is named with the place of its job, such as `jobs[7].argv`.
-    pub async fn submit_all(&self, submissions: Vec<Submission>) -> Result<Vec<JobId>, Error> {
-        let (specs, keys): (Vec<_>, Vec<_>) = submissions
-            .into_iter()
-            .map(|one| (one.spec, one.key))
-            .unzip();
-        let jobs = self.new_jobs(specs).await?;
-        loop {
-            let asked = keys.iter().flatten().map(|key| key.key.clone()).collect();
-            let mut known = self.store().keyed(asked).await?;
-            let (mut ids, mut new) = (Vec::with_capacity(jobs.len()), Vec::new());
-            for (job, key) in jobs.iter().zip(&keys) {
-                let Some(key) = key else {
-                    ids.push(job.id.clone());
-                    new.push(new_job(job.clone(), None));
-                    continue;
-                };
-                if let Some(used) = known.get(&key.key) {
-                    ids.push(key.made(used.clone())?);
-                    continue;
-                }
-                ids.push(job.id.clone());
-                let used = Keyed {
-                    job: job.id.clone(),
-                    digest: key.digest.clone(),
-                };
-                known.insert(key.key.clone(), used);
-                let pair = (key.key.clone(), key.digest.clone());
-                new.push(new_job(job.clone(), Some(pair)));
-            }
-            match self.store().create_all(new).await {
-                Ok(()) => {
-                    self.accepted();
-                    self.schedule_changed().notify_one();
-                    return Ok(ids);
-                }
-                // Somebody used one of the keys just now: look them up again.
-                Err(dauer_store::Error::KeyInUse { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
     /// Jobs of these specs, checked and with ids that grow in their order.
-    async fn new_jobs(&self, specs: Vec<JobSpec>) -> Result<Vec<Job>, Error> {
+    pub(crate) async fn new_jobs(&self, specs: Vec<JobSpec>) -> Result<Vec<Job>, Error> {
         let several = specs.len() > 1;
         let mut jobs = Vec::with_capacity(specs.len());
         for mut spec in specs {
@@ -224,7 +209,13 @@ impl Engine {
     }
 }
 
-fn new_job(job: Job, key: Option<(String, String)>) -> NewJob {
+/// Whether a request for a job that another one stands for is answered with that.
+pub(crate) fn answers_existing(spec: &JobSpec) -> bool {
+    let unique = spec.unique.as_ref();
+    unique.is_some_and(|unique| unique.on_conflict == OnConflict::Existing)
+}
+
+pub(crate) fn new_job(job: Job, key: Option<(String, String)>) -> NewJob {
     let (by, why) = Asker::words(asker::current().as_deref());
     let entry = NewEntry {
         at: job.created_at,

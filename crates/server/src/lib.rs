@@ -5,6 +5,7 @@
 //! answer. Statuses are chosen only in `error`.
 
 mod about;
+mod batches;
 mod definitions;
 mod document;
 mod error;
@@ -16,6 +17,7 @@ mod jobs;
 mod listen;
 mod messages;
 mod policy;
+mod queues;
 mod request_id;
 mod routes;
 mod runtime;

@@ -3,8 +3,8 @@
 use crate::error::Refusal;
 use crate::gate::{self, Gate, Needs};
 use crate::{
-    about, definitions, document, exec, files, jobs, messages, socket, stream, streams, submit,
-    tokens, usage,
+    about, batches, definitions, document, exec, files, jobs, messages, queues, socket, stream,
+    streams, submit, tokens, usage,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -97,6 +97,16 @@ routes! {
     post "/v1/definitions" Submit Brief definitions::create;
     get "/v1/definitions/{name}/{version}" Read Brief definitions::show;
     delete "/v1/definitions/{name}/{version}" Submit Brief definitions::remove;
+    get "/v1/queues" Read Brief queues::list;
+    post "/v1/queues:pause" Admin Brief queues::pause_all;
+    post "/v1/queues:resume" Admin Brief queues::resume_all;
+    get "/v1/queues/{name}" Read Brief queues::show;
+    put "/v1/queues/{name}" Admin Brief queues::set;
+    delete "/v1/queues/{name}" Admin Brief queues::remove;
+    post "/v1/queues/{name}/pause" Admin Brief queues::pause;
+    post "/v1/queues/{name}/resume" Admin Brief queues::resume;
+    get "/v1/batches/{batch}" Read Long batches::show;
+    post "/v1/batches/{batch}/cancel" Submit Long batches::cancel;
     get "/v1/jobs" Read Brief jobs::list;
     post "/v1/jobs" Submit Brief submit::create;
     post "/v1/jobs:batch" Submit Long submit::create_all;

@@ -1,5 +1,6 @@
 //! Accepting jobs, one or many.
 
+use crate::batches;
 use crate::definitions::resolved;
 use crate::error::Refusal;
 use crate::extract::{Input, Large};
@@ -28,7 +29,8 @@ const KEY_HEADER: &str = "idempotency-key";
 /// room. The same request with the same key is answered with the job it made the first time.
 #[utoipa::path(post, path = "/v1/jobs", tag = "jobs", request_body = CreateJob,
     params(("idempotency-key" = Option<String>, Header, description = "As `idempotency_key` in the body.")),
-    responses((status = 201, description = "The job as it was accepted.", body = CreatedJob)))]
+    responses((status = 201, description = "The job as it was accepted.", body = CreatedJob),
+        (status = 200, description = "Another job of the same unique key, which was there before.", body = CreatedJob)))]
 pub(crate) async fn create(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
@@ -51,12 +53,21 @@ pub(crate) async fn create(
     if let Some(key) = &key
         && let Some(job) = shared.engine.submitted(key).await?
     {
-        return Ok((StatusCode::CREATED, Json(created(&shared, &job))));
+        return Ok((StatusCode::CREATED, Json(created(&shared, &job, false))));
     }
-    let spec = spec::from_request(resolved(&shared, request).await?)?;
+    let mut request = resolved(&shared, request).await?;
+    let after = batches::follows(std::mem::take(&mut request.after))?;
+    let spec = spec::from_request(request)?;
     caller.check_spec(&spec)?;
-    let job = shared.engine.submit(Submission { spec, key }).await?;
-    Ok((StatusCode::CREATED, Json(created(&shared, &job))))
+    let submission = Submission { spec, key, after };
+    let accepted = shared.engine.submit(submission).await?;
+    let status = if accepted.existing {
+        StatusCode::OK
+    } else {
+        StatusCode::CREATED
+    };
+    let body = created(&shared, &accepted.job, accepted.existing);
+    Ok((status, Json(body)))
 }
 
 /// Accepts many jobs, all or none
@@ -80,20 +91,21 @@ pub(crate) async fn create_all(
     for (index, mut job) in request.jobs.into_iter().enumerate() {
         let place = |refusal: Refusal| refusal.within(&format!("jobs[{index}]"));
         let key = request_key(&mut job).map_err(place)?;
-        let job = resolved(&shared, job).await.map_err(place)?;
+        let mut job = resolved(&shared, job).await.map_err(place)?;
+        let after = batches::follows(std::mem::take(&mut job.after)).map_err(place)?;
         let spec = spec::from_request(job).map_err(place)?;
         caller.check_spec(&spec).map_err(place)?;
-        submissions.push(Submission { spec, key });
+        submissions.push(Submission { spec, key, after });
     }
-    let ids = shared.engine.submit_all(submissions).await?;
-    let job_ids = ids.into_iter().map(|id| id.0).collect();
-    Ok((
-        StatusCode::CREATED,
-        Json(CreatedJobs {
-            job_ids,
-            batch_id: String::new(),
-        }),
-    ))
+    let batch = shared
+        .engine
+        .submit_all(submissions, request.batch_id)
+        .await?;
+    let created = CreatedJobs {
+        job_ids: batch.jobs.into_iter().map(|id| id.0).collect(),
+        batch_id: batch.id,
+    };
+    Ok((StatusCode::CREATED, Json(created)))
 }
 
 /// Takes the key out of a request; its digest is of all the rest.
@@ -112,10 +124,10 @@ fn request_key(request: &mut CreateJob) -> Result<Option<RequestKey>, Refusal> {
     Ok(Some(RequestKey { key, digest }))
 }
 
-fn created(shared: &Shared, job: &Job) -> CreatedJob {
+fn created(shared: &Shared, job: &Job, existing: bool) -> CreatedJob {
     CreatedJob {
         job_id: job.id.0.clone(),
-        existing: false,
+        existing,
         job: JobView {
             cannot_freeze: shared.engine.cannot_freeze(&job.spec),
             ..view::job(job)

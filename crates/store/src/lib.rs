@@ -456,6 +456,9 @@ pub trait Store: Send + Sync + 'static {
     /// The jobs that wait for this one.
     async fn followers(&self, job: &JobId) -> Result<Vec<JobId>, Error>;
 
+    /// Whether any job waits for another one.
+    async fn has_followers(&self) -> Result<bool, Error>;
+
     /// Jobs that have ended, or are gone, while others still wait for them.
     async fn ended_before_followers(&self) -> Result<Vec<JobId>, Error>;
 

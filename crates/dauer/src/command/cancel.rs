@@ -20,14 +20,21 @@ pub(crate) struct Args {
     /// Cancel all jobs below them too: those that have one of them as their --parent, and theirs
     #[arg(long)]
     children: bool,
+    /// All jobs of this batch that have not ended
+    #[arg(long, value_name = "BATCH", conflicts_with_all = ["jobs", "children"])]
+    batch: Option<String>,
     /// The jobs
-    #[arg(value_name = "JOB", required = true)]
+    #[arg(value_name = "JOB", required_unless_present = "batch")]
     jobs: Vec<String>,
 }
 
 /// Runs the command.
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let client = context.client().await?;
+    if let Some(batch) = &args.batch {
+        client.cancel_batch(batch, args.grace).await?;
+        render::print(&format!("{batch}\n"))?;
+    }
     for job in &args.jobs {
         client.cancel(job, args.grace, args.children).await?;
         render::print(&format!("{job}\n"))?;

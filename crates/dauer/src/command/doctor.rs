@@ -3,6 +3,7 @@
 use crate::failure::Outcome;
 use crate::render;
 use crate::settings::Settings;
+use dauer_client::Client;
 use dauer_sandbox::driver::probe;
 use dauer_wire::http::DriverView;
 use std::fmt::Write as _;
@@ -27,12 +28,30 @@ pub(crate) fn run(args: &Args, settings: &Settings) -> Outcome {
     } else {
         let best = probe::best(&settings.layout).ok();
         render::print(&report(&drivers, best.as_deref()))?;
+        if let Some(why) = all_paused(settings) {
+            render::print(&format!(
+                "\nno job begins: {why}; `dauer queue resume --all` ends that\n"
+            ))?;
+        }
     }
     Ok(if drivers.iter().any(|driver| driver.usable) {
         0
     } else {
         1
     })
+}
+
+/// Why nothing begins, where a daemon is there and says so.
+fn all_paused(settings: &Settings) -> Option<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .ok()?;
+    let asked = async {
+        let client = Client::connect(&settings.host).await.ok()?;
+        client.queues().await.ok()?.all_paused
+    };
+    runtime.block_on(asked)
 }
 
 fn report(drivers: &[DriverView], best: Option<&str>) -> String {

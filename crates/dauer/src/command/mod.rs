@@ -18,6 +18,7 @@ pub(crate) mod kill;
 pub(crate) mod logs;
 pub(crate) mod openapi;
 pub(crate) mod ps;
+pub(crate) mod queue;
 pub(crate) mod result;
 pub(crate) mod resume;
 pub(crate) mod retry;

@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// Only those with this tag; repeated, with all of them
     #[arg(long, value_name = "KEY=VALUE", value_parser = tag)]
     tag: Vec<String>,
+    /// Only those of this batch
+    #[arg(long, value_name = "BATCH")]
+    batch: Option<String>,
     /// As a JSON array
     #[arg(long)]
     json: bool,
@@ -87,6 +90,7 @@ async fn list(client: &Client, args: &Args) -> Result<Vec<JobView>, Failure> {
         states,
         tags: args.tag.clone(),
         name: None,
+        batch: args.batch.clone(),
         limit: Some(PAGE),
         cursor: None,
     };

@@ -1,7 +1,7 @@
 //! `dauer wait`: until a job has ended.
 
 use crate::context::Context;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::render;
 
 /// Wait until a job has ended; exits with its code.
@@ -14,14 +14,23 @@ pub(crate) struct Args {
     /// Print the job as JSON when it has ended
     #[arg(long)]
     json: bool,
+    /// Wait for all jobs of this batch instead; exits with 0 where all of them completed, otherwise with 1
+    #[arg(long, value_name = "BATCH", conflicts_with = "job")]
+    batch: Option<String>,
     /// The job
-    #[arg(value_name = "JOB")]
-    job: String,
+    #[arg(value_name = "JOB", required_unless_present = "batch")]
+    job: Option<String>,
 }
 
 /// Runs the command.
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
-    until_ended(&args.job, args.json, context).await
+    match (&args.batch, &args.job) {
+        (Some(batch), _) => super::batch::until_ended(batch, args.json, context).await,
+        (None, Some(job)) => until_ended(job, args.json, context).await,
+        (None, None) => Err(Failure::new(
+            "which job? write for example: dauer wait crunch",
+        )),
+    }
 }
 
 /// Returns when this job has ended, with its exit code; with `json` it is printed.

@@ -22,6 +22,7 @@ mod ledger;
 mod many;
 pub mod model;
 mod own;
+mod queues;
 mod requests;
 pub(crate) mod sample;
 mod schedule;
@@ -82,6 +83,15 @@ pub async fn run<S: Store>(factory: impl AsyncFn() -> S) {
         schedule::only_what_waits_without_an_operation_is_due,
         schedule::a_new_job_is_due_at_once_or_at_its_time,
         schedule::unsettled_is_what_recovery_has_to_look_at,
+        queues::what_a_queue_holds_back_is_not_due,
+        queues::who_waits_and_who_sleeps_is_counted_by_queue,
+        queues::the_settings_of_a_queue_stay_until_they_are_removed,
+        queues::turns_are_kept_with_the_commit_and_as_long_as_it_says,
+        queues::of_many_equal_unique_jobs_one_is_made,
+        queues::a_job_stands_for_another_in_the_states_that_count,
+        queues::who_follows_is_known_until_it_follows_no_longer,
+        queues::a_batch_is_counted_by_state_and_open_until_all_have_ended,
+        queues::daemons_are_remembered_with_how_they_ended,
         belongings::checkpoints_come_oldest_first,
         belongings::the_resume_point_is_never_dropped,
         belongings::a_record_points_only_to_what_is_there,

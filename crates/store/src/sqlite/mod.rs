@@ -426,6 +426,10 @@ impl Store for Sqlite {
             .await
     }
 
+    async fn has_followers(&self) -> Result<bool, Error> {
+        self.read(queues::has_followers).await
+    }
+
     async fn ended_before_followers(&self) -> Result<Vec<JobId>, Error> {
         self.read(queues::ended_before_followers).await
     }

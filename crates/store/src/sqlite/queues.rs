@@ -131,20 +131,25 @@ pub(super) fn due(connection: &Connection, now: Timestamp, ask: &Ask) -> Result<
             while found.len() < enough
                 && let Some(row) = rows.next()?
             {
-                let due = Due {
-                    job: JobId(row.get(0)?),
-                    priority,
-                    wake_at: Timestamp(row.get(1)?),
-                    suspended,
-                    queue: queue.clone(),
-                    key: row.get(2)?,
-                    wants: Wants {
-                        cpu_millis: row.get(3)?,
-                        memory_bytes: row.get::<_, Option<i64>>(4)?.map(unsigned),
-                    },
+                let key = row.get_ref(2)?.as_str_or_null();
+                // There may be very many of a key that is held back: nothing is made of them.
+                if !gate.lets(key.map_err(rusqlite::Error::from)?) {
+                    continue;
+                }
+                let wants = Wants {
+                    cpu_millis: row.get(3)?,
+                    memory_bytes: row.get::<_, Option<i64>>(4)?.map(unsigned),
                 };
-                if ask.accepts(&due) {
-                    found.push(due);
+                if wants.fits_into(ask.at_most) {
+                    found.push(Due {
+                        job: JobId(row.get(0)?),
+                        priority,
+                        wake_at: Timestamp(row.get(1)?),
+                        suspended,
+                        queue: queue.clone(),
+                        key: row.get(2)?,
+                        wants,
+                    });
                 }
             }
         }
@@ -216,6 +221,12 @@ pub(super) fn followers(connection: &Connection, job: &JobId) -> Result<Vec<JobI
     let mut statement = connection.prepare_cached(sql::FOLLOWERS)?;
     let found = statement.query_map(params![job.0], |row| Ok(JobId(row.get(0)?)))?;
     Ok(found.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn has_followers(connection: &Connection) -> Result<bool, Fault> {
+    Ok(connection
+        .prepare_cached(sql::FOLLOWERS_EXIST)?
+        .exists([])?)
 }
 
 pub(super) fn ended_before_followers(connection: &Connection) -> Result<Vec<JobId>, Fault> {

@@ -101,8 +101,19 @@ pub(super) fn list(connection: &Connection, filter: &Filter) -> Result<Vec<Job>,
         return accepted(connection, sql::JOB_NAMED, named, filter);
     }
     if filter.batch.is_some() {
-        let together = params![before, filter.batch];
-        return accepted(connection, sql::JOBS_NEWEST_IN_BATCH, together, filter);
+        let moment = connection.unchecked_transaction()?;
+        let asked = |state: &State| filter.states.is_empty() || filter.states.contains(state);
+        let mut found = Vec::new();
+        for state in State::ALL.into_iter().filter(asked) {
+            let together = params![before, filter.batch, state.name()];
+            found.extend(accepted(
+                &moment,
+                sql::JOBS_NEWEST_IN_BATCH,
+                together,
+                filter,
+            )?);
+        }
+        return Ok(newest(found, filter.limit));
     }
     if let Some((key, value)) = filter.tags.first() {
         let tagged = params![before, key, value];
@@ -132,11 +143,16 @@ pub(super) fn list(connection: &Connection, filter: &Filter) -> Result<Vec<Job>,
             found.extend(jobs(&moment, statement, asked)?);
         }
     }
+    Ok(newest(found, filter.limit))
+}
+
+/// So many of these, the newest first.
+fn newest(mut found: Vec<Job>, limit: usize) -> Vec<Job> {
     found.sort_unstable_by(|a, b| b.id.cmp(&a.id));
     // One that waits may be unsettled too.
     found.dedup_by(|a, b| a.id == b.id);
-    found.truncate(filter.limit);
-    Ok(found)
+    found.truncate(limit);
+    found
 }
 
 pub(super) fn unsettled(connection: &Connection) -> Result<Vec<Job>, Fault> {

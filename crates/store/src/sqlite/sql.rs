@@ -131,7 +131,8 @@ statements! {
                               WHERE after > '' AND (id IS NULL OR state IN ('completed', 'failed', 'cancelled'))";
     BATCH = "SELECT state, count(*) FROM jobs WHERE batch = ?1 GROUP BY state";
     BATCH_OPEN = "SELECT 1 FROM jobs WHERE batch = ?1 AND state IN ('pending', 'running', 'suspended', 'pending_retry') LIMIT 1";
-    JOBS_NEWEST_IN_BATCH = "SELECT id, record, spec FROM jobs WHERE batch = ?2 AND id < ?1 ORDER BY id DESC";
+    JOBS_NEWEST_IN_BATCH = "SELECT id, record, spec FROM jobs WHERE batch = ?2 AND state = ?3 AND id < ?1 ORDER BY id DESC";
+    FOLLOWERS_EXIST = "SELECT 1 FROM job_after WHERE after > '' LIMIT 1";
     QUEUES = "SELECT settings FROM queues WHERE name > '' ORDER BY name";
     TURNS = "SELECT queue, key, at FROM turns WHERE queue > '' ORDER BY queue, at";
     DAEMON_NEWEST = "SELECT seq FROM daemons WHERE seq > 0 ORDER BY seq DESC LIMIT 1";
