@@ -156,6 +156,7 @@ impl Engine {
 
     /// Lets go of everything; jobs live on and the next engine adopts them.
     pub async fn shutdown(&self) {
+        meter::beat_once(self).await;
         if let Err(error) = self.store().daemon_ended_well().await {
             tracing::warn!(%error, "the next daemon will take this end for a crash");
         }

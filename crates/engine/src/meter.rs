@@ -152,13 +152,17 @@ pub(crate) async fn beat(engine: Engine) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if !engine.places().is_anything_up() {
-            continue;
-        }
-        if let Err(error) = engine.store().heartbeat(engine.now()).await {
-            // After a crash more may be missing from the ledger; nothing else depends on it.
-            tracing::warn!(%error, "cannot write down that the daemon lives");
-        }
+        beat_once(&engine).await;
+    }
+}
+
+pub(crate) async fn beat_once(engine: &Engine) {
+    if !engine.places().is_anything_up() {
+        return;
+    }
+    if let Err(error) = engine.store().heartbeat(engine.now()).await {
+        // After a crash more may be missing from the ledger.
+        tracing::warn!(%error, "cannot write down that the daemon lives");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Describing a job anew, and discarding what it kept: what may be done at any time, also to one that has ended.
 
-use super::verdict::{Effect, Refusal, Verdict, Why};
+use super::verdict::{Refusal, Verdict, Why};
 use super::{movement, next};
 use crate::kept::Kept;
 use crate::ledger::{Labels, Owner, Relabelling};
@@ -73,6 +73,6 @@ pub(super) fn discarded(job: &Job) -> Verdict {
     }
     let mut next = next(job);
     next.checkpoint = None;
-    let drop = vec![Effect::DropCheckpoints { keep: None }];
-    Verdict::Move(movement(next, "discarded", drop))
+    // Its images go with everything else of the job, which whoever asks removes next.
+    Verdict::Move(movement(next, "discarded", Vec::new()))
 }
