@@ -1,5 +1,6 @@
 //! The durable record of a job. Only [`crate::decide()`] makes a new version of one.
 
+use crate::kept::Json;
 use crate::{CheckpointId, JobId, JobSpec, Operation, SandboxId, State, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +90,13 @@ pub struct Job {
     /// What has to end yet before it has a turn. A job that waits for others has no `wake_at`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocked_by: Vec<JobId>,
+
+    /// What an inline job wants to find when it is called again.
+    #[serde(default)]
+    pub saved: Option<Json>,
+    /// Since when the function of an inline job was called last.
+    #[serde(default)]
+    pub called_at: Option<Timestamp>,
 }
 
 /// That the children of a job are cancelled with it.
@@ -141,6 +149,8 @@ impl Job {
             ends_children: None,
 
             blocked_by: Vec::new(),
+            saved: None,
+            called_at: None,
         };
         job.expires_at = crate::timeout::expires_at(&job);
         job
@@ -162,6 +172,12 @@ impl Job {
         self.locks
             .iter()
             .filter(move |lock| lock.expires_at.is_none_or(|expires_at| expires_at > at))
+    }
+
+    /// It is a function of the program which the engine is part of: it never has a sandbox.
+    #[must_use]
+    pub fn is_inline(&self) -> bool {
+        self.spec.driver == crate::INLINE
     }
 
     /// The jobs below it are being cancelled.
@@ -292,6 +308,10 @@ pub enum Reason {
     CrashLoop,
     /// A job that had to complete before did not.
     DependencyFailed,
+    /// The function of an inline job returned an error.
+    Error,
+    /// The function of an inline job panicked.
+    Panic,
 }
 
 impl Reason {
@@ -309,11 +329,13 @@ impl Reason {
             Self::Killed => "killed",
             Self::CrashLoop => "crash_loop",
             Self::DependencyFailed => "dependency_failed",
+            Self::Error => "error",
+            Self::Panic => "panic",
         }
     }
 
     /// Each.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::ExitCode,
         Self::Signal,
         Self::Timeout,
@@ -324,6 +346,8 @@ impl Reason {
         Self::Killed,
         Self::CrashLoop,
         Self::DependencyFailed,
+        Self::Error,
+        Self::Panic,
     ];
 
     /// The reason of this serialized name.

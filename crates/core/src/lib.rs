@@ -20,7 +20,9 @@ pub mod state;
 pub mod timeout;
 
 pub use access::{AccessToken, Scope};
-pub use decide::{Effect, Ended, Event, EventKind, Move, Refusal, Then, Verdict, Why, decide};
+pub use decide::{
+    Effect, Ended, Event, EventKind, Move, Refusal, Returned, Then, Verdict, Why, decide,
+};
 pub use definition::{Definition, DefinitionRef};
 pub use id::{CheckpointId, JobId, SandboxId, Timestamp};
 pub use job::{
@@ -31,6 +33,6 @@ pub use kept::{Json, Kept, Signal, Wait};
 pub use queue::{After, DEFAULT_QUEUE, OnConflict, Queue, Rate, Turn, Unique, When};
 pub use retry::{Jitter, RetryFrom, RetryOn, RetryPolicy};
 pub use schedule::{CatchUp, Overlap, Schedule, Timing};
-pub use spec::{Image, JobSpec, Mount, Network, Priority, Publish};
+pub use spec::{INLINE, Image, JobSpec, Mount, Network, Priority, Publish};
 pub use state::{Operation, State};
 pub use timeout::Limit;

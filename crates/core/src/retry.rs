@@ -165,6 +165,8 @@ impl RetryPolicy {
             | Reason::Timeout
             | Reason::OutOfMemory
             | Reason::StartFailed
+            | Reason::Error
+            | Reason::Panic
             | Reason::Lost => true,
             // What its checkpoint holds is not given up without being asked.
             Reason::RestoreFailed => self.from == RetryFrom::Checkpoint,

@@ -4,6 +4,9 @@ use crate::{After, DEFAULT_QUEUE, DefinitionRef, JobId, RetryPolicy, Timestamp, 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// The driver of jobs that are functions of the program which the engine is part of. `argv` names the function.
+pub const INLINE: &str = "inline";
+
 /// A job as asked for. Paths are absolute, the driver is resolved (never `auto`), durations in milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobSpec {
@@ -17,7 +20,7 @@ pub struct JobSpec {
     pub env: BTreeMap<String, String>,
     /// Where the program starts, inside the sandbox.
     pub workdir: Option<String>,
-    /// `gvisor`, `runc`, `crun` or `native`.
+    /// `gvisor`, `runc`, `crun` or `native`; or [`INLINE`].
     pub driver: String,
     /// The read-only root.
     pub image: Image,

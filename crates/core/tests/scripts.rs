@@ -18,7 +18,7 @@ fn spec(words: &Words<'_>) -> JobSpec {
         argv: vec!["true".into()],
         env: BTreeMap::new(),
         workdir: None,
-        driver: "runc".into(),
+        driver: if words.has("inline") { INLINE } else { "runc" }.into(),
         image: Image::Host,
         mounts: vec![],
         inject: None,
@@ -253,6 +253,23 @@ fn event(job: &Job, line: &str, at: i64) -> Event {
             boot_id: "boot".into(),
         },
         "released" => EventKind::Released,
+        "claimed" => EventKind::Claimed {
+            process: "p".into(),
+            counted_ms: None,
+        },
+        "begin" => EventKind::BeginAsked,
+        "done" => EventKind::Returned(Returned::Done(
+            words.value("output").map(|text| Json(text.to_owned())),
+        )),
+        "error" => EventKind::Returned(Returned::Failed {
+            message: "no".into(),
+            fatal: words.has("fatal"),
+        }),
+        "panic" => EventKind::Returned(Returned::Panicked {
+            message: "no".into(),
+        }),
+        "saved" => EventKind::Saved(Json(words.value("state").expect("state=").to_owned())),
+        "given_back" => EventKind::GivenBack,
         other => panic!("unknown event {other}"),
     };
     Event {
@@ -325,6 +342,9 @@ fn show(verdict: &Verdict) -> String {
     }
     if let Some(code) = job.exit_code() {
         write!(text, " exit={code}").unwrap();
+    }
+    if let Some(Json(state)) = &job.saved {
+        write!(text, " saved={state}").unwrap();
     }
     if let Some(token) = &movement.token {
         let status = match &token.status {

@@ -113,8 +113,15 @@ impl Engine {
 
     async fn create(&self, new: Vec<NewJob>) -> Result<Created, Error> {
         let asks_for_existing = new.iter().any(|new| answers_existing(&new.job.spec));
+        let recent = match self.inline() {
+            Some(_) => new.iter().map(|new| new.job.clone()).collect(),
+            None => Vec::new(),
+        };
         match self.store().create_all(new).await {
             Ok(()) => {
+                if let Some(host) = self.inline() {
+                    host.remember(recent);
+                }
                 self.accepted();
                 self.schedule_changed().notify_one();
                 Ok(Created::Yes)

@@ -27,6 +27,10 @@ impl Engine {
         let now = self.now();
         let due = new.job.blocked_by.is_empty() && new.job.wake_at.is_none_or(|at| at <= now);
         let turn = due.then(|| self.places().welcome(&new.job, now)).flatten();
+        let turn = match (self.inline().filter(|_| new.job.is_inline()), turn) {
+            (Some(host), Some(turn)) => return self.add_inline(host, new, turn).await,
+            (_, turn) => turn,
+        };
         let event = Event {
             at: now,
             generation: None,

@@ -1,6 +1,7 @@
 //! What is checked before a job or a definition is accepted: all that can be refused is refused here. Looks at the file system.
 
 use crate::capacity::check_fits;
+use crate::inline::Host;
 use crate::submit::sandbox_spec;
 use crate::{Config, Error};
 use dauer_core::{Image, Job, JobSpec, Network, Reason, RetryPolicy, parse};
@@ -20,15 +21,41 @@ const METADATA_BYTES_MAX: usize = 64 << 10;
 
 const RETRY_FACTOR_MAX: f64 = 100.0;
 
+/// The same of inline jobs, which name a function and nothing of a sandbox. Does not block.
+pub(crate) fn check_inline(jobs: &[Job], host: &Host) -> Result<(), Error> {
+    for (index, job) in jobs.iter().enumerate() {
+        let checked = match host.refuses(&job.spec.argv) {
+            Some(why) => Err(Error::invalid("argv", why)),
+            None => check_common(&job.spec),
+        };
+        if let Err(error) = checked {
+            let place = format!("jobs[{index}]");
+            return Err(if jobs.len() > 1 {
+                error.within(&place)
+            } else {
+                error
+            });
+        }
+    }
+    Ok(())
+}
+
+/// What is checked of every job.
+fn check_common(spec: &JobSpec) -> Result<(), Error> {
+    if let Some(name) = &spec.name {
+        parse::name(name).map_err(|text| Error::invalid("name", text))?;
+    }
+    check_labels(spec)?;
+    check_retry(&spec.retry)?;
+    check_timeouts(spec)
+}
+
 /// Blocking. Errors: `InvalidField`, `Invalid`, `Unsupported`, `BadImage`.
 pub(crate) fn check(job: &Job, config: &Config) -> Result<Arc<dyn Driver>, Error> {
     let spec = &job.spec;
     let driver = driver::by_name(&spec.driver)
         .map_err(|error| Error::invalid("driver", error.to_string()))?;
     check_command(spec)?;
-    if let Some(name) = &spec.name {
-        parse::name(name).map_err(|text| Error::invalid("name", text))?;
-    }
     check_paths(spec)?;
     if !spec.publish.is_empty() && spec.network != Network::Nat {
         return Err(Error::invalid(
@@ -36,9 +63,7 @@ pub(crate) fn check(job: &Job, config: &Config) -> Result<Arc<dyn Driver>, Error
             "forwarding ports needs --network nat",
         ));
     }
-    check_labels(spec)?;
-    check_retry(&spec.retry)?;
-    check_timeouts(spec)?;
+    check_common(spec)?;
     check_fits(spec, &config.limits)?;
     driver.check(&sandbox_spec(job, Origin::Fresh, config))?;
     Ok(driver)
@@ -62,6 +87,8 @@ fn check_retry(retry: &RetryPolicy) -> Result<(), Error> {
             | Reason::Timeout
             | Reason::OutOfMemory
             | Reason::StartFailed
+            | Reason::Error
+            | Reason::Panic
             | Reason::Lost
             | Reason::Killed
             | Reason::CrashLoop | Reason::DependencyFailed => format!("what failed as {} is never tried again", reason.name()),

@@ -64,6 +64,9 @@ impl Runner {
         kind: EventKind,
         mut answer: Option<Answer<Job>>,
     ) {
+        if self.job.is_inline() {
+            return self.apply_inline(generation, kind, answer).await;
+        }
         let mut asker = self.asker.clone();
         let mut queue = VecDeque::from([(generation, kind)]);
         while let Some((generation, kind)) = queue.pop_front() {

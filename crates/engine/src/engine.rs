@@ -1,7 +1,10 @@
 //! What callers ask of the engine, and the registry of runners.
 
+mod notices;
+
 use crate::access::Access;
 use crate::asker::{self, Asker};
+use crate::inline::Host;
 use crate::places::Places;
 use crate::queues::Queues;
 use crate::runner::{Letter, Message, Runner};
@@ -70,6 +73,9 @@ struct Inner {
     access: Access,
     /// The last heartbeat of the daemon before this one.
     seen_alive_before: Option<Timestamp>,
+    inline: Option<Host>,
+    /// True when its tasks are to end.
+    stop: watch::Sender<bool>,
 }
 
 /// Who follows the log of a job that is to be removed when it ends.
@@ -116,31 +122,8 @@ impl Engine {
     ) -> Result<Self, Error> {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .map_err(|e| Error::Failed(format!("reading this boot's id: {e}")))?;
-        let node = Node::new(
-            config.layout.clone(),
-            config.shim_binary.clone(),
-            config.guest_binary.clone(),
-        );
-        let places = Places::new(config.limits);
-        let seen_alive_before = store.last_heartbeat().await?;
-        let engine = Self {
-            inner: Arc::new(Inner {
-                config,
-                node,
-                store,
-                runtime_api,
-                boot_id: boot_id.trim().to_owned(),
-                watchers: Watchers::default(),
-                live: Mutex::default(),
-                commits: watch::channel(0).0,
-                schedule_changed: Notify::new(),
-                places,
-                queue_settings: Queues::default(),
-                followers: Mutex::default(),
-                access: Access::default(),
-                seen_alive_before,
-            }),
-        };
+        let boot_id = boot_id.trim().to_owned();
+        let engine = Self::assemble(config, store, runtime_api, boot_id, None).await?;
         engine.load_access().await?;
         engine.load_queues().await?;
         recover::at_start(&engine).await?;
@@ -152,6 +135,43 @@ impl Engine {
             tokio::spawn(meter::prune(engine.clone(), keep));
         }
         Ok(engine)
+    }
+
+    /// An engine of which nothing runs yet.
+    pub(crate) async fn assemble(
+        config: Config,
+        store: Arc<dyn Store>,
+        runtime_api: Arc<dyn RuntimeApi>,
+        boot_id: String,
+        inline: Option<Host>,
+    ) -> Result<Self, Error> {
+        let node = Node::new(
+            config.layout.clone(),
+            config.shim_binary.clone(),
+            config.guest_binary.clone(),
+        );
+        let places = Places::new(config.limits);
+        let seen_alive_before = store.last_heartbeat().await?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config,
+                node,
+                store,
+                runtime_api,
+                boot_id,
+                watchers: Watchers::default(),
+                live: Mutex::default(),
+                commits: watch::channel(0).0,
+                schedule_changed: Notify::new(),
+                places,
+                queue_settings: Queues::default(),
+                followers: Mutex::default(),
+                access: Access::default(),
+                seen_alive_before,
+                inline,
+                stop: watch::channel(false).0,
+            }),
+        })
     }
 
     /// Lets go of everything; jobs live on and the next engine adopts them.
@@ -351,42 +371,6 @@ impl Engine {
         entry.mailbox.downgrade()
     }
 
-    /// A commit of this job was made.
-    pub(crate) fn committed(&self, job: &Job) {
-        self.inner.watchers.publish(&job.id, job.version);
-        self.inner.commits.send_modify(|count| *count += 1);
-        let less = self.inner.places.note(job);
-        if less || scheduler::waits(job) {
-            self.inner.schedule_changed.notify_one();
-        }
-        if job.state.is_terminal() {
-            self.has_ended(job);
-        }
-    }
-
-    /// Jobs were accepted. Nothing of them lives yet.
-    pub(crate) fn accepted(&self) {
-        self.inner.commits.send_modify(|count| *count += 1);
-    }
-
-    /// Nothing of a job's sandbox is left, although its record still has the operation.
-    pub(crate) fn let_go(&self, id: &JobId) {
-        if self.inner.places.forget(id) {
-            self.inner.schedule_changed.notify_one();
-        }
-    }
-
-    /// A job was removed: whoever waits for it looks and finds nothing.
-    pub(crate) fn removed(&self, id: &JobId) {
-        self.let_go(id);
-        self.inner.watchers.publish(id, u64::MAX);
-        self.inner.commits.send_modify(|count| *count += 1);
-    }
-
-    pub(crate) fn subscribe(&self, id: &JobId) -> watch::Receiver<u64> {
-        self.inner.watchers.subscribe(id)
-    }
-
     pub(crate) async fn answer(&self, caller: Caller, request: ApiRequest) -> ApiResponse {
         let asker = Asker::new("job", &caller.job);
         let handled = self.inner.runtime_api.handle(self.clone(), caller, request);
@@ -403,6 +387,10 @@ impl Engine {
 
     pub(crate) fn access(&self) -> &Access {
         &self.inner.access
+    }
+
+    pub(crate) fn inline(&self) -> Option<&Host> {
+        self.inner.inline.as_ref()
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {

@@ -25,6 +25,7 @@ mod expiry;
 mod files;
 mod freeze;
 mod housekeeping;
+pub mod inline;
 mod input;
 mod leave;
 mod logs;

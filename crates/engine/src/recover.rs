@@ -159,6 +159,13 @@ impl Runner {
             rebooted: None,
             never_launched: true,
         };
+        if self
+            .engine
+            .inline()
+            .is_some_and(|host| host.runs(&self.job.id))
+        {
+            return Ok(recovery::Observed::Alive);
+        }
         let Some(sandbox) = self.job.sandbox.clone().filter(|_| self.job.generation > 0) else {
             return Ok(never);
         };

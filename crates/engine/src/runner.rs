@@ -170,8 +170,8 @@ impl Runner {
 
     fn is_settled(&self) -> bool {
         let quiet = self.job.state.is_terminal() || scheduler::waits(&self.job);
-        quiet
-            && self.job.operation.is_none()
+        // What becomes of a function is heard of by others.
+        (quiet && self.job.operation.is_none() || self.job.is_inline())
             && !self.job.is_ending_children()
             && self.asks.is_empty()
             && self.look_again_at.is_none()

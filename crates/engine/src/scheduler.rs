@@ -11,6 +11,9 @@ use std::time::Duration;
 /// How many of those that are due are looked at in one go; the commits of those admitted share a sync to the disk.
 const WINDOW: usize = 64;
 
+/// The same of inline jobs, for which nothing else is done.
+const INLINE_WINDOW: usize = 1024;
+
 /// After an error of the store it asks again so much later.
 const RETRY_MS: u64 = 1_000;
 
@@ -49,6 +52,7 @@ pub(crate) async fn run(engine: Engine) {
         };
         tokio::select! {
             () = changed => {}
+            () = engine.stopped() => return,
             slept = timer.sleep_until(next) => if let Err(error) = slept {
                 tracing::warn!(%error, "sleeping until the next due job");
                 tokio::time::sleep(Duration::from_millis(RETRY_MS)).await;
@@ -72,7 +76,7 @@ async fn admit_due(engine: &Engine) -> Result<Option<Timestamp>, dauer_store::Er
             return Ok(None);
         }
         let now = engine.now();
-        let ask = engine.places().ask(now, WINDOW);
+        let ask = engine.places().ask(now, window(engine));
         let waiting = engine.store().due(now, &ask).await?;
         let (turns, some_wait) = engine.places().choose(waiting, now);
         if turns.is_empty() {
@@ -84,11 +88,19 @@ async fn admit_due(engine: &Engine) -> Result<Option<Timestamp>, dauer_store::Er
             let next = engine.store().next_wake(now).await?;
             return Ok(next.into_iter().chain(opens_at).min());
         }
-        let admitted = join_all(turns.into_iter().map(|turn| engine.admit(turn))).await;
-        if !admitted.contains(&true) {
+        let claimed = engine.claim(turns).await?;
+        let admitted = join_all(claimed.others.into_iter().map(|turn| engine.admit(turn))).await;
+        if !claimed.progress && !admitted.contains(&true) {
             // None of them could be, for a reason that may pass.
             return Ok(Some(now.plus_ms(RETRY_MS)));
         }
+    }
+}
+
+fn window(engine: &Engine) -> usize {
+    match engine.inline() {
+        Some(_) => INLINE_WINDOW,
+        None => WINDOW,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::after::Follows;
 use crate::asker::{self, Asker};
-use crate::check::check;
+use crate::check::{self, check};
 use crate::{Config, Engine, Error, clock};
 use dauer_core::{EventKind, Job, JobId, JobSpec, OnConflict, SandboxId};
 use dauer_sandbox::driver::{self, probe};
@@ -145,6 +145,10 @@ impl Engine {
             }
             let id = JobId(uuid::Uuid::now_v7().to_string());
             jobs.push(Job::new(id, spec, clock::now()));
+        }
+        if let Some(host) = self.inline().filter(|_| jobs.iter().all(Job::is_inline)) {
+            check::check_inline(&jobs, host)?;
+            return Ok(jobs);
         }
         self.check_all(jobs, several).await
     }

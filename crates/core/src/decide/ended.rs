@@ -1,6 +1,7 @@
 //! Having ended: an incarnation is over, and with it the job, or not.
 
 use super::event::Ended;
+use super::inline;
 use super::interrupted::{crash_loop, crashes};
 use super::retry::attempt_over;
 use super::verdict::{Effect, Move, Verdict, Why};
@@ -117,6 +118,9 @@ pub(super) fn terminal(job: &Job, (state, outcome): (State, Outcome), at: Timest
     next.wake_at = None;
     next.waits_for = None;
     next.locks = Vec::new();
+    if state != State::Failed {
+        next.saved = None;
+    }
     timeout::stop(&mut next);
     let mut effects = Vec::new();
     if has_sandbox {
@@ -124,7 +128,7 @@ pub(super) fn terminal(job: &Job, (state, outcome): (State, Outcome), at: Timest
             generation: job.generation,
         });
     }
-    if state != State::Failed && job.generation > 0 {
+    if state != State::Failed && job.generation > 0 && !job.is_inline() {
         // Nothing will be restored from them. Those of a failed job stay, to look into.
         next.checkpoint = None;
         effects.push(Effect::DropCheckpoints { keep: None });
@@ -161,7 +165,7 @@ fn has_sandbox(job: &Job) -> bool {
         | State::Stopped
         | State::Error => false,
     };
-    job.generation > 0 && !rests
+    job.generation > 0 && !rests && !job.is_inline()
 }
 
 /// An outcome in a line, where there is more to it than the state.
@@ -187,6 +191,9 @@ fn lost(job: &Job, out_of_memory: bool, rebooted: Option<&str>, now: Now) -> Ver
             Reason::OutOfMemory,
             "its sandbox was killed at the memory limit",
         );
+    }
+    if job.is_inline() {
+        return inline::lost(job, now);
     }
     let crashes = match rebooted {
         Some(_) => crashes(job, now),

@@ -136,6 +136,41 @@ pub enum EventKind {
     },
     /// Every process and kernel object of the incarnation is gone.
     Released,
+
+    /// An inline job has its turn: it is called in this process, which has an id of its own.
+    Claimed {
+        /// The process.
+        process: String,
+        /// Its turn is counted by its queue's rate, so far back; absent where that has none.
+        counted_ms: Option<u64>,
+    },
+    /// Somebody wants a job that waits for its time, or to be asked for, to have its turn now.
+    BeginAsked,
+    /// The function of an inline job ended.
+    Returned(Returned),
+    /// The function of an inline job wants to find this when it is called again.
+    Saved(Json),
+    /// The process of an inline job ends in order, and the job goes on in the next one.
+    GivenBack,
+}
+
+/// How the function of an inline job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Returned {
+    /// It is done, and leaves this.
+    Done(Option<Json>),
+    /// It returned an error.
+    Failed {
+        /// One line.
+        message: String,
+        /// Trying again is useless.
+        fatal: bool,
+    },
+    /// It panicked.
+    Panicked {
+        /// What it said.
+        message: String,
+    },
 }
 
 /// How an incarnation ended.

@@ -5,7 +5,8 @@
 //!
 //! `event` and `verdict` are the words; `freeze` decides about checkpoints and waking, `ending` about being ended, `ended` about
 //! incarnations that are over, `own` about what a job asks for itself and signals to it, `retry` about trying again, `interrupted` about
-//! nodes that go down, `children` about the jobs below, `after` about those that others wait for, `describe` about tags and metadata;
+//! nodes that go down, `children` about the jobs below, `after` about those that others wait for, `describe` about tags and metadata,
+//! `inline` about functions of the program itself;
 //! `meter` adds what each move means for the ledger.
 
 mod after;
@@ -15,6 +16,7 @@ mod ended;
 mod ending;
 mod event;
 mod freeze;
+mod inline;
 mod interrupted;
 mod meter;
 mod own;
@@ -22,7 +24,7 @@ mod retry;
 mod verdict;
 
 pub use describe::merge;
-pub use event::{Ended, Event, EventKind, Then};
+pub use event::{Ended, Event, EventKind, Returned, Then};
 pub use verdict::{Effect, Move, Refusal, Verdict, Why};
 
 use crate::job::{Forget, Job};
@@ -153,6 +155,14 @@ fn verdict(job: &Job, event: &Event) -> Verdict {
         EventKind::DeadlineReached => deadline_reached(job, now),
         EventKind::Interrupted { boot_id } => interrupted(job, boot_id, now),
         EventKind::Released => released(job),
+        EventKind::Claimed {
+            process,
+            counted_ms,
+        } => inline::claimed(job, process, *counted_ms, now),
+        EventKind::BeginAsked => inline::begin_asked(job, at),
+        EventKind::Returned(returned) => inline::returned(job, returned, now),
+        EventKind::Saved(state) => inline::saved(job, state),
+        EventKind::GivenBack => inline::given_back(job, now),
     }
 }
 
@@ -185,7 +195,8 @@ fn admitted(
 ) -> Verdict {
     let waits = matches!(job.state, State::Pending | State::PendingRetry);
     let is_due = job.wake_at.is_none_or(|due| due <= now.at) && job.blocked_by.is_empty();
-    if !waits || job.operation.is_some() || !is_due {
+    // A function is called by the process that has it.
+    if !waits || job.operation.is_some() || !is_due || job.is_inline() {
         return Verdict::Ignore(Why::NoLongerMatters);
     }
     if job

@@ -92,6 +92,9 @@ fn begin_anew(job: &Job, due_at: Timestamp, event: &'static str) -> Box<Move> {
     let mut next = waiting_again(job, due_at);
     next.checkpoint = None;
     next.progress = None;
+    if job.spec.retry.from == RetryFrom::Start {
+        next.saved = None;
+    }
     let mut movement = movement(next, event, leftovers(job, None));
     movement.forget_tokens = Forget::All;
     movement.kept = vec![Kept::BegunAnew];
@@ -111,7 +114,7 @@ fn waiting_again(job: &Job, due_at: Timestamp) -> Job {
     let mut next = next(job);
     next.state = State::PendingRetry;
     // Stays until the old incarnation is gone, so that nothing begins beside it.
-    next.operation = (job.generation > 0).then_some(Operation::Exiting);
+    next.operation = (job.generation > 0 && !job.is_inline()).then_some(Operation::Exiting);
     next.intent = None;
     next.finished_at = None;
     next.outcome = None;
@@ -127,7 +130,7 @@ fn waiting_again(job: &Job, due_at: Timestamp) -> Job {
 /// What is left of the incarnation before, and its checkpoints but one.
 fn leftovers(job: &Job, keep: Option<&CheckpointId>) -> Vec<Effect> {
     let generation = job.generation;
-    if generation == 0 {
+    if generation == 0 || job.is_inline() {
         return Vec::new();
     }
     let keep = keep.cloned();

@@ -1,0 +1,73 @@
+//! Who hears of what: of each commit, of places that become free, of the engine's end.
+
+use super::Engine;
+use crate::scheduler;
+use dauer_core::{Job, JobId};
+use tokio::sync::watch;
+
+impl Engine {
+    /// A commit of this job was made.
+    pub(crate) fn committed(&self, job: &Job) {
+        self.inner.watchers.publish(&job.id, job.version);
+        self.inner.commits.send_modify(|count| *count += 1);
+        let less = self.inner.places.note(job);
+        if less || scheduler::waits(job) {
+            self.inner.schedule_changed.notify_one();
+        }
+        if job.state.is_terminal() {
+            self.has_ended(job);
+        }
+    }
+
+    /// Commits of these jobs were made in one go.
+    pub(crate) fn committed_all(&self, jobs: &[Job]) {
+        let mut news = false;
+        for job in jobs {
+            self.inner.watchers.publish(&job.id, job.version);
+            news |= self.inner.places.note(job) || scheduler::waits(job);
+        }
+        if !jobs.is_empty() {
+            self.inner.commits.send_modify(|count| *count += 1);
+        }
+        if news {
+            self.inner.schedule_changed.notify_one();
+        }
+        for job in jobs.iter().filter(|job| job.state.is_terminal()) {
+            self.has_ended(job);
+        }
+    }
+
+    /// Jobs were accepted. Nothing of them lives yet.
+    pub(crate) fn accepted(&self) {
+        self.inner.commits.send_modify(|count| *count += 1);
+    }
+
+    /// Nothing of a job's sandbox is left, although its record still has the operation.
+    pub(crate) fn let_go(&self, id: &JobId) {
+        if self.inner.places.forget(id) {
+            self.inner.schedule_changed.notify_one();
+        }
+    }
+
+    /// A job was removed: whoever waits for it looks and finds nothing.
+    pub(crate) fn removed(&self, id: &JobId) {
+        self.let_go(id);
+        self.inner.watchers.publish(id, u64::MAX);
+        self.inner.commits.send_modify(|count| *count += 1);
+    }
+
+    pub(crate) fn subscribe(&self, id: &JobId) -> watch::Receiver<u64> {
+        self.inner.watchers.subscribe(id)
+    }
+
+    /// Returns when the engine's tasks are to end.
+    pub(crate) async fn stopped(&self) {
+        let mut stop = self.inner.stop.subscribe();
+        // Its sender lives as long as this engine.
+        let _stopped = stop.wait_for(|stop| *stop).await;
+    }
+
+    pub(crate) fn stop_tasks(&self) {
+        self.inner.stop.send_replace(true);
+    }
+}

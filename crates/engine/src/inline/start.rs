@@ -1,0 +1,74 @@
+//! An engine inside another program: functions only, no sandboxes.
+
+use super::{Handler, Host};
+use crate::{Caller, Config, Engine, Error, RuntimeApi, recover, scheduler, submit};
+use async_trait::async_trait;
+use dauer_core::plan::admission::Limits;
+use dauer_sandbox::Layout;
+use dauer_store::Store;
+use dauer_wire::guest::{ApiRequest, ApiResponse};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What an engine without sandboxes needs to know.
+pub struct Embedded {
+    /// The functions by name.
+    pub handlers: BTreeMap<String, Handler>,
+    /// So many of them run at once.
+    pub concurrency: usize,
+}
+
+impl Engine {
+    /// Starts an engine that calls functions of this program. What another process was running when it ended is called again.
+    /// One store belongs to one engine at a time.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn embed(embedded: Embedded, store: Arc<dyn Store>) -> Result<Self, Error> {
+        let process = submit::random_id();
+        let (host, ended) = Host::new(embedded.handlers, process.clone());
+        // No sandbox is ever made: these folders are neither read nor written.
+        let nowhere = PathBuf::from("/nonexistent");
+        let config = Config {
+            layout: Layout {
+                data: nowhere.clone(),
+                run: nowhere.clone(),
+            },
+            shim_binary: nowhere.clone(),
+            guest_binary: nowhere,
+            default_driver: Some(dauer_core::INLINE.to_owned()),
+            limits: Limits {
+                live_max: embedded.concurrency,
+                rising_max: embedded.concurrency,
+                cpu_millis_max: u64::MAX,
+                memory_bytes_max: u64::MAX,
+            },
+            usage_keep: None,
+            paused: false,
+            pause_after_crashes: 0,
+        };
+        let api = Arc::new(NoSandboxes);
+        let engine = Self::assemble(config, store, api, process, Some(host)).await?;
+        engine.load_queues().await?;
+        recover::at_start(&engine).await?;
+        engine.tell_all_followers().await?;
+        super::start(&engine, ended);
+        tokio::spawn(scheduler::run(engine.clone()));
+        Ok(engine)
+    }
+}
+
+/// There is no sandbox that could ask.
+struct NoSandboxes;
+
+#[async_trait]
+impl RuntimeApi for NoSandboxes {
+    async fn handle(&self, _: Engine, _: Caller, _: ApiRequest) -> ApiResponse {
+        ApiResponse {
+            status: 404,
+            headers: BTreeMap::new(),
+            body: Vec::new(),
+        }
+    }
+}
