@@ -8,7 +8,7 @@ use dauer_wire::http::{
     ExecCall, Info, JobPage, JobView, KillCall, ResizeCall, StopCall, TokenList, TokenView,
 };
 use futures_util::{Stream, StreamExt};
-use http::{Method, Request};
+use http::{HeaderValue, Method, Request};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use serde::Serialize;
@@ -20,6 +20,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Client {
     pub(crate) way: Arc<Way>,
+    /// What its calls are for.
+    why: Option<HeaderValue>,
 }
 
 /// Which jobs [`Client::list`] returns.
@@ -46,7 +48,10 @@ impl Client {
     /// [`Error::Unreachable`].
     pub async fn connect(host: &Host) -> Result<Self, Error> {
         let way = Way::opened(host).await?;
-        Ok(Self { way: Arc::new(way) })
+        Ok(Self {
+            way: Arc::new(way),
+            why: None,
+        })
     }
 
     /// A client of this daemon, whether or not it is there yet.
@@ -54,7 +59,18 @@ impl Client {
     pub fn new(host: &Host) -> Self {
         Self {
             way: Arc::new(Way::to(host)),
+            why: None,
         }
+    }
+
+    /// The same, which says what its calls are for: the history keeps it with what they do.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] for several lines.
+    pub fn because(mut self, why: &str) -> Result<Self, Error> {
+        let value = HeaderValue::from_bytes(why.as_bytes());
+        self.why = Some(value.map_err(|_| Error::Protocol("one line says why".into()))?);
+        Ok(self)
     }
 
     /// What the daemon is and which drivers it has.
@@ -290,6 +306,9 @@ impl Client {
             .header(http::header::CONTENT_TYPE, "application/json");
         if let Some(token) = self.way.host.token() {
             request = request.header(http::header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if let Some(why) = &self.why {
+            request = request.header("dauer-why", why);
         }
         request
             .body(body)

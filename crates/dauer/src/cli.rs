@@ -2,8 +2,8 @@
 
 use crate::command::{
     attach, batch, cancel, checkpoint, checkpoints, completion, cp, def, diff, doctor, events,
-    exec, info, inspect, kill, logs, openapi, ps, queue, result, resume, retry, rm, run, serve,
-    signal, stop, submit, suspend, tag, token, usage, version, wait,
+    exec, history, info, inspect, kill, logs, openapi, ps, queue, result, resume, retry, rm, run,
+    schedule, serve, signal, stop, submit, suspend, tag, token, usage, version, wait,
 };
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -30,6 +30,7 @@ Queue jobs
   batch        Hand over many jobs at once
   def          Register, list and remove definitions
   queue        Limits for jobs that wait, by queue and by key
+  schedule     Have jobs submitted at certain moments
   retry        Try jobs again that failed or were cancelled
 
 Look at jobs
@@ -39,6 +40,7 @@ Look at jobs
   wait         Wait until a job has ended; exits with its code
   result       Print the output that a job left with its exit, as JSON
   events       What happened to jobs
+  history      What was done, by whom, when and why
   tag          Set, remove or show a job's tags
   usage        Show what jobs have used
 
@@ -73,6 +75,7 @@ Options
                       Over a network it asks for a token [DAUER_TOKEN]
       --tls-ca FILE   Trust only the certificates in this PEM file [DAUER_TLS_CA]
       --config FILE   Settings in TOML [DAUER_CONFIG]; a flag wins over the environment over the file
+      --why TEXT      What the command is for, kept in the history with what it does [DAUER_WHY]
   -h, --help          This help; `dauer COMMAND --help` says more
   -V, --version       The version
 
@@ -107,6 +110,9 @@ pub(crate) struct Global {
     /// Settings in TOML [env: DAUER_CONFIG]
     #[arg(long, global = true, value_name = "FILE", hide = true)]
     pub(crate) config: Option<PathBuf>,
+    /// What the command is for, kept in the history [env: DAUER_WHY]
+    #[arg(long, global = true, value_name = "TEXT", hide = true)]
+    pub(crate) why: Option<String>,
 }
 
 /// What to do; what each does is said where its arguments are.
@@ -139,6 +145,8 @@ pub(crate) enum Command {
     Batch(batch::Args),
     Cancel(cancel::Args),
     Retry(retry::Args),
+    Schedule(schedule::Args),
+    History(history::Args),
     Doctor(doctor::Args),
     Info(info::Args),
     Token(token::Args),
@@ -176,6 +184,8 @@ impl Command {
             | Self::Batch(_)
             | Self::Cancel(_)
             | Self::Retry(_)
+            | Self::Schedule(_)
+            | Self::History(_)
             | Self::Doctor(_)
             | Self::Info(_)
             | Self::Token(_)

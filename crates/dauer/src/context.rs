@@ -18,6 +18,14 @@ pub(crate) struct Context {
 impl Context {
     /// A client of the daemon, started where none runs.
     pub(crate) async fn client(&self) -> Result<Client, Failure> {
+        let client = self.reach().await?;
+        match &self.settings.why {
+            Some(why) => Ok(client.because(why)?),
+            None => Ok(client),
+        }
+    }
+
+    async fn reach(&self) -> Result<Client, Failure> {
         match Client::connect(&self.settings.host).await {
             Ok(client) => Ok(client),
             Err(error) if !error.is_disconnect() => Err(error.into()),

@@ -15,6 +15,7 @@ mod launch;
 mod output;
 mod panic;
 mod policy;
+mod program;
 mod render;
 mod settings;
 mod signals;
@@ -26,8 +27,8 @@ use clap::Parser as _;
 use cli::{Cli, Command};
 use command::{
     attach, batch, cancel, checkpoint, checkpoints, completion, cp, def, diff, doctor, events,
-    exec, info, inspect, kill, logs, openapi, ps, queue, result, resume, retry, rm, run, serve,
-    signal, stop, submit, suspend, tag, token, usage, version, wait,
+    exec, history, info, inspect, kill, logs, openapi, ps, queue, result, resume, retry, rm, run,
+    schedule, serve, signal, stop, submit, suspend, tag, token, usage, version, wait,
 };
 use context::Context;
 use failure::{Failure, Outcome, report};
@@ -165,6 +166,8 @@ async fn talk(command: Command, context: &Context) -> Outcome {
         Command::Retry(args) => retry::run(args, context).await,
         Command::Tag(args) => tag::run(args, context).await,
         Command::Usage(args) => usage::run(args, context).await,
+        Command::Schedule(args) => schedule::run(args, context).await,
+        Command::History(args) => history::run(args, context).await,
         Command::Info(args) => info::run(args, context).await,
         Command::Doctor(_)
         | Command::Serve(_)

@@ -37,6 +37,12 @@ struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     pause_after_crashes: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    history_keep: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jobs_keep: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_ca: Option<PathBuf>,
@@ -57,6 +63,12 @@ pub(crate) struct Settings {
     pub(crate) room: Room,
     /// After so many daemons that died the next one lets nothing begin, where somebody said it.
     pub(crate) pause_after_crashes: Option<u32>,
+    /// How long the history is kept, where somebody said it.
+    pub(crate) history_keep: Option<String>,
+    /// How long jobs that have ended are kept, where somebody said it.
+    pub(crate) jobs_keep: Option<String>,
+    /// What the command is for.
+    pub(crate) why: Option<String>,
     /// The file that was named, for the daemon that is started.
     pub(crate) config: Option<PathBuf>,
 }
@@ -78,6 +90,7 @@ impl Settings {
             data_dir: global.data_dir.clone(),
             run_dir: global.run_dir.clone(),
             host: global.host.clone(),
+            why: global.why.clone(),
             tls_ca: global.tls_ca.clone(),
             ..File::default()
         };
@@ -95,6 +108,9 @@ impl Settings {
                 "cpu_overcommit",
                 "memory_overcommit",
                 "pause_after_crashes",
+                "history_keep",
+                "jobs_keep",
+                "why",
                 "token",
                 "tls_ca",
             ]))
@@ -142,6 +158,9 @@ impl Settings {
             driver: file.driver,
             room,
             pause_after_crashes: file.pause_after_crashes,
+            history_keep: file.history_keep,
+            jobs_keep: file.jobs_keep,
+            why: file.why,
             config,
         })
     }

@@ -9,7 +9,9 @@ use crate::places::Places;
 use crate::queues::Queues;
 use crate::runner::{Letter, Message, Runner};
 use crate::watchers::Watchers;
-use crate::{Caller, Error, RuntimeApi, clock, housekeeping, meter, recover, scheduler};
+use crate::{
+    Caller, Error, Keep, RuntimeApi, clock, housekeeping, meter, recover, retention, scheduler,
+};
 use dauer_core::plan::admission::{Limits, Place, place};
 use dauer_core::{EventKind, Job, JobId, Timestamp};
 use dauer_sandbox::{Layout, Link, Node};
@@ -49,6 +51,9 @@ pub struct Config {
     pub paused: bool,
     /// The same after so many daemons that ended badly, one after another within minutes; 0: never.
     pub pause_after_crashes: u32,
+
+    /// How long history and jobs are kept.
+    pub keep: Keep,
 }
 
 /// A running engine. Cheap to clone.
@@ -130,6 +135,7 @@ impl Engine {
         engine.tell_all_followers().await?;
         tokio::spawn(scheduler::run(engine.clone()));
         tokio::spawn(housekeeping::at_start(engine.clone()));
+        tokio::spawn(retention::run(engine.clone()));
         tokio::spawn(meter::beat(engine.clone()));
         if let Some(keep) = engine.config().usage_keep {
             tokio::spawn(meter::prune(engine.clone(), keep));

@@ -3,7 +3,7 @@
 
 use crate::clock::WallTimer;
 use crate::places::Promise;
-use crate::{Engine, Error, expiry};
+use crate::{Engine, Error, expiry, firing};
 use dauer_core::{EventKind, Job, State, Timestamp};
 use futures_util::future::join_all;
 use std::time::Duration;
@@ -61,11 +61,12 @@ pub(crate) async fn run(engine: Engine) {
     }
 }
 
-/// Ends what has waited too long, then admits what is due; returns when to look again where nothing changes before.
+/// Fires schedules, ends what has waited too long, then admits what is due; returns when to look again where nothing changes before.
 async fn look(engine: &Engine) -> Result<Option<Timestamp>, dauer_store::Error> {
+    let fired = firing::fire_due(engine).await?;
     let over = expiry::end_expired(engine).await?;
     let due = admit_due(engine).await?;
-    Ok(over.into_iter().chain(due).min())
+    Ok([fired, over, due].into_iter().flatten().min())
 }
 
 /// Admits what is due while there is room; returns when to look again where nothing changes before.

@@ -3,8 +3,8 @@
 use crate::error::Refusal;
 use crate::gate::{self, Gate, Needs};
 use crate::{
-    about, batches, definitions, document, exec, files, jobs, messages, queues, socket, stream,
-    streams, submit, tokens, usage,
+    about, batches, definitions, document, exec, files, history, jobs, messages, queues, schedules,
+    socket, stream, streams, submit, tokens, usage,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -107,6 +107,16 @@ routes! {
     post "/v1/queues/{name}/resume" Admin Brief queues::resume;
     get "/v1/batches/{batch}" Read Long batches::show;
     post "/v1/batches/{batch}/cancel" Submit Long batches::cancel;
+    get "/v1/schedules" Read Brief schedules::list;
+    post "/v1/schedules" Submit Brief schedules::create;
+    get "/v1/schedules/{name}" Read Brief schedules::show;
+    delete "/v1/schedules/{name}" Submit Brief schedules::remove;
+    post "/v1/schedules/{name}/pause" Submit Brief schedules::pause;
+    post "/v1/schedules/{name}/resume" Submit Brief schedules::resume;
+    post "/v1/schedules/{name}/trigger" Submit Brief schedules::trigger;
+    get "/v1/schedules/{name}/next" Read Brief schedules::next;
+    get "/v1/history" Read Brief history::list;
+    get "/v1/jobs/{job}/history" Read Brief history::of_job;
     get "/v1/jobs" Read Brief jobs::list;
     post "/v1/jobs" Submit Brief submit::create;
     post "/v1/jobs:batch" Submit Long submit::create_all;

@@ -142,15 +142,22 @@ fn run_at(run_at: Option<&Moment>, delay: Option<&Span>) -> Result<Option<Timest
         (Some(_), Some(_)) => Err(Refusal::malformed("give either run_at or delay").at("delay")),
         (None, None) => Ok(None),
         (None, Some(delay)) => Ok(Some(now().plus_ms(span_ms(delay, "delay")?))),
-        (Some(Moment::Ms(ms)), None) => Ok(Some(Timestamp(*ms))),
-        (Some(Moment::Text(text)), None) => {
+        (Some(run_at), None) => moment(run_at, "run_at").map(Some),
+    }
+}
+
+/// A moment, which stands in this field.
+pub(crate) fn moment(moment: &Moment, field: &str) -> Result<Timestamp, Refusal> {
+    match moment {
+        Moment::Ms(ms) => Ok(Timestamp(*ms)),
+        Moment::Text(text) => {
             let moment: jiff::Timestamp = text.parse().map_err(|_| {
                 let wrong = format!(
                     "{text:?} is not a moment: write for example 2027-01-31T09:00:00Z, or milliseconds since the Unix epoch"
                 );
-                Refusal::malformed(wrong).at("run_at")
+                Refusal::malformed(wrong).at(field)
             })?;
-            Ok(Some(Timestamp(moment.as_millisecond())))
+            Ok(Timestamp(moment.as_millisecond()))
         }
     }
 }

@@ -124,7 +124,7 @@ fn request_key(request: &mut CreateJob) -> Result<Option<RequestKey>, Refusal> {
     Ok(Some(RequestKey { key, digest }))
 }
 
-fn created(shared: &Shared, job: &Job, existing: bool) -> CreatedJob {
+pub(crate) fn created(shared: &Shared, job: &Job, existing: bool) -> CreatedJob {
     CreatedJob {
         job_id: job.id.0.clone(),
         existing,

@@ -26,6 +26,8 @@ pub(crate) fn job(job: &Job) -> JobView {
         restores: job.restores,
         retries: job.retries,
         definition: definition(job),
+        schedule: job.spec.schedule.clone(),
+        scheduled_at: job.spec.scheduled_at.map(|at| at.0),
         tags: job.spec.tags.clone(),
         priority: job.spec.priority.name().to_owned(),
         created_at: job.created_at.0,

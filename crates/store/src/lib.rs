@@ -308,6 +308,9 @@ pub trait Store: Send + Sync + 'static {
     /// to be cancelled. Without their `params`.
     async fn unsettled(&self) -> Result<Vec<Job>, Error>;
 
+    /// Jobs that have ended, the oldest ids first: those after this one, at most so many. Without their `params`.
+    async fn ended(&self, after: Option<&JobId>, limit: usize) -> Result<Vec<Job>, Error>;
+
     /// The earliest `wake_at` after `now` of a job that waits: pending, suspended or waiting for a retry, without an operation.
     async fn next_wake(&self, now: Timestamp) -> Result<Option<Timestamp>, Error>;
 

@@ -8,15 +8,6 @@ use crate::{CatchUp, JobId, Overlap, Schedule, Timestamp};
 /// A moment that is later than this was missed: a daemon that is restarted or updated is back within it.
 pub const MISSED_AFTER_MS: u64 = 10_000;
 
-/// Moments that have come.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Come {
-    /// The newest of them, oldest first: at least [`wanted`] of them where there are so many.
-    pub newest: Vec<Timestamp>,
-    /// The first that has not come yet.
-    pub next: Option<Timestamp>,
-}
-
 /// What to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Firing {
@@ -94,4 +85,22 @@ pub fn fired(
         after.ending.extend(schedule.last_job.clone());
     }
     after
+}
+
+/// The record after a firing whose jobs could not be made.
+#[must_use]
+pub fn failed(
+    schedule: &Schedule,
+    firing: &Firing,
+    next: Option<Timestamp>,
+    why: String,
+) -> Schedule {
+    let lost = u64::try_from(firing.fire.len()).unwrap_or(u64::MAX);
+    Schedule {
+        version: schedule.version + 1,
+        next_at: next,
+        skipped: schedule.skipped + firing.skipped + lost,
+        last_error: Some(why),
+        ..schedule.clone()
+    }
 }

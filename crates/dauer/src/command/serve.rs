@@ -4,7 +4,7 @@ use crate::failure::{Failure, Outcome};
 use crate::launch::{self, BUSY, READY};
 use crate::settings::Settings;
 use dauer_core::parse;
-use dauer_engine::{Engine, Room};
+use dauer_engine::{Engine, Keep, Room};
 use dauer_sandbox::Layout;
 use dauer_server::{About, Listener, Runtime, Serving, Tcp, Tls};
 use dauer_store::Sqlite;
@@ -31,6 +31,9 @@ const RATE_DEFAULT: u32 = 1000;
 
 /// Descriptors that are open at once: two for each reader of a stream.
 const OPEN_FILES_MAX: u64 = 65_536;
+
+/// How long the history is kept where nobody says otherwise.
+const HISTORY_KEEP: &str = "30d";
 
 /// Longer than a year, so that each month can be compared with the one a year before.
 const USAGE_KEEP: &str = "400d";
@@ -85,6 +88,12 @@ pub(crate) struct Args {
     /// How long usage is kept after it ended (see `dauer usage`); 0s for ever
     #[arg(long, value_name = "DURATION", value_parser = dauer_core::parse::duration_ms, default_value = USAGE_KEEP)]
     usage_keep: u64,
+    /// How long the history is kept (see `dauer history`); 0s for ever [DAUER_HISTORY_KEEP; default 30d]
+    #[arg(long, value_name = "DURATION", value_parser = is_duration)]
+    history_keep: Option<String>,
+    /// How long jobs that have ended are kept, with their logs and files; 0s for ever [DAUER_JOBS_KEEP; default for ever]
+    #[arg(long, value_name = "DURATION", value_parser = is_duration)]
+    jobs_keep: Option<String>,
     /// Standard input is a pipe to say through whether the daemon came up
     #[arg(long, hide = true)]
     started_by_command: bool,
@@ -132,6 +141,8 @@ pub(crate) fn run(args: &Args, mut settings: Settings) -> Outcome {
         .and_then(|number| usize::try_from(number).ok());
     settings.room.live_max = said.or(settings.room.live_max);
     args.room.add_to(&mut settings.room);
+    settings.history_keep = args.history_keep.clone().or(settings.history_keep);
+    settings.jobs_keep = args.jobs_keep.clone().or(settings.jobs_keep);
     let mut ready = args.started_by_command.then(take_ready_pipe).transpose()?;
     let outcome = serve(args, settings, &mut ready);
     if let Err(Failure::Message(why)) = &outcome {
@@ -227,6 +238,7 @@ async fn run_daemon(args: &Args, settings: Settings, ready: &mut Option<File>) -
         layout: layout.clone(),
         guest_binary: guest_binary(&shim_binary)?,
         shim_binary,
+        keep: keep(&settings)?,
         usage_keep: (args.usage_keep > 0).then(|| Duration::from_millis(args.usage_keep)),
         limits: dauer_engine::limits(&settings.room),
         paused: args.paused,
@@ -294,6 +306,24 @@ async fn run_daemon(args: &Args, settings: Settings, ready: &mut Option<File>) -
     // A leftover says a wrong number, which nobody trusts without looking.
     let _ = std::fs::remove_file(&pid_file);
     Ok(0)
+}
+
+fn is_duration(text: &str) -> Result<String, String> {
+    dauer_core::parse::duration_ms(text).map(|_| text.to_owned())
+}
+
+/// How long history and jobs are kept.
+fn keep(settings: &Settings) -> Result<Keep, Failure> {
+    let duration = |text: &str| {
+        let ms = dauer_core::parse::duration_ms(text).map_err(Failure::new)?;
+        Ok::<_, Failure>((ms > 0).then(|| Duration::from_millis(ms)))
+    };
+    let history = settings.history_keep.as_deref().unwrap_or(HISTORY_KEEP);
+    let jobs = settings.jobs_keep.as_deref();
+    Ok(Keep {
+        history: duration(history)?,
+        jobs: jobs.map(duration).transpose()?.flatten(),
+    })
 }
 
 /// What connections of the network are encrypted with, if that is asked for.

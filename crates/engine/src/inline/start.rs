@@ -45,6 +45,7 @@ impl Engine {
                 memory_bytes_max: u64::MAX,
             },
             usage_keep: None,
+            keep: crate::Keep::default(),
             paused: false,
             pause_after_crashes: 0,
         };

@@ -1,6 +1,6 @@
 //! Claims about the history: everything that was done, in its order, found again and forgotten in pieces.
 
-use super::sample::{audit, become_state, change, create, entry, id, job};
+use super::sample::{audit, become_state, change, create, entry, id, job, listed};
 use crate::{HistoryFilter, HistoryPlace, NewAudit, NewEntry, Recorded, Store};
 use dauer_core::{State, Timestamp};
 use std::sync::Arc;
@@ -191,4 +191,32 @@ pub(super) async fn what_is_old_is_forgotten_in_pieces_the_oldest_first(store: A
     let mut still = store.job(&id(0)).await.unwrap();
     become_state(&*store, &mut still, State::Running).await;
     assert_eq!(create(&*store, 11).await.id, id(11));
+}
+
+pub(super) async fn ended_jobs_come_oldest_first_in_pages(store: Arc<dyn Store>) {
+    let mut expected = Vec::new();
+    for (n, state) in [
+        (1, State::Failed),
+        (2, State::Running),
+        (3, State::Completed),
+        (4, State::Cancelled),
+        (5, State::Suspended),
+        (6, State::Failed),
+        (7, State::Completed),
+    ] {
+        let mut job = create(&*store, n).await;
+        become_state(&*store, &mut job, state).await;
+        if state.is_terminal() {
+            expected.push(listed(&job));
+        }
+    }
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.ended(after.as_ref(), 2).await.unwrap();
+        assert!(page.len() <= 2);
+        let Some(last) = page.last() else { break };
+        after = Some(last.id.clone());
+        found.extend(page);
+    }
+    assert_eq!(found, expected);
 }

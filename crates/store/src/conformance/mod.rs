@@ -112,6 +112,7 @@ pub async fn run<S: Store>(factory: impl AsyncFn() -> S) {
         schedules::a_schedule_whose_job_cannot_be_added_stays_as_it_was,
         history::the_history_has_everything_in_the_order_of_commits,
         history::the_history_is_searched_by_time_asker_word_and_job,
+        history::ended_jobs_come_oldest_first_in_pages,
         history::what_is_old_is_forgotten_in_pieces_the_oldest_first,
         ledger::nobody_has_two_open_intervals_of_a_kind,
         ledger::an_interval_never_ends_before_it_began,

@@ -388,11 +388,7 @@ impl Store for Sqlite {
 
     async fn change_schedule(&self, mut change: ScheduleChange) -> Result<(), Error> {
         let audit = change.audit.take();
-        let write = Write::Schedule(schedules::Write::change(change));
-        let write = match audit {
-            Some(audit) => write.audited(audit),
-            None => write,
-        };
+        let write = Write::Schedule(schedules::Write::change(change)).audited(audit);
         self.writer.write(write).await
     }
 
@@ -408,6 +404,12 @@ impl Store for Sqlite {
 
     async fn oldest_record(&self) -> Result<Option<Timestamp>, Error> {
         self.read(history::oldest).await
+    }
+
+    async fn ended(&self, after: Option<&JobId>, limit: usize) -> Result<Vec<Job>, Error> {
+        let after = after.cloned();
+        self.read(move |connection| read::ended(connection, after.as_ref(), limit))
+            .await
     }
 
     async fn forget_records(&self, before: Timestamp, limit: usize) -> Result<(), Error> {

@@ -155,6 +155,24 @@ fn newest(mut found: Vec<Job>, limit: usize) -> Vec<Job> {
     found
 }
 
+pub(super) fn ended(
+    connection: &Connection,
+    after: Option<&JobId>,
+    limit_to: usize,
+) -> Result<Vec<Job>, Fault> {
+    let after = after.map_or("", JobId::as_str);
+    let moment = connection.unchecked_transaction()?;
+    let mut found = Vec::new();
+    // One question per state, each answered from the index in order.
+    for state in State::ALL.into_iter().filter(|state| state.is_terminal()) {
+        let asked = params![after, limit(limit_to), state.name()];
+        found.extend(jobs(&moment, sql::JOBS_OLDEST_IN_STATE, asked)?);
+    }
+    found.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    found.truncate(limit_to);
+    Ok(found)
+}
+
 pub(super) fn unsettled(connection: &Connection) -> Result<Vec<Job>, Fault> {
     jobs(connection, sql::JOBS_UNSETTLED, [])
 }

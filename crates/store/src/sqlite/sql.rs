@@ -107,6 +107,7 @@ statements! {
     JOBS_NEWEST_WAITING = "SELECT id, record, spec FROM jobs WHERE stage & 1 AND state = ?3 AND id < ?1 ORDER BY id DESC LIMIT ?2";
     JOBS_NEWEST_UNSETTLED = "SELECT id, record, spec FROM jobs INDEXED BY jobs_unsettled
                              WHERE stage & 2 AND state = ?3 AND id < ?1 ORDER BY id DESC LIMIT ?2";
+    JOBS_OLDEST_IN_STATE = "SELECT id, record, spec FROM jobs WHERE state = ?3 AND id > ?1 ORDER BY id LIMIT ?2";
     JOB_NAMED = "SELECT id, record, spec FROM jobs WHERE id < ?1 AND name = ?2";
     JOBS_NEWEST_TAGGED = "SELECT id, record, spec FROM job_tags JOIN jobs ON id = job
                           WHERE key = ?2 AND value = ?3 AND job < ?1 ORDER BY job DESC";

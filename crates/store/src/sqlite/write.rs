@@ -253,8 +253,11 @@ impl Write {
         }
     }
 
-    pub(super) fn audited(self, audit: NewAudit) -> Self {
-        Self::Audited(Box::new(self), audit)
+    pub(super) fn audited(self, audit: impl Into<Option<NewAudit>>) -> Self {
+        match audit.into() {
+            Some(audit) => Self::Audited(Box::new(self), audit),
+            None => self,
+        }
     }
 
     /// The job whose record is another one afterwards. A new one has none before.

@@ -187,6 +187,12 @@ pub struct JobView {
     /// What it was made from.
     #[serde(default)]
     pub definition: Option<DefinitionRefView>,
+    /// The schedule that fired it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// The moment of that schedule it was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled_at: Option<i64>,
     /// What it is searched by.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
