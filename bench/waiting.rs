@@ -9,6 +9,7 @@ use dauer_core::{Forget, Job, JobId, JobSpec, Operation, State, Timestamp};
 use dauer_store::{Change, Durability, NewEntry, NewJob, Sqlite, Store};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 const JOBS: u64 = 1_000_000;
@@ -17,6 +18,9 @@ const CROWD: u64 = 100_000;
 const WAITING: u64 = 64;
 const CLAIMS: usize = 201;
 const AT_ONCE: u64 = 5_000;
+
+/// Behind all others.
+static NEXT: AtomicU64 = AtomicU64::new(1 << 40);
 
 fn main() {
     // `cargo bench` passes `--bench`.
@@ -90,12 +94,10 @@ fn waits(job: &mut Job, queue: &str, key: Option<&str>) {
 /// Prints the median time of a claim among the same jobs that wait, and returns it.
 async fn claims(store: &Sqlite, ask: &Ask, what: &str, first: Option<f64>) -> f64 {
     let (mut asked, mut both) = (Vec::new(), Vec::new());
-    let mut next = 1 << 40;
     let mut waiting = Vec::new();
     for _ in 0..CLAIMS {
         while waiting.len() < usize::try_from(WAITING).expect("it fits") {
-            let mut job = job(next);
-            next += 1;
+            let mut job = job(NEXT.fetch_add(1, Ordering::Relaxed));
             waits(&mut job, "own", None);
             job.wake_at = Some(Timestamp(2));
             store.create(job.clone(), entry()).await.expect("created");

@@ -57,7 +57,11 @@ impl Engine {
             self.apply(queue).await?;
         }
         for turn in self.store().turns().await? {
-            self.places().plan().remember(&turn);
+            let mut plan = self.places().plan();
+            let counts = plan.queue(&turn.queue).and_then(Queue::looks_back_ms);
+            if counts.is_some() {
+                plan.remember(&turn);
+            }
         }
         if self.store().has_followers().await? {
             self.queue_settings().set_followed();
