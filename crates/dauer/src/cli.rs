@@ -214,7 +214,9 @@ pub(crate) fn usage_failure(error: &clap::Error, arguments: &[String]) -> (Strin
         .find(|word| is_command(word))
         .map(String::as_str);
     let said = match command {
-        Some(command @ ("run" | "exec")) if error.kind() == ErrorKind::MissingRequiredArgument => {
+        Some(command @ ("run" | "exec"))
+            if error.kind() == ErrorKind::MissingRequiredArgument && said.contains("<COMMAND>") =>
+        {
             let job = if command == "exec" { "JOB " } else { "" };
             format!(
                 "no command: write it after --, for example: dauer {command} {job}-- echo hello"
