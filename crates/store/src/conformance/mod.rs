@@ -23,6 +23,7 @@ mod many;
 pub mod model;
 mod own;
 mod queues;
+mod policy;
 mod requests;
 pub(crate) mod sample;
 mod schedule;
@@ -92,6 +93,10 @@ pub async fn run<S: Store>(factory: impl AsyncFn() -> S) {
         queues::who_follows_is_known_until_it_follows_no_longer,
         queues::a_batch_is_counted_by_state_and_open_until_all_have_ended,
         queues::daemons_are_remembered_with_how_they_ended,
+        policy::what_waits_too_long_is_found_the_earliest_first,
+        policy::a_new_job_expires_as_its_record_says,
+        policy::children_come_in_pages_and_stay_when_their_parent_goes,
+        policy::a_job_that_is_cancelled_with_its_children_gets_no_further_ones,
         belongings::checkpoints_come_oldest_first,
         belongings::the_resume_point_is_never_dropped,
         belongings::a_record_points_only_to_what_is_there,
