@@ -1,6 +1,6 @@
 //! Claims about waiting that has an end, and about the jobs below a job.
 
-use super::sample::{create, edit, entry, id, job};
+use super::sample::{audit, create, edit, entry, id, job};
 use crate::{Error, Store};
 use dauer_core::{EndsChildren, Job, Operation, State, Timestamp};
 use std::sync::Arc;
@@ -65,16 +65,16 @@ pub(super) async fn children_come_in_pages_and_stay_when_their_parent_goes(store
     store.create(child(8, 3), entry("created")).await.unwrap();
     let page = async |after: Option<u64>, limit: usize| {
         let after = after.map(id);
-        store
-            .children(&id(1), after.as_ref(), limit)
-            .await
-            .unwrap()
+        store.children(&id(1), after.as_ref(), limit).await.unwrap()
     };
     assert_eq!(page(None, 9).await, (3..=7).map(id).collect::<Vec<_>>());
     assert_eq!(page(Some(4), 2).await, [id(5), id(6)]);
     assert_eq!(page(Some(7), 2).await, []);
     edit(&*store, &mut parent, |job| job.state = State::Failed).await;
-    store.remove(&id(1), parent.version).await.unwrap();
+    store
+        .remove(&id(1), parent.version, audit("job_removed"))
+        .await
+        .unwrap();
     assert_eq!(page(None, 9).await.len(), 5);
     // One that is not there has no children.
     let result = store.create(child(9, 1), entry("created")).await;
