@@ -47,8 +47,15 @@ pub(crate) async fn jobs(jobs: usize, full: bool) -> f64 {
         changes.changed().await.expect("the engine runs");
     }
     let took = begin.elapsed();
-    let open = Filter { states: vec![State::Pending, State::Running, State::Failed], limit: 1, ..Filter::default() };
-    assert!(engine.jobs(open).await.expect("a list").is_empty(), "all of them completed");
+    let open = Filter {
+        states: vec![State::Pending, State::Running, State::Failed],
+        limit: 1,
+        ..Filter::default()
+    };
+    assert!(
+        engine.jobs(open).await.expect("a list").is_empty(),
+        "all of them completed"
+    );
     engine.shutdown(std::time::Duration::from_secs(5)).await;
     crate::clean(&file);
     jobs as f64 / took.as_secs_f64()
