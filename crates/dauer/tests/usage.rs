@@ -52,8 +52,9 @@ fn used(node: &Node, job: &str) -> Used {
 
 #[track_caller]
 fn is_about(what: &str, found_ms: f64, least_ms: f64, most_ms: f64) {
+    // Both ends of an interval are whole milliseconds.
     assert!(
-        (least_ms..=most_ms).contains(&found_ms),
+        (least_ms - 1.0..=most_ms + 1.0).contains(&found_ms),
         "{what}: {found_ms} ms instead of {least_ms} to {most_ms}"
     );
 }

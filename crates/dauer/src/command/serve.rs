@@ -38,9 +38,6 @@ const HISTORY_KEEP: &str = "30d";
 /// Longer than a year, so that each month can be compared with the one a year before.
 const USAGE_KEEP: &str = "400d";
 
-/// Daemons that died in a row before the next one lets nothing begin, where nobody says otherwise.
-const CRASHES_DEFAULT: u32 = 10;
-
 /// How long a lock that is held is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -64,7 +61,7 @@ pub(crate) struct Args {
     /// No job begins until `dauer queue resume --all`; those that began go on
     #[arg(long)]
     paused: bool,
-    /// Begin so after so many daemons in a row that died within 10 minutes, none of which saw a job complete; 0: never [default: 10]
+    /// Begin so after so many daemons in a row that died within 10 minutes, none of which saw a job complete [default: never]
     #[arg(long, value_name = "NUMBER")]
     pause_after_crashes: Option<u32>,
     /// Also listen on the network: callers there show a token (see `dauer token`)
@@ -245,7 +242,7 @@ async fn run_daemon(args: &Args, settings: Settings, ready: &mut Option<File>) -
         pause_after_crashes: args
             .pause_after_crashes
             .or(settings.pause_after_crashes)
-            .unwrap_or(CRASHES_DEFAULT),
+            .unwrap_or(0),
         default_driver: settings.driver.filter(|driver| driver != "auto"),
     };
     let mut terminate =
