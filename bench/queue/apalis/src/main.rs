@@ -1,6 +1,7 @@
 //! No-op jobs through apalis and apalis-sqlite: `bench-apalis jobs JOBS` prints jobs per second, with synchronous = NORMAL (its own
 //! set-up would switch syncing off).
 
+use apalis::layers::WorkerBuilderExt;
 use apalis::prelude::*;
 use apalis_sqlite::{Config, SqliteStorage};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -24,7 +25,8 @@ async fn main() {
         .filename(folder.join("jobs.db"))
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Normal);
+        .synchronous(SqliteSynchronous::Normal)
+        .busy_timeout(Duration::from_secs(30));
     // Its set-up switches syncing off for the connection it runs on; this one is closed after it.
     let first = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.expect("a pool");
     SqliteStorage::setup(&first).await.expect("its tables");
