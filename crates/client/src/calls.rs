@@ -1,6 +1,6 @@
 //! The calls of the API, one method each.
 
-use crate::connection::{self, Body, Way, whole};
+use crate::connection::{self, Body, whole};
 use crate::{Error, ExecSession, Host, LogStream};
 use bytes::{Buf, Bytes, BytesMut};
 use dauer_wire::http::{
@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// A daemon to talk to. Cheap to clone. A job is named by its id, its name, or a beginning of its id that only it has.
 #[derive(Clone, Debug)]
 pub struct Client {
-    pub(crate) way: Arc<Way>,
+    pub(crate) host: Arc<Host>,
     /// What its calls are for.
     why: Option<HeaderValue>,
 }
@@ -42,23 +42,22 @@ pub struct ListFilter {
 }
 
 impl Client {
-    /// A client of this daemon, which must listen. The connection made for that serves the first call.
+    /// A client of this daemon, which must answer.
     ///
     /// # Errors
     /// [`Error::Unreachable`].
     pub async fn connect(host: &Host) -> Result<Self, Error> {
-        let way = Way::opened(host).await?;
-        Ok(Self {
-            way: Arc::new(way),
-            why: None,
-        })
+        let client = Self::new(host);
+        let request = client.request(Method::GET, "/v1/ping", whole(Bytes::new()))?;
+        connection::call(&client.host, request).await?;
+        Ok(client)
     }
 
     /// A client of this daemon, whether or not it is there yet.
     #[must_use]
     pub fn new(host: &Host) -> Self {
         Self {
-            way: Arc::new(Way::to(host)),
+            host: Arc::new(host.clone()),
             why: None,
         }
     }
@@ -137,7 +136,7 @@ impl Client {
     pub async fn remove(&self, job: &str, force: bool) -> Result<(), Error> {
         let target = path(job, &format!("?remove=true&force={force}"));
         let request = self.request(Method::DELETE, &target, whole(Bytes::new()))?;
-        connection::call(&self.way, request).await.map(drop)
+        connection::call(&self.host, request).await.map(drop)
     }
 
     /// Takes a checkpoint; returns when it is committed. The job goes on.
@@ -189,7 +188,7 @@ impl Client {
     pub async fn resize(&self, job: &str, rows: u16, columns: u16) -> Result<(), Error> {
         let body = json(&ResizeCall { rows, columns })?;
         let request = self.request(Method::POST, &path(job, "/resize"), body)?;
-        connection::call(&self.way, request).await.map(drop)
+        connection::call(&self.host, request).await.map(drop)
     }
 
     /// Returns when the job has ended. [`Error::Lost`]: ask again.
@@ -232,7 +231,7 @@ impl Client {
             None => format!("/v1/events?{query}"),
         };
         let request = self.request(Method::GET, &target, whole(Bytes::new()))?;
-        let response = connection::call(&self.way, request).await?;
+        let response = connection::call(&self.host, request).await?;
         Ok(EventStream {
             body: response.into_body(),
             buffer: BytesMut::new(),
@@ -263,7 +262,7 @@ impl Client {
     pub async fn remove_token(&self, id: &str) -> Result<(), Error> {
         let target = format!("/v1/tokens/{}", escape(id));
         let request = self.request(Method::DELETE, &target, whole(Bytes::new()))?;
-        connection::call(&self.way, request).await.map(drop)
+        connection::call(&self.host, request).await.map(drop)
     }
 
     /// The job's output from this offset of its log. Connects at the first [`LogStream::next`].
@@ -282,7 +281,7 @@ impl Client {
         input: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     ) -> Result<(), Error> {
         let request = self.request(Method::POST, &path(job, "/stdin"), streamed(input))?;
-        connection::call(&self.way, request).await.map(drop)
+        connection::call(&self.host, request).await.map(drop)
     }
 
     /// Runs another program beside the job.
@@ -302,9 +301,9 @@ impl Client {
         let mut request = Request::builder()
             .method(method)
             .uri(target)
-            .header(http::header::HOST, self.way.host.authority())
+            .header(http::header::HOST, self.host.authority())
             .header(http::header::CONTENT_TYPE, "application/json");
-        if let Some(token) = self.way.host.token() {
+        if let Some(token) = self.host.token() {
             request = request.header(http::header::AUTHORIZATION, format!("Bearer {token}"));
         }
         if let Some(why) = &self.why {
@@ -317,7 +316,7 @@ impl Client {
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, Error> {
         let request = self.request(Method::GET, target, whole(Bytes::new()))?;
-        parsed(connection::call(&self.way, request).await?.into_body()).await
+        parsed(connection::call(&self.host, request).await?.into_body()).await
     }
 
     pub(crate) async fn put<T: DeserializeOwned>(
@@ -326,7 +325,7 @@ impl Client {
         call: &impl Serialize,
     ) -> Result<T, Error> {
         let request = self.request(Method::PUT, target, json(call)?)?;
-        parsed(connection::call(&self.way, request).await?.into_body()).await
+        parsed(connection::call(&self.host, request).await?.into_body()).await
     }
 
     pub(crate) async fn post<T: DeserializeOwned>(
@@ -335,7 +334,7 @@ impl Client {
         call: &impl Serialize,
     ) -> Result<T, Error> {
         let request = self.request(Method::POST, target, json(call)?)?;
-        parsed(connection::call(&self.way, request).await?.into_body()).await
+        parsed(connection::call(&self.host, request).await?.into_body()).await
     }
 
     pub(crate) async fn patch<T: DeserializeOwned>(
@@ -344,7 +343,7 @@ impl Client {
         call: &impl Serialize,
     ) -> Result<T, Error> {
         let request = self.request(Method::PATCH, target, json(call)?)?;
-        parsed(connection::call(&self.way, request).await?.into_body()).await
+        parsed(connection::call(&self.host, request).await?.into_body()).await
     }
 }
 

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 use std::convert::Infallible;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -42,45 +42,12 @@ pub(crate) fn whole(bytes: impl Into<Bytes>) -> Body {
         .boxed_unsync()
 }
 
-/// The way to a daemon.
-#[derive(Debug)]
-pub(crate) struct Way {
-    pub(crate) host: Host,
-    /// A connection for the first call.
-    opened: Mutex<Option<Box<dyn Connection>>>,
-}
-
-impl Way {
-    pub(crate) fn to(host: &Host) -> Self {
-        Self {
-            host: host.clone(),
-            opened: Mutex::default(),
-        }
-    }
-
-    /// The same, where somebody listens. Errors: `Unreachable`.
-    pub(crate) async fn opened(host: &Host) -> Result<Self, Error> {
-        let way = Self::to(host);
-        *way.first() = Some(open(host).await?);
-        Ok(way)
-    }
-
-    fn first(&self) -> MutexGuard<'_, Option<Box<dyn Connection>>> {
-        // Nothing can panic while it is held.
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Connects and sends; any status is an answer.
 pub(crate) async fn exchange(
-    way: &Way,
+    host: &Host,
     request: Request<Body>,
 ) -> Result<Response<Incoming>, Error> {
-    let first = way.first().take();
-    let stream = match first {
-        Some(stream) => stream,
-        None => open(&way.host).await?,
-    };
+    let stream = open(host).await?;
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(READ_BUFFER_BYTES)
         .handshake(TokioIo::new(stream))
@@ -101,8 +68,8 @@ pub(crate) async fn exchange(
 }
 
 /// The same, where anything but success is [`Error::Refused`].
-pub(crate) async fn call(way: &Way, request: Request<Body>) -> Result<Response<Incoming>, Error> {
-    let response = exchange(way, request).await?;
+pub(crate) async fn call(host: &Host, request: Request<Body>) -> Result<Response<Incoming>, Error> {
+    let response = exchange(host, request).await?;
     let status = response.status();
     if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(response);
@@ -133,9 +100,9 @@ pub(crate) fn problem(status: StatusCode, body: &[u8]) -> Problem {
 }
 
 /// A connection of either kind.
-trait Connection: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin {}
+trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin> Connection for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Connection for S {}
 
 async fn open(host: &Host) -> Result<Box<dyn Connection>, Error> {
     let opened: io::Result<Box<dyn Connection>> = match host {

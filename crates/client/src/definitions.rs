@@ -49,7 +49,7 @@ impl Client {
     pub async fn undefine(&self, name: &str, version: &str) -> Result<(), Error> {
         let target = definition(name, version);
         let request = self.request(Method::DELETE, &target, whole(Bytes::new()))?;
-        connection::call(&self.way, request).await.map(drop)
+        connection::call(&self.host, request).await.map(drop)
     }
 
     /// Hands many jobs over, all or none; returns their ids in this order.

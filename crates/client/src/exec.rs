@@ -64,7 +64,7 @@ impl ExecSession {
             header::UPGRADE,
             header::HeaderValue::from_static("dauer-exec"),
         );
-        let response = connection::call(&client.way, request).await?;
+        let response = connection::call(&client.host, request).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::Protocol(format!(
                 "{} instead of an upgrade",

@@ -44,7 +44,7 @@ impl Client {
     pub async fn copy_out(&self, job: &str, inside: &str) -> Result<ByteReader, Error> {
         let target = path(job, &format!("/files?path={}", escape(inside)));
         let request = self.request(Method::GET, &target, whole(Bytes::new()))?;
-        let response = connection::call(&self.way, request).await?;
+        let response = connection::call(&self.host, request).await?;
         Ok(ByteReader {
             body: response.into_body(),
         })
@@ -62,6 +62,6 @@ impl Client {
     ) -> Result<(), Error> {
         let target = path(job, &format!("/files?path={}", escape(inside)));
         let request = self.request(Method::PUT, &target, streamed(tar))?;
-        connection::call(&self.way, request).await.map(drop)
+        connection::call(&self.host, request).await.map(drop)
     }
 }

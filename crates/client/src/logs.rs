@@ -128,7 +128,7 @@ impl LogStream {
         let request = self
             .client
             .request(Method::GET, &target, whole(Bytes::new()))?;
-        let response = connection::call(&self.client.way, request).await?;
+        let response = connection::call(&self.client.host, request).await?;
         let parser = Parser {
             skip: self.handed_out,
             ..Parser::default()

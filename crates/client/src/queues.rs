@@ -40,7 +40,7 @@ impl Client {
     /// [`Error::Refused`] with `not_found`.
     pub async fn remove_queue(&self, name: &str) -> Result<(), Error> {
         let request = self.request(Method::DELETE, &queue(name, ""), whole(Bytes::new()))?;
-        connection::call(&self.way, request).await.map(drop)
+        connection::call(&self.host, request).await.map(drop)
     }
 
     /// Lets none of a queue's jobs begin.

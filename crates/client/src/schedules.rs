@@ -72,7 +72,7 @@ impl Client {
     /// [`Error::Refused`] with `not_found`.
     pub async fn remove_schedule(&self, name: &str) -> Result<(), Error> {
         let request = self.request(Method::DELETE, &schedule(name, ""), whole(Bytes::new()))?;
-        connection::call(&self.way, request).await.map(drop)
+        connection::call(&self.host, request).await.map(drop)
     }
 }
 

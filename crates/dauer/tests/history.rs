@@ -112,7 +112,10 @@ fn what_is_not_a_job_has_its_history_too() {
     let node = Node::new();
     node.define(&node::shell("greet", "echo hello"));
     node.dauer("def rm greet@1.0.0").is(0);
-    let created = node.dauer("token create --json --scope read --name ci").is(0).stdout;
+    let created = node
+        .dauer("token create --json --scope read --name ci")
+        .is(0)
+        .stdout;
     let created: Value = serde_json::from_str(&created).unwrap();
     node.dauer(&format!("token rm {}", created["id"].as_str().unwrap()))
         .is(0);
