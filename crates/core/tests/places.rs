@@ -20,18 +20,6 @@ fn spec(queue: &str, key: Option<&str>, wants: Wants) -> JobSpec {
     .unwrap()
 }
 
-fn due(job: &Job) -> Due {
-    Due {
-        job: job.id.clone(),
-        priority: job.spec.priority,
-        wake_at: job.wake_at.unwrap_or(job.created_at),
-        suspended: job.state == State::Suspended,
-        queue: job.spec.queue().to_owned(),
-        key: job.spec.concurrency_key.clone(),
-        wants: Wants::of(&job.spec),
-    }
-}
-
 /// All that is known of the jobs, and all the turns that were ever given. Nothing is counted before it is asked for.
 struct Model {
     limits: Limits,
@@ -260,7 +248,10 @@ impl World {
                 let waits = matches!(job.state, State::Pending | State::Suspended);
                 waits && job.operation.is_none() && job.wake_at.is_some_and(|at| at <= self.now)
             });
-            let mut waiting: Vec<Due> = waiting.map(due).filter(|due| ask.accepts(due)).collect();
+            let mut waiting: Vec<Due> = waiting
+                .map(Due::of)
+                .filter(|due| ask.accepts(due))
+                .collect();
             turn::sort(&mut waiting);
             waiting.truncate(ask.limit);
             let first = waiting.first().cloned();
@@ -466,7 +457,7 @@ fn a_job_that_asks_for_much_is_passed_for_a_minute_and_then_by_nobody() {
         Job::new(id.into(), spec("default", None, wants), Timestamp(at))
     };
     let chosen = |places: &mut Places, waiting: &[&Job], now: i64| -> Vec<String> {
-        let waiting = waiting.iter().map(|job| due(job)).collect();
+        let waiting = waiting.iter().copied().map(Due::of).collect();
         let chosen = places.choose(waiting, Timestamp(now));
         for due in &chosen.turns {
             places.begun(due, Timestamp(now), Timestamp(now));
@@ -488,7 +479,7 @@ fn a_job_that_asks_for_much_is_passed_for_a_minute_and_then_by_nobody() {
     let minute = i64::try_from(PASSED_MS).unwrap();
     assert!(chosen(&mut places, &[&big, &late], minute).is_empty());
     // Nor by one that comes just now.
-    assert!(!places.welcome(&due(&late), Timestamp(minute)));
+    assert!(!places.welcome(&Due::of(&late), Timestamp(minute)));
     for job in [&mut first, &mut small] {
         assert!(chosen(&mut places, &[&big, &late], minute + 1).is_empty());
         job.state = State::Completed;

@@ -1,10 +1,10 @@
 //! Who has a sandbox on this node, and a place in a queue: counted with each commit, so that the scheduler never asks the store
 //! for it. [`dauer_core::plan::places`] decides; this is the one copy of it, which everybody asks.
 
-use dauer_core::plan::admission::{Limits, Wants};
+use dauer_core::plan::admission::Limits;
 use dauer_core::plan::places::{Chosen, Places as Plan};
 use dauer_core::plan::turn::{Ask, Due};
-use dauer_core::{Job, JobId, State, Timestamp};
+use dauer_core::{Job, JobId, Timestamp};
 use std::sync::{Mutex, MutexGuard};
 
 /// What the sandboxes of this node take, and what is promised to jobs whose admission is not committed yet.
@@ -38,19 +38,6 @@ impl Drop for Promise<'_> {
         if !self.begun {
             self.places.plan().take_back(&self.due, self.at);
         }
-    }
-}
-
-/// A job that waits, as the scheduler sees it.
-pub(crate) fn due(job: &Job) -> Due {
-    Due {
-        job: job.id.clone(),
-        priority: job.spec.priority,
-        wake_at: job.wake_at.unwrap_or(job.created_at),
-        suspended: job.state == State::Suspended,
-        queue: job.spec.queue().to_owned(),
-        key: job.spec.concurrency_key.clone(),
-        wants: Wants::of(&job.spec),
     }
 }
 
@@ -108,7 +95,7 @@ impl Places {
 
     /// Keeps a place for a job that just came and is due, if there is room and nobody waits before it.
     pub(crate) fn welcome(&self, job: &Job, now: Timestamp) -> Option<Promise<'_>> {
-        let due = due(job);
+        let due = Due::of(job);
         let welcome = self.plan().welcome(&due, now);
         welcome.then(|| Promise {
             places: self,

@@ -1,7 +1,7 @@
 //! Whose turn it is: the order of the jobs that wait, and which of them are asked for at all.
 
 use super::admission::Wants;
-use crate::{JobId, Priority, Timestamp};
+use crate::{Job, JobId, Priority, State, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A job that is due.
@@ -21,6 +21,22 @@ pub struct Due {
     pub key: Option<String>,
     /// What it asks for of its node.
     pub wants: Wants,
+}
+
+impl Due {
+    /// A job that waits, as the scheduler sees it.
+    #[must_use]
+    pub fn of(job: &Job) -> Self {
+        Self {
+            job: job.id.clone(),
+            priority: job.spec.priority,
+            wake_at: job.wake_at.unwrap_or(job.created_at),
+            suspended: job.state == State::Suspended,
+            queue: job.spec.queue().to_owned(),
+            key: job.spec.concurrency_key.clone(),
+            wants: Wants::of(&job.spec),
+        }
+    }
 }
 
 /// So much earlier than it is due a job of this priority has its turn. What is due later than that comes behind one of the

@@ -1,7 +1,6 @@
 //! Jobs and changes for the claims.
 
 use crate::{Change, NewAudit, NewEntry, Store};
-use dauer_core::plan::admission::Wants;
 use dauer_core::plan::turn::Due;
 use dauer_core::{
     Checkpoint, CheckpointId, DefinitionRef, Forget, Image, Jitter, Job, JobId, JobSpec, Mount,
@@ -104,15 +103,8 @@ pub(crate) fn listed(job: &Job) -> Job {
 
 /// A job that waits, as the schedule shows it.
 pub(crate) fn due(job: &Job) -> Due {
-    Due {
-        job: job.id.clone(),
-        priority: job.spec.priority,
-        wake_at: job.wake_at.expect("it waits for a moment"),
-        suspended: job.state == State::Suspended,
-        queue: job.spec.queue().to_owned(),
-        key: job.spec.concurrency_key.clone(),
-        wants: Wants::of(&job.spec),
-    }
+    assert!(job.wake_at.is_some(), "it waits for a moment");
+    Due::of(job)
 }
 
 /// A journal entry of this word.
