@@ -34,6 +34,24 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
     }
 }
 
+/// A JSON body that has to be there, because what it leaves out would be taken away.
+#[derive(Clone, Debug)]
+pub(crate) struct Stated<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Stated<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
+        check_kind(request.headers()).map_err(Refusal::into_response)?;
+        let body = whole(request).await.map_err(Refusal::into_response)?;
+        if body.trim_ascii().is_empty() {
+            let detail = "there is no body: send a JSON object, {} where nothing is to be set";
+            return Err(Refusal::malformed(detail.to_owned()).into_response());
+        }
+        parse(&body).map(Self).map_err(Refusal::into_response)
+    }
+}
+
 /// A JSON body of many parts.
 #[derive(Clone, Debug)]
 pub(crate) struct Large<T>(pub(crate) T);
@@ -98,12 +116,16 @@ async fn up_to(request: Request, bytes_max: usize) -> Result<Bytes, Refusal> {
     }
 }
 
-/// Reads JSON; nothing stands for `{}`.
+/// Reads a JSON object; nothing stands for `{}`.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    let body = if body.trim_ascii().is_empty() {
-        b"{}"
-    } else {
-        body
+    let body = match body.trim_ascii() {
+        b"" => b"{}",
+        // It would be taken for the fields of an object, in the order in which we happen to write them.
+        [b'[', ..] => {
+            let detail = "the body is not as expected: a list, where an object belongs";
+            return Err(Refusal::malformed(detail.to_owned()));
+        }
+        body => body,
     };
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(unexpected)?;

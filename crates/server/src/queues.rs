@@ -1,7 +1,7 @@
 //! Calls about queues.
 
 use crate::error::Refusal;
-use crate::extract::Input;
+use crate::extract::Stated;
 use crate::routes::Shared;
 use crate::spec::span_ms;
 use axum::Json;
@@ -43,7 +43,7 @@ pub(crate) async fn show(
 pub(crate) async fn set(
     State(shared): State<Shared>,
     Path(name): Path<String>,
-    Input(settings): Input<SetQueue>,
+    Stated(settings): Stated<SetQueue>,
 ) -> Answer<QueueView> {
     let queue = Queue {
         name,

@@ -1,7 +1,7 @@
 //! Calls about what jobs have used, and about what they are found by.
 
 use crate::error::Refusal;
-use crate::extract::{Input, Params};
+use crate::extract::{Params, Stated};
 use crate::routes::Shared;
 use crate::view;
 use axum::Json;
@@ -167,7 +167,7 @@ fn row(group: Option<&str>, sum: &Sum) -> UsageRow {
 pub(crate) async fn describe(
     State(shared): State<Shared>,
     Path(job): Path<String>,
-    Input(call): Input<DescribeCall>,
+    Stated(call): Stated<DescribeCall>,
 ) -> Result<Json<JobView>, Refusal> {
     let id = shared.engine.find(&job).await?;
     let described = shared

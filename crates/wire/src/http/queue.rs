@@ -76,8 +76,7 @@ pub struct SetQueue {
 pub struct QueueView {
     /// Its name.
     pub name: String,
-    /// What it holds back.
-    #[serde(flatten)]
+    /// What it holds back, as `PUT` takes it.
     pub settings: SetQueue,
     /// Its jobs that have a place.
     pub running: u64,
