@@ -3,13 +3,14 @@
 //! Every change of a job is one [`Change`]: the new record at an expected version, its journal entry and
 //! whatever belongs to it (a checkpoint, a token, its output, its signals), in one transaction. Nothing else writes.
 
+mod capabilities;
 pub mod conformance;
 mod history;
 mod queues;
 mod sqlite;
 
+pub use capabilities::{Capabilities, Durable};
 pub use history::{HistoryFilter, HistoryPage, HistoryPlace, NewAudit, Recorded};
-
 pub use queues::{DaemonRun, Sleeper, Waiting};
 pub use sqlite::{Durability, Sqlite};
 
@@ -158,7 +159,6 @@ pub struct NewEntry {
     pub from: Option<State>,
     /// A line more.
     pub detail: Option<String>,
-
     /// Who asked for it: `uid:0`, `token:ci`, `job:<id>`, `schedule:<name>`, or `node` where nobody did.
     pub by: Option<String>,
     /// What they asked it for, in their words.
@@ -186,7 +186,6 @@ pub struct Entry {
     pub generation: u32,
     /// A line more.
     pub detail: Option<String>,
-
     /// Who asked for it, as in [`NewEntry`]; absent in entries of older builds.
     pub by: Option<String>,
     /// What they asked it for.
@@ -264,6 +263,9 @@ pub struct DefinitionFilter {
 /// of the machine where the back end's setting says so.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// What it promises. Costs nothing.
+    fn capabilities(&self) -> Capabilities;
+
     /// Adds a job of version 1 with its first journal entry. Errors: `Conflict` where the id is taken; `NameInUse`.
     async fn create(&self, job: Job, entry: NewEntry) -> Result<(), Error> {
         let key = None;
@@ -271,9 +273,7 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Adds all of these jobs, or none. Errors: as `create`; `KeyInUse` with what the key of one of them was used for;
-    /// `NotFound` where a parent is not there, `ParentEnding`.
-    /// Adds all of these jobs, or none. Errors: as `create`; `KeyInUse` with what the key of one of them was used for; `NotUnique`
-    /// where another job stands for one of them.
+    /// `NotFound` where a parent is not there, `ParentEnding`; `NotUnique` where another job stands for one of them.
     async fn create_all(&self, jobs: Vec<NewJob>) -> Result<(), Error>;
 
     /// Adds a job and its first change in one transaction. Errors: as `create_all`.

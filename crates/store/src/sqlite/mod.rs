@@ -4,6 +4,7 @@
 
 mod access;
 mod fault;
+mod handle;
 mod history;
 mod hot;
 mod kept;
@@ -28,8 +29,9 @@ mod writer;
 pub use open::Durability;
 
 use crate::{
-    Change, DaemonRun, DefinitionFilter, Entry, Error, Filter, HistoryFilter, HistoryPage, Keyed,
-    NewAudit, NewJob, ScheduleChange, SignalFor, Sleeper, Store, UsageQuery, Waiting,
+    Capabilities, Change, DaemonRun, DefinitionFilter, Durable, Entry, Error, Filter,
+    HistoryFilter, HistoryPage, Keyed, NewAudit, NewJob, ScheduleChange, SignalFor, Sleeper, Store,
+    UsageQuery, Waiting,
 };
 use async_trait::async_trait;
 use dauer_core::ledger::{Account, Interval, Owner};
@@ -38,14 +40,10 @@ use dauer_core::{
     AccessToken, Checkpoint, CheckpointId, Definition, DefinitionRef, Job, JobId, Json, Queue,
     SandboxId, Schedule, Timestamp, Token, Turn, Unique, Wait,
 };
-use fault::Fault;
 use hot::Hot;
 use readers::Readers;
-use rusqlite::Connection;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::oneshot;
 use write::Write;
 use writer::Writer;
 
@@ -59,62 +57,23 @@ pub struct Sqlite {
     /// Absent in memory, where only the writer's connection sees the tables.
     readers: Option<Readers>,
     hot: Hot,
-}
-
-impl Sqlite {
-    /// Opens or makes the file, with [`Durability::Full`]. Blocks for the moment this takes, longer when the schema has to be
-    /// updated. Errors: `NoSpace`; `Backend` naming the file where it is damaged, another program's or of a newer dauer (then
-    /// it was not touched).
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        Self::open_with(path, Durability::Full)
-    }
-
-    /// As [`Sqlite::open`], with the durability given.
-    pub fn open_with(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
-        let connection = open::writer(path.as_ref(), durability)?;
-        Self::on(connection, path.as_ref())
-    }
-
-    fn on(connection: Connection, path: &Path) -> Result<Self, Error> {
-        let hot = Hot::new();
-        Ok(Self {
-            writer: Writer::start(connection, path.to_owned(), hot.clone())?,
-            readers: Some(Readers::of(path.to_owned())),
-            hot,
-        })
-    }
-
-    /// A store that is gone with its last clone, for tests.
-    pub fn memory() -> Result<Self, Error> {
-        let connection = open::memory()?;
-        let hot = Hot::new();
-        Ok(Self {
-            writer: Writer::start(connection, ":memory:".into(), hot.clone())?,
-            readers: None,
-            hot,
-        })
-    }
-
-    async fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
-    ) -> Result<T, Error> {
-        let Some(readers) = &self.readers else {
-            let (answer, answered) = oneshot::channel();
-            let on_writer = move |connection: &Connection| {
-                // Nobody waits any more: nothing is lost, it only read.
-                let _ = answer.send(read(connection));
-            };
-            self.writer.read(Box::new(on_writer)).await?;
-            let result = answered.await.map_err(|_| writer::gone())?;
-            return result.map_err(|fault| fault.in_file(Path::new(":memory:")));
-        };
-        readers.read(read).await
-    }
+    durability: Durability,
 }
 
 #[async_trait]
 impl Store for Sqlite {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            durable: match (&self.readers, self.durability) {
+                (None, _) => Durable::Nothing,
+                (Some(_), Durability::Full) => Durable::Always,
+                (Some(_), Durability::Normal) => Durable::Process,
+            },
+            // There is no other copy.
+            failover_safe: true,
+        }
+    }
+
     async fn create_all(&self, jobs: Vec<NewJob>) -> Result<(), Error> {
         self.writer.write(Write::create(jobs)).await
     }
