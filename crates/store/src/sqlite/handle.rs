@@ -25,7 +25,11 @@ impl Sqlite {
         Self::on(connection, path.as_ref(), durability)
     }
 
-    fn on(connection: Connection, path: &Path, durability: Durability) -> Result<Self, Error> {
+    pub(super) fn on(
+        connection: Connection,
+        path: &Path,
+        durability: Durability,
+    ) -> Result<Self, Error> {
         let hot = Hot::new();
         Ok(Self {
             writer: Writer::start(connection, path.to_owned(), hot.clone())?,

@@ -209,7 +209,7 @@ async fn a_full_file_fails_the_batch_and_nothing_of_it_is_there() {
     connection
         .pragma_update(None, "max_page_count", pages + 60)
         .unwrap();
-    let store = Sqlite::on(connection, &path).unwrap();
+    let store = Sqlite::on(connection, &path, Durability::Full).unwrap();
     let (mut written, mut refused) = (Vec::new(), Vec::new());
     for round in 0.. {
         assert!(round < 1000, "it never got full");
