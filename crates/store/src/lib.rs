@@ -5,11 +5,14 @@
 
 mod capabilities;
 pub mod conformance;
+mod error;
 mod history;
 mod queues;
+mod record;
 mod sqlite;
 
 pub use capabilities::{Capabilities, Durable};
+pub use error::Error;
 pub use history::{HistoryFilter, HistoryPage, HistoryPlace, NewAudit, Recorded};
 pub use queues::{DaemonRun, Sleeper, Waiting};
 pub use sqlite::{Durability, Sqlite};
@@ -22,74 +25,6 @@ use dauer_core::{
     Kept, Queue, SandboxId, Schedule, Signal, State, Timestamp, Token, Turn, Unique, Wait,
 };
 use std::collections::BTreeMap;
-use std::sync::Arc;
-
-/// What went wrong, by what the caller can do next.
-#[allow(missing_docs, reason = "the fields are what the messages say")]
-#[derive(Debug, thiserror::Error, Clone)]
-pub enum Error {
-    /// Somebody else wrote first: load again and decide again.
-    #[error("version conflict on job {job}: expected {expected}, found {found}")]
-    Conflict {
-        /// Which job.
-        job: JobId,
-        /// The stored version this write was made for; 0 where it was made for none.
-        expected: u64,
-        /// The stored version.
-        found: u64,
-    },
-    /// There is no such job (any more).
-    #[error("no job {0}")]
-    NotFound(String),
-    /// A kept job has this name.
-    #[error("the name {name:?} is in use by job {job}")]
-    NameInUse {
-        /// The name.
-        name: String,
-        /// Whose it is.
-        job: JobId,
-    },
-    /// A request with this key was accepted before.
-    #[error("the key {key:?} was used for job {}", used.job)]
-    KeyInUse {
-        /// The key.
-        key: String,
-        /// What it was used for.
-        used: Keyed,
-    },
-    /// This job is being cancelled with its children, or was: it gets no further ones.
-    #[error("job {0} is cancelled with its children")]
-    ParentEnding(JobId),
-    /// Another job stands for one that is to be unique.
-    #[error("job {job} has the unique key {key:?}")]
-    NotUnique {
-        /// The key.
-        key: String,
-        /// The job that has it.
-        job: JobId,
-    },
-    /// There is another definition of this name and version.
-    #[error("there is a definition {0} already")]
-    Defined(DefinitionRef),
-    /// There is a schedule of this name.
-    #[error("there is a schedule {0} already")]
-    ScheduleExists(String),
-    /// Somebody else wrote this schedule first: load again and decide again.
-    #[error("the schedule {0} was changed by somebody else")]
-    ScheduleChanged(String),
-    /// More than one job matches.
-    #[error("{0:?} matches several jobs")]
-    Ambiguous(String),
-    /// The sums that were asked for have too many groups: ask for less.
-    #[error("more than {} groups", dauer_core::ledger::account::GROUPS_MAX)]
-    TooManyGroups,
-    /// The disk is full: nothing was written; try again when there is room.
-    #[error("no space left for the store: {0}")]
-    NoSpace(String),
-    /// The store cannot be used.
-    #[error("store: {0}")]
-    Backend(Arc<dyn std::error::Error + Send + Sync>),
-}
 
 /// One transition of one job, written whole or not at all.
 #[derive(Clone, Debug)]

@@ -3,7 +3,8 @@
 use super::fault::Fault;
 use super::sql;
 use crate::Error;
-use dauer_core::{AccessToken, Scope, Timestamp};
+use crate::record;
+use dauer_core::{AccessToken, Timestamp};
 use rusqlite::{Connection, Row, params};
 
 pub(super) fn add(connection: &Connection, token: &AccessToken) -> Result<(), Fault> {
@@ -58,8 +59,7 @@ fn token(row: &Row<'_>) -> Result<AccessToken, Fault> {
     Ok(AccessToken {
         id: row.get(0)?,
         name: row.get(1)?,
-        scope: Scope::from_name(&scope)
-            .ok_or_else(|| Fault::Rule(format!("a token has the unknown scope {scope:?}")))?,
+        scope: record::scope(&scope)?,
         digest: row.get(3)?,
         created_at: Timestamp(row.get(4)?),
         expires_at: at(5)?,

@@ -1,9 +1,10 @@
 //! From what SQLite says to what a caller can do.
 
 use crate::Error;
+pub(super) use crate::error::failed;
+use crate::record::Broken;
 use rusqlite::ErrorCode;
 use std::path::Path;
-use std::sync::Arc;
 
 /// Why a read or write inside the store stopped, before the file it is about is named.
 #[derive(Debug)]
@@ -32,6 +33,15 @@ impl From<rusqlite::Error> for Fault {
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         Self::Answer(error)
+    }
+}
+
+impl From<Broken> for Fault {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Unreadable { what, source } => Self::Unreadable { what, source },
+            Broken::Rule(text) => Self::Rule(text),
+        }
     }
 }
 
@@ -74,37 +84,4 @@ fn sql(error: rusqlite::Error, path: &Path) -> Error {
             Some(Box::new(error)),
         ),
     }
-}
-
-/// What failed on what; the text ends with the reason, and the source is kept.
-#[derive(Debug)]
-struct Failed {
-    what: String,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
-impl std::fmt::Display for Failed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.source {
-            Some(source) => write!(f, "{}: {source}", self.what),
-            None => f.write_str(&self.what),
-        }
-    }
-}
-
-impl std::error::Error for Failed {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
-    }
-}
-
-/// An error that the caller can only report.
-pub(super) fn failed(
-    what: impl Into<String>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
-) -> Error {
-    Error::Backend(Arc::new(Failed {
-        what: what.into(),
-        source,
-    }))
 }

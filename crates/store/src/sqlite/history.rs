@@ -1,8 +1,8 @@
 //! The history: the journal and the audit as one, and forgetting what is old.
 
 use super::fault::Fault;
-use super::row::{self, signed, unsigned};
-use super::sql;
+use super::{row, sql};
+use crate::record::{signed, unsigned};
 use crate::{HistoryFilter, HistoryPage, HistoryPlace, NewAudit, Recorded};
 use dauer_core::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Rows, params};

@@ -1,8 +1,9 @@
 //! What is kept beside a record: written with it, read by itself.
 
 use super::fault::Fault;
-use super::{ledger, row, sql};
+use super::{ledger, sql};
 use crate::SignalFor;
+use crate::record::{token_columns, unsigned};
 use dauer_core::{JobId, Json, Kept, Signal, Timestamp, Token, Wait};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -86,7 +87,7 @@ pub(super) fn put(connection: &Connection, job: &JobId, kept: &Kept) -> Result<(
 }
 
 pub(super) fn put_token(connection: &Connection, token: &Token) -> Result<(), Fault> {
-    let (status, checkpoint, message) = row::token_columns(&token.status);
+    let (status, checkpoint, message) = token_columns(&token.status);
     connection.prepare_cached(sql::TOKEN_PUT)?.execute(params![
         token.job.0,
         token.token,
@@ -154,7 +155,7 @@ pub(super) fn signals_waiting(connection: &Connection, job: &JobId) -> Result<u6
     let count: i64 = connection
         .prepare_cached(sql::SIGNALS_WAITING)?
         .query_row(params![job.0], |row| row.get(0))?;
-    Ok(super::row::unsigned(count))
+    Ok(unsigned(count))
 }
 
 pub(super) fn wait(

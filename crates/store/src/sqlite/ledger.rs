@@ -1,28 +1,20 @@
 //! The ledger as rows, and the heartbeat that bounds what a crash can hide from it.
 
 use super::fault::Fault;
-use super::row::{signed, unsigned};
 use super::sql;
+use crate::record::{
+    Upkeep, interval_kind, labels, limit, owner_kind, read_labels, signed, unsigned,
+};
 use crate::{Error, UsageQuery};
 use dauer_core::Timestamp;
-use dauer_core::ledger::{
-    Account, Closing, Interval, Kind, Labels, Owner, OwnerKind, Range, Relabelling,
-};
+use dauer_core::ledger::{Account, Closing, Interval, Owner, Range, Relabelling};
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-/// What is written without a job.
-#[derive(Debug)]
-pub(super) enum Upkeep {
-    Prune { before: Timestamp, about: usize },
-    Heartbeat(Timestamp),
-}
-
-impl Upkeep {
-    pub(super) fn apply(&self, connection: &Connection) -> Result<(), Fault> {
-        match self {
-            Self::Prune { before, about } => prune(connection, *before, *about),
-            Self::Heartbeat(at) => beat(connection, *at),
-        }
+/// Does it.
+pub(super) fn apply(connection: &Connection, upkeep: &Upkeep) -> Result<(), Fault> {
+    match upkeep {
+        Upkeep::Prune { before, about } => prune(connection, *before, *about),
+        Upkeep::Heartbeat(at) => beat(connection, *at),
     }
 }
 
@@ -128,27 +120,16 @@ fn each(
 }
 
 fn interval(row: &Row<'_>) -> Result<Interval, Fault> {
-    let (owner_kind, kind, text): (String, String, String) =
-        (row.get(0)?, row.get(3)?, row.get(10)?);
-    let unknown = |word: &str| Fault::Rule(format!("the ledger has the unknown word {word:?}"));
+    let (whose, kind, text): (String, String, String) = (row.get(0)?, row.get(3)?, row.get(10)?);
     let id: String = row.get(1)?;
-    let labels: Labels = serde_json::from_str(&text).map_err(|source| Fault::Unreadable {
-        what: format!("an interval of {owner_kind} {id}"),
-        source,
-    })?;
+    let labels = read_labels(&whose, &id, &text)?;
     Ok(Interval {
         owner: Owner {
-            kind: OwnerKind::ALL
-                .into_iter()
-                .find(|known| known.name() == owner_kind)
-                .ok_or_else(|| unknown(&owner_kind))?,
+            kind: owner_kind(&whose)?,
             id,
         },
         generation: row.get(2)?,
-        kind: Kind::ALL
-            .into_iter()
-            .find(|known| known.name() == kind)
-            .ok_or_else(|| unknown(&kind))?,
+        kind: interval_kind(&kind)?,
         amount: unsigned(row.get(4)?),
         from: Timestamp(row.get(5)?),
         to: row.get::<_, Option<i64>>(6)?.map(Timestamp),
@@ -163,10 +144,7 @@ fn interval(row: &Row<'_>) -> Result<Interval, Fault> {
 fn prune(connection: &Connection, before: Timestamp, about: usize) -> Result<(), Fault> {
     let last: Option<i64> = connection
         .prepare_cached(sql::LEDGER_NTH)?
-        .query_row(
-            params![before.0, i64::try_from(about).unwrap_or(i64::MAX)],
-            |row| row.get(0),
-        )
+        .query_row(params![before.0, limit(about)], |row| row.get(0))
         .optional()?;
     let bound = last.unwrap_or(before.0);
     connection
@@ -195,9 +173,4 @@ pub(super) fn last_beat(connection: &Connection) -> Result<Option<Timestamp>, Fa
         .prepare_cached(sql::HEARTBEAT)?
         .query_row([], |row| row.get(0).map(Timestamp))
         .optional()?)
-}
-
-fn labels(labels: &Labels) -> String {
-    serde_json::to_string(labels)
-        .expect("invariant: labels are plain data and can be written as JSON")
 }

@@ -8,7 +8,6 @@ mod handle;
 mod history;
 mod hot;
 mod kept;
-mod lean;
 mod ledger;
 mod open;
 mod policy;
@@ -28,6 +27,7 @@ mod writer;
 
 pub use open::Durability;
 
+use crate::record::{self, QueueWrite, ScheduleWrite, Upkeep, Write};
 use crate::{
     Capabilities, Change, DaemonRun, DefinitionFilter, Durable, Entry, Error, Filter,
     HistoryFilter, HistoryPage, Keyed, NewAudit, NewJob, ScheduleChange, SignalFor, Sleeper, Store,
@@ -44,7 +44,6 @@ use hot::Hot;
 use readers::Readers;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use write::Write;
 use writer::Writer;
 
 /// A record that is longer than this in the file is not kept in memory.
@@ -249,7 +248,7 @@ impl Store for Sqlite {
     }
 
     async fn prune_ledger(&self, before: Timestamp, about: usize) -> Result<(), Error> {
-        let prune = ledger::Upkeep::Prune { before, about };
+        let prune = Upkeep::Prune { before, about };
         self.writer.write(Write::Upkeep(prune)).await
     }
 
@@ -258,7 +257,7 @@ impl Store for Sqlite {
     }
 
     async fn heartbeat(&self, at: Timestamp) -> Result<(), Error> {
-        let beat = ledger::Upkeep::Heartbeat(at);
+        let beat = Upkeep::Heartbeat(at);
         self.writer.write(Write::Upkeep(beat)).await
     }
 
@@ -319,7 +318,7 @@ impl Store for Sqlite {
     }
 
     async fn add_schedule(&self, schedule: Schedule, audit: NewAudit) -> Result<(), Error> {
-        let write = Write::Schedule(schedules::Write::add(schedule)).audited(audit);
+        let write = Write::Schedule(ScheduleWrite::add(schedule)).audited(audit);
         self.writer.write(write).await
     }
 
@@ -330,13 +329,13 @@ impl Store for Sqlite {
     }
 
     async fn schedules(&self, after: Option<&str>, limit: usize) -> Result<Vec<Schedule>, Error> {
-        let (after, limit) = (after.map(str::to_owned), read::limit(limit));
+        let (after, limit) = (after.map(str::to_owned), record::limit(limit));
         self.read(move |connection| schedules::page(connection, after.as_deref(), limit))
             .await
     }
 
     async fn due_schedules(&self, now: Timestamp, limit: usize) -> Result<Vec<Schedule>, Error> {
-        let limit = read::limit(limit);
+        let limit = record::limit(limit);
         self.read(move |connection| schedules::due(connection, now, limit))
             .await
     }
@@ -347,12 +346,12 @@ impl Store for Sqlite {
 
     async fn change_schedule(&self, mut change: ScheduleChange) -> Result<(), Error> {
         let audit = change.audit.take();
-        let write = Write::Schedule(schedules::Write::change(change)).audited(audit);
+        let write = Write::Schedule(ScheduleWrite::change(change)).audited(audit);
         self.writer.write(write).await
     }
 
     async fn remove_schedule(&self, name: &str, audit: NewAudit) -> Result<(), Error> {
-        let write = Write::Schedule(schedules::Write::Remove(name.to_owned())).audited(audit);
+        let write = Write::Schedule(ScheduleWrite::Remove(name.to_owned())).audited(audit);
         self.writer.write(write).await
     }
 
@@ -408,12 +407,12 @@ impl Store for Sqlite {
     }
 
     async fn set_queue(&self, queue: Queue, audit: NewAudit) -> Result<(), Error> {
-        let write = Write::Queue(queues::Write::set(&queue)).audited(audit);
+        let write = Write::Queue(QueueWrite::set(&queue)).audited(audit);
         self.writer.write(write).await
     }
 
     async fn remove_queue(&self, name: &str, audit: NewAudit) -> Result<(), Error> {
-        let write = Write::Queue(queues::Write::Remove(name.to_owned())).audited(audit);
+        let write = Write::Queue(QueueWrite::Remove(name.to_owned())).audited(audit);
         self.writer.write(write).await
     }
 
@@ -439,18 +438,18 @@ impl Store for Sqlite {
     async fn daemon_started(&self, at: Timestamp, limit: usize) -> Result<Vec<DaemonRun>, Error> {
         let read = self.read(move |connection| queues::daemons(connection, limit));
         let before = read.await?;
-        let write = Write::Queue(queues::Write::DaemonStarted(at));
+        let write = Write::Queue(QueueWrite::DaemonStarted(at));
         self.writer.write(write).await?;
         Ok(before)
     }
 
     async fn daemon_completed_a_job(&self) -> Result<(), Error> {
-        let write = Write::Queue(queues::Write::DaemonCompleted);
+        let write = Write::Queue(QueueWrite::DaemonCompleted);
         self.writer.write(write).await
     }
 
     async fn daemon_ended_well(&self) -> Result<(), Error> {
-        let write = Write::Queue(queues::Write::DaemonEndedWell);
+        let write = Write::Queue(QueueWrite::DaemonEndedWell);
         self.writer.write(write).await
     }
 }

@@ -3,13 +3,8 @@
 use super::fault::Fault;
 use super::sql;
 use crate::Error;
-use dauer_core::{EndsChildren, JobId, Timestamp};
+use dauer_core::{JobId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
-
-/// The column of what becomes of a job's children.
-pub(super) fn standing(children: Option<EndsChildren>) -> Option<&'static str> {
-    children.map(|children| if children.done { "done" } else { "asked" })
-}
 
 pub(super) fn expiring(
     connection: &Connection,

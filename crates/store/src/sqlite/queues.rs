@@ -1,12 +1,12 @@
 //! Queues as rows: who waits where, what jobs say of each other, what was set, and the daemons of this node.
 
 use super::fault::Fault;
-use super::row::{self, signed, unsigned};
 use super::sql;
+use crate::record::{self, LANE_BEGINS_MAX, QueueWrite, Queued, unsigned};
 use crate::{DaemonRun, Error, Sleeper, Waiting};
 use dauer_core::plan::admission::Wants;
 use dauer_core::plan::turn::{self, Ask, Due, Gate};
-use dauer_core::{Job, JobId, Queue, Timestamp, Turn, Unique};
+use dauer_core::{JobId, Queue, Timestamp, Turn, Unique};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
 
@@ -16,85 +16,36 @@ const DAEMONS_KEPT: i64 = 100;
 /// Behind all lanes of a queue.
 const AFTER_EVERY_LANE: i64 = i64::MAX;
 
-/// What the creation of a job writes of the place where it waits.
-#[derive(Debug)]
-pub(super) struct Queued {
-    pub(super) queue: String,
-    pub(super) key: Option<String>,
-    pub(super) cpu_millis: Option<u32>,
-    pub(super) memory_bytes: Option<i64>,
-    pub(super) unique: Option<Unique>,
-    pub(super) batch: Option<String>,
-    pub(super) blocked_by: Vec<JobId>,
-}
-
-impl Queued {
-    pub(super) fn of(job: &Job) -> Self {
-        let spec = &job.spec;
-        Self {
-            queue: spec.queue().to_owned(),
-            key: spec.concurrency_key.clone(),
-            cpu_millis: spec.cpu_millis,
-            memory_bytes: spec.memory_bytes.map(signed),
-            unique: spec.unique.clone(),
-            batch: spec.batch.clone(),
-            blocked_by: job.blocked_by.clone(),
-        }
-    }
-
-    /// Nothing has to be asked before it is written, and nothing is written beside it.
-    pub(super) fn is_plain(&self) -> bool {
-        self.unique.is_none() && self.blocked_by.is_empty()
-    }
-
-    /// Before it is written.
-    pub(super) fn check(&self, connection: &Connection) -> Result<(), Fault> {
-        match &self.unique {
-            Some(unique) => check_is_unique(connection, unique),
-            None => Ok(()),
-        }
-    }
-
-    /// What is written beside it.
-    pub(super) fn put_beside(&self, connection: &Connection, job: &JobId) -> Result<(), Fault> {
-        for after in &self.blocked_by {
-            connection
-                .prepare_cached(sql::FOLLOWER_INSERT)?
-                .execute(params![after.0, job.0])?;
-        }
-        Ok(())
+/// Before a job is written that waits there.
+pub(super) fn check(connection: &Connection, queued: &Queued) -> Result<(), Fault> {
+    match &queued.unique {
+        Some(unique) => check_is_unique(connection, unique),
+        None => Ok(()),
     }
 }
 
-/// What is written of queues and of daemons.
-#[derive(Debug)]
-pub(super) enum Write {
-    Set { name: String, settings: String },
-    Remove(String),
-    DaemonStarted(Timestamp),
-    DaemonCompleted,
-    DaemonEndedWell,
+/// What is written beside it.
+pub(super) fn put_beside(
+    connection: &Connection,
+    queued: &Queued,
+    job: &JobId,
+) -> Result<(), Fault> {
+    for after in &queued.blocked_by {
+        connection
+            .prepare_cached(sql::FOLLOWER_INSERT)?
+            .execute(params![after.0, job.0])?;
+    }
+    Ok(())
 }
 
-impl Write {
-    pub(super) fn set(queue: &Queue) -> Self {
-        let settings = serde_json::to_string(queue)
-            .expect("invariant: a queue is plain data and can be written as JSON");
-        Self::Set {
-            name: queue.name.clone(),
-            settings,
-        }
-    }
-
-    /// Does it.
-    pub(super) fn apply(&self, connection: &Connection) -> Result<(), Fault> {
-        match self {
-            Self::Set { name, settings } => set(connection, name, settings),
-            Self::Remove(name) => remove(connection, name),
-            Self::DaemonStarted(at) => daemon_started(connection, *at),
-            Self::DaemonCompleted => daemon_is(connection, sql::DAEMON_COMPLETED),
-            Self::DaemonEndedWell => daemon_is(connection, sql::DAEMON_ENDED_WELL),
-        }
+/// Does it.
+pub(super) fn apply(connection: &Connection, write: &QueueWrite) -> Result<(), Fault> {
+    match write {
+        QueueWrite::Set { name, settings } => set(connection, name, settings),
+        QueueWrite::Remove(name) => remove(connection, name),
+        QueueWrite::DaemonStarted(at) => daemon_started(connection, *at),
+        QueueWrite::DaemonCompleted => daemon_is(connection, sql::DAEMON_COMPLETED),
+        QueueWrite::DaemonEndedWell => daemon_is(connection, sql::DAEMON_ENDED_WELL),
     }
 }
 
@@ -116,12 +67,12 @@ pub(super) fn due(connection: &Connection, now: Timestamp, ask: &Ask) -> Result<
     let mut found = Vec::new();
     let mut place = lane_after(&moment, "", -1)?;
     while let Some((queue, lane)) = place {
-        let (priority, suspended) = row::of_lane(lane)?;
+        let (priority, suspended) = record::of_lane(lane)?;
         let gate = ask.gate(&queue, suspended);
         let next = match gate {
             Gate::Shut if suspended => AFTER_EVERY_LANE,
             // Those that sleep may still pass.
-            Gate::Shut => lane.max(row::LANE_BEGINS_MAX),
+            Gate::Shut => lane.max(LANE_BEGINS_MAX),
             Gate::Open | Gate::But(_) => lane,
         };
         if *gate != Gate::Shut {
@@ -271,11 +222,7 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<Queue>, Fault> {
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let settings: String = row.get(0)?;
-        let queue = serde_json::from_str(&settings).map_err(|source| Fault::Unreadable {
-            what: format!("the settings of a queue ({settings})"),
-            source,
-        })?;
-        found.push(queue);
+        found.push(record::queue(&settings)?);
     }
     Ok(found)
 }

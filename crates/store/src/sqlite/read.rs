@@ -1,8 +1,8 @@
 //! What is asked of the tables.
 
 use super::fault::Fault;
-use super::row::{self, signed};
-use super::sql;
+use super::{row, sql};
+use crate::record::{self, limit, signed};
 use crate::{DefinitionFilter, Entry, Error, Filter, Keyed};
 use dauer_core::{
     Checkpoint, CheckpointId, Definition, DefinitionRef, Job, JobId, SandboxId, State, Token,
@@ -30,7 +30,7 @@ pub(super) fn job(connection: &Connection, id: &JobId) -> Result<(Job, usize), F
         .as_str_or_null()
         .map_err(rusqlite::Error::from)?;
     let bytes = record.len() + spec.len() + params.map_or(0, str::len);
-    Ok((row::job(&id.0, record, spec, params)?, bytes))
+    Ok((record::job(&id.0, record, spec, params)?, bytes))
 }
 
 /// Those of these records that are there, in this order.
@@ -234,7 +234,7 @@ pub(super) fn checkpoints(connection: &Connection, job: &JobId) -> Result<Vec<Ch
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let record: String = row.get(0)?;
-        found.push(row::checkpoint(job, &record)?);
+        found.push(record::checkpoint(job, &record)?);
     }
     Ok(found)
 }
@@ -319,7 +319,7 @@ fn listed(row: &rusqlite::Row<'_>) -> Result<Job, Fault> {
             .as_str()
             .map_err(rusqlite::Error::from)?)
     };
-    row::job(text(0)?, text(1)?, text(2)?, None)
+    Ok(record::job(text(0)?, text(1)?, text(2)?, None)?)
 }
 
 fn ids(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<JobId>, Fault> {
@@ -328,8 +328,4 @@ fn ids(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<Jo
         .query_map(params, |row| Ok(JobId(row.get(0)?)))?
         .collect::<Result<_, _>>()?;
     Ok(found)
-}
-
-pub(super) fn limit(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -1,9 +1,9 @@
 //! Taking out what nothing may need any more: a checkpoint, a job.
 
 use super::fault::Fault;
-use super::row::unsigned;
 use super::sql;
 use crate::Error;
+use crate::record::unsigned;
 use dauer_core::{CheckpointId, JobId, State};
 use rusqlite::{Connection, OptionalExtension, params};
 

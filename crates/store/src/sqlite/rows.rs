@@ -2,9 +2,8 @@
 //! costs more than the row.
 
 use super::fault::Fault;
-use super::row::signed;
-use super::write::{JobRow, NewRow};
 use crate::NewEntry;
+use crate::record::{JobRow, NewRow, signed};
 use dauer_core::State;
 use rusqlite::{CachedStatement, Connection, ToSql};
 use std::sync::LazyLock;

@@ -1,83 +1,28 @@
 //! Schedules, as rows.
 
 use super::fault::Fault;
-use super::row::{signed, unsigned};
-use super::sql;
-use super::write::{self, NewRow};
-use crate::{Error, ScheduleChange};
+use super::{sql, write};
+use crate::Error;
+use crate::record::{self, ScheduleRow, ScheduleWrite, signed, unsigned};
 use dauer_core::{Schedule, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-/// What a write does to the table.
-#[derive(Debug)]
-pub(super) enum Write {
-    Add(ScheduleRow),
-    Change { row: ScheduleRow, jobs: Vec<NewRow> },
-    Remove(String),
-}
-
-/// A schedule in its final form.
-#[derive(Debug)]
-pub(super) struct ScheduleRow {
-    name: String,
-    version: u64,
-    due_at: Option<Timestamp>,
-    record: String,
-}
-
-impl ScheduleRow {
-    fn of(schedule: Schedule) -> Self {
-        let record = serde_json::to_string(&schedule)
-            .expect("invariant: a schedule is plain data and can be written as JSON");
-        Self {
-            version: schedule.version,
-            due_at: schedule.due_at(),
-            name: schedule.name,
-            record,
+/// Does it.
+pub(super) fn apply(connection: &Connection, write: &ScheduleWrite) -> Result<(), Fault> {
+    match write {
+        ScheduleWrite::Add(row) => add(connection, row),
+        ScheduleWrite::Change { row, jobs } => {
+            change(connection, row)?;
+            jobs.iter()
+                .try_for_each(|job| write::create(connection, job))
         }
-    }
-}
-
-impl Write {
-    pub(super) fn add(schedule: Schedule) -> Self {
-        assert_eq!(
-            schedule.version, 1,
-            "invariant: a new schedule has version 1"
-        );
-        Self::Add(ScheduleRow::of(schedule))
-    }
-
-    pub(super) fn change(change: ScheduleChange) -> Self {
-        Self::Change {
-            row: ScheduleRow::of(change.schedule),
-            jobs: change.jobs.into_iter().map(NewRow::of).collect(),
-        }
-    }
-
-    /// How many rows of jobs it writes.
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Change { jobs, .. } => jobs.len(),
-            Self::Add(_) | Self::Remove(_) => 0,
-        }
-    }
-
-    pub(super) fn apply(&self, connection: &Connection) -> Result<(), Fault> {
-        match self {
-            Self::Add(row) => add(connection, row),
-            Self::Change { row, jobs } => {
-                change(connection, row)?;
-                jobs.iter()
-                    .try_for_each(|job| write::create(connection, job))
-            }
-            Self::Remove(name) => {
-                let removed = connection
-                    .prepare_cached(sql::SCHEDULE_DELETE)?
-                    .execute(params![name])?;
-                match removed {
-                    0 => Err(Error::NotFound(name.clone()).into()),
-                    _ => Ok(()),
-                }
+        ScheduleWrite::Remove(name) => {
+            let removed = connection
+                .prepare_cached(sql::SCHEDULE_DELETE)?
+                .execute(params![name])?;
+            match removed {
+                0 => Err(Error::NotFound(name.clone()).into()),
+                _ => Ok(()),
             }
         }
     }
@@ -159,8 +104,5 @@ fn some(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<S
 
 fn schedule(row: &Row<'_>) -> Result<Schedule, Fault> {
     let record: String = row.get(0)?;
-    serde_json::from_str(&record).map_err(|source| Fault::Unreadable {
-        what: "the record of a schedule".into(),
-        source,
-    })
+    Ok(record::schedule(&record)?)
 }

@@ -3,9 +3,9 @@
 
 use super::fault::Fault;
 use super::rows;
-use super::write::{JobRow, NewRow, Write};
 use super::{kept, write};
 use crate::NewEntry;
+use crate::record::{JobRow, NewRow, Write};
 use dauer_core::Kept;
 use rusqlite::Connection;
 
@@ -21,20 +21,20 @@ pub(super) enum Outcome {
 pub(super) fn apply(connection: &Connection, writes: &[Write]) -> Result<Outcome, Fault> {
     let mut results = Vec::with_capacity(writes.len());
     let mut gathered = Gathered::default();
-    for write in writes {
-        if gathered.takes(write) {
+    for one in writes {
+        if gathered.takes(one) {
             results.push(Ok(()));
             continue;
         }
         if !gathered.flush(connection)? {
             return Ok(Outcome::Torn);
         }
-        if gathered.takes(write) {
+        if gathered.takes(one) {
             results.push(Ok(()));
             continue;
         }
         let before = connection.total_changes();
-        match write.apply(connection) {
+        match write::apply(connection, one) {
             Ok(()) => results.push(Ok(())),
             Err(fault) if connection.is_autocommit() => return Err(fault),
             Err(_) if connection.total_changes() != before => return Ok(Outcome::Torn),
@@ -87,7 +87,7 @@ impl<'a> Gathered<'a> {
             Write::Create(_)
             | Write::Both(_)
             | Write::DropCheckpoint(_)
-            | Write::Define { .. }
+            | Write::Define(_)
             | Write::Undefine(_)
             | Write::Remove { .. }
             | Write::AddAccess(_)

@@ -14,8 +14,9 @@
 use super::fault::{Fault, failed};
 use super::hot::Hot;
 use super::together::{self, Outcome};
-use super::write::Write;
+use super::write;
 use crate::Error;
+use crate::record::Write;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, oneshot};
@@ -105,11 +106,11 @@ fn serve(connection: &Connection, path: &Path, hot: &Hot, mut requests: mpsc::Re
                 Request::Read(read) => reads.push(read),
             }
             if rows >= ROWS_MAX {
-                write(connection, path, hot, &mut writes, &mut answers);
+                answer(connection, path, hot, &mut writes, &mut answers);
                 rows = 0;
             }
         }
-        write(connection, path, hot, &mut writes, &mut answers);
+        answer(connection, path, hot, &mut writes, &mut answers);
         for read in reads {
             read(connection);
         }
@@ -117,7 +118,7 @@ fn serve(connection: &Connection, path: &Path, hot: &Hot, mut requests: mpsc::Re
 }
 
 /// Commits what is here and answers each.
-fn write(
+fn answer(
     connection: &Connection,
     path: &Path,
     hot: &Hot,
@@ -180,9 +181,9 @@ fn all_or_each(connection: &Connection, writes: &[Write]) -> Result<Vec<Result<(
 
 fn each(connection: &Connection, writes: &[Write]) -> Result<Vec<Result<(), Fault>>, Fault> {
     let mut results = Vec::with_capacity(writes.len());
-    for write in writes {
+    for one in writes {
         execute(connection, "SAVEPOINT one")?;
-        match write.apply(connection) {
+        match write::apply(connection, one) {
             Ok(()) => {
                 execute(connection, "RELEASE one")?;
                 results.push(Ok(()));

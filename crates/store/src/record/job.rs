@@ -1,0 +1,114 @@
+//! A job as JSON and columns: which part is which, and back.
+
+use super::{Broken, lean};
+use dauer_core::{Job, Priority, State};
+
+/// The record of a job without its spec, as JSON. The spec never changes and is written once.
+pub(super) fn record(job: &Job) -> String {
+    lean::json(job, "spec")
+}
+
+/// The spec of a job as JSON, and its parameters, which are taken out of it.
+pub(super) fn spec(job: &mut Job) -> (String, Option<String>) {
+    let params = job.spec.params.take().map(|params| params.to_string());
+    (lean::json(&job.spec, "params"), params)
+}
+
+/// What the column `stage` says of a record, by which partial indexes hold it: it waits (1), it is unsettled (2), also both.
+pub(super) fn stage(job: &Job) -> i64 {
+    let stage = match (job.state, job.operation) {
+        (State::Completed | State::Failed | State::Cancelled, None) => 0,
+        (State::Pending | State::Suspended | State::PendingRetry, None) => 1,
+        (State::Running | State::Stopped | State::Error, _)
+        | (
+            State::Pending
+            | State::Suspended
+            | State::PendingRetry
+            | State::Completed
+            | State::Failed
+            | State::Cancelled,
+            Some(_),
+        ) => 2,
+    };
+    if job.is_ending_children() {
+        stage | 2
+    } else {
+        stage
+    }
+}
+
+/// A job from its parts; without parameters where they were not read.
+pub(crate) fn job(id: &str, record: &str, spec: &str, params: Option<&str>) -> Result<Job, Broken> {
+    let unreadable = |source| Broken::Unreadable {
+        what: format!("the record of job {id}"),
+        source,
+    };
+    // Putting the halves together as text spares building both as trees. The record is an object with fields, never `{}`.
+    let Some(fields) = record.strip_prefix('{') else {
+        return Err(Broken::Rule(format!(
+            "the record of job {id} is not a JSON object"
+        )));
+    };
+    let whole = match (params, spec.strip_prefix('{')) {
+        (Some(params), Some(spec)) => {
+            format!("{{\"spec\":{{\"params\":{params},{spec},{fields}")
+        }
+        (Some(_) | None, _) => format!("{{\"spec\":{spec},{fields}"),
+    };
+    serde_json::from_str(&whole).map_err(unreadable)
+}
+
+/// How urgent it is, as a number that grows with it.
+pub(super) fn urgency(priority: Priority) -> i64 {
+    match priority {
+        Priority::Low => 0,
+        Priority::Normal => 1,
+        Priority::High => 2,
+        Priority::Critical => 3,
+    }
+}
+
+/// How far the lanes of those that sleep lie behind the others.
+const LANES: i64 = 4;
+
+/// The last of the lanes of those that do not sleep.
+pub(crate) const LANE_BEGINS_MAX: i64 = LANES - 1;
+
+/// Where a job waits in its queue: jobs of one lane have their turns in the order in which they are due.
+pub(super) fn lane(job: &Job) -> i64 {
+    let asleep = match job.state {
+        State::Suspended => LANES,
+        State::Pending
+        | State::Running
+        | State::PendingRetry
+        | State::Completed
+        | State::Failed
+        | State::Cancelled
+        | State::Stopped
+        | State::Error => 0,
+    };
+    urgency(job.spec.priority) + asleep
+}
+
+/// The priority of a lane, and whether its jobs sleep.
+pub(crate) fn of_lane(lane: i64) -> Result<(Priority, bool), Broken> {
+    let urgency_of = |priority: &Priority| urgency(*priority) == lane % LANES;
+    let priority = Priority::ALL.into_iter().find(urgency_of);
+    let priority =
+        priority.ok_or_else(|| Broken::Rule(format!("a job waits in the unknown lane {lane}")))?;
+    Ok((priority, lane >= LANES))
+}
+
+/// Since when or until when a job waits, where it does.
+pub(super) fn wake_at(job: &Job) -> Option<i64> {
+    let waits = match job.state {
+        State::Pending | State::Suspended | State::PendingRetry => job.operation.is_none(),
+        State::Running
+        | State::Completed
+        | State::Failed
+        | State::Cancelled
+        | State::Stopped
+        | State::Error => false,
+    };
+    job.wake_at.filter(|_| waits).map(|at| at.0)
+}

@@ -1,0 +1,32 @@
+//! What a record is to every back end: which part of it is JSON, which values stand beside it as columns, and a write in its final form.
+//!
+//! A back end adds how that is stored. Nothing here knows of any.
+
+mod columns;
+mod job;
+mod lean;
+mod write;
+
+pub(crate) use columns::{
+    DefinitionRow, checkpoint, interval_kind, labels, limit, owner_kind, queue, read_labels,
+    schedule, scope, signed, state, token_columns, token_status, unsigned,
+};
+pub(crate) use job::{LANE_BEGINS_MAX, job, of_lane};
+pub(crate) use write::{
+    CheckpointRow, CommitRow, JobRow, NewRow, QueueWrite, Queued, ScheduleRow, ScheduleWrite,
+    Upkeep, Write,
+};
+
+/// What is stored breaks a rule, or was asked to.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// Something that was written cannot be read.
+    Unreadable {
+        /// What it is.
+        what: String,
+        /// Why not.
+        source: serde_json::Error,
+    },
+    /// A rule of the store.
+    Rule(String),
+}
