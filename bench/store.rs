@@ -13,6 +13,7 @@ use dauer_store::{Change, Filter, NewEntry, Sqlite, Store};
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 11;
@@ -235,11 +236,11 @@ impl Raw {
             let Change { job, .. } = change(&mut job);
             let entry = entry();
             let record = serde_json::to_string(&Job {
-                spec: JobSpec {
+                spec: Arc::new(JobSpec {
                     argv: Vec::new(),
                     env: BTreeMap::new(),
-                    ..job.spec.clone()
-                },
+                    ..JobSpec::clone(&job.spec)
+                }),
                 ..job.clone()
             });
             let run = |sql: &str, params: &[&dyn rusqlite::ToSql]| {

@@ -86,8 +86,8 @@ fn ended(job: &mut Job) {
 }
 
 fn waits(job: &mut Job, queue: &str, key: Option<&str>) {
-    job.spec.queue = Some(queue.into());
-    job.spec.concurrency_key = key.map(str::to_owned);
+    job.spec_mut().queue = Some(queue.into());
+    job.spec_mut().concurrency_key = key.map(str::to_owned);
     job.wake_at = Some(Timestamp(1));
 }
 

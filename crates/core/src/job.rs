@@ -3,14 +3,15 @@
 use crate::kept::Json;
 use crate::{CheckpointId, JobId, JobSpec, Operation, SandboxId, State, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// One job as the store keeps it. Handles (pids, sockets) are never in here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// Its id.
     pub id: JobId,
-    /// What was asked for; only its tags and metadata ever change.
-    pub spec: JobSpec,
+    /// What was asked for; only its tags and metadata ever change. Shared: records are copied often.
+    pub spec: Arc<JobSpec>,
     /// Where it is.
     pub state: State,
     /// The effect in flight.
@@ -111,7 +112,8 @@ pub struct EndsChildren {
 impl Job {
     /// A job that was just accepted: pending, version 1.
     #[must_use]
-    pub fn new(id: JobId, spec: JobSpec, at: Timestamp) -> Self {
+    pub fn new(id: JobId, spec: impl Into<Arc<JobSpec>>, at: Timestamp) -> Self {
+        let spec = spec.into();
         let (timeout_left_ms, job_timeout_left_ms) = (spec.timeout_ms, spec.job_timeout_ms);
         // Since when it waits, or until when: either way the moment its turn is counted from.
         let wake_at = spec.run_at.filter(|run_at| *run_at > at).unwrap_or(at);
@@ -154,6 +156,11 @@ impl Job {
         };
         job.expires_at = crate::timeout::expires_at(&job);
         job
+    }
+
+    /// What was asked for, to be changed; a copy where other records share it.
+    pub fn spec_mut(&mut self) -> &mut JobSpec {
+        Arc::make_mut(&mut self.spec)
     }
 
     /// The same job, which has no turn before these have ended.

@@ -95,7 +95,7 @@ impl Engine {
                     None => return Err(Error::Failed("a place without a job".into())),
                 },
             };
-            job.spec.after.push(After {
+            job.spec_mut().after.push(After {
                 job: id.clone(),
                 when,
             });

@@ -103,7 +103,7 @@ impl Engine {
                     jobs: ids,
                 });
             };
-            let before = self.job(first).await?.spec.batch;
+            let before = self.job(first).await?.spec.batch.clone();
             return Ok(Batch {
                 id: before.unwrap_or(batch),
                 jobs: ids,

@@ -138,7 +138,7 @@ impl Engine {
         metadata: BTreeMap<String, Option<serde_json::Value>>,
     ) -> Result<Job, Error> {
         let spec = self.job(id).await?.spec;
-        let (mut all_tags, mut all_metadata) = (spec.tags, spec.metadata);
+        let (mut all_tags, mut all_metadata) = (spec.tags.clone(), spec.metadata.clone());
         merge(&mut all_tags, &tags);
         merge(&mut all_metadata, &metadata);
         check::check_description(&all_tags, &all_metadata)?;

@@ -27,8 +27,8 @@ impl Engine {
                 .entry(name.clone())
                 .or_insert_with(|| value.clone());
         }
-        command.workdir = command.workdir.or(job.spec.workdir);
-        command.user = command.user.or(job.spec.user);
+        command.workdir = command.workdir.or_else(|| job.spec.workdir.clone());
+        command.user = command.user.or_else(|| job.spec.user.clone());
         Ok(self.link(id).await?.exec(command).await?)
     }
 

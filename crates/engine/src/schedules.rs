@@ -6,6 +6,7 @@ use crate::{Engine, Error};
 use dauer_core::plan::firing;
 use dauer_core::{CatchUp, Job, JobId, JobSpec, Overlap, Schedule, Timestamp, Timing, parse};
 use dauer_store::{NewAudit, ScheduleChange};
+use std::sync::Arc;
 
 /// Jobs that one catching up makes at most.
 const CATCH_UP_MAX: u32 = 1_000;
@@ -66,7 +67,7 @@ impl Engine {
             name: new.name,
             version: 1,
             timing: new.timing,
-            spec: sample.spec,
+            spec: Arc::unwrap_or_clone(sample.spec),
             overlap: new.overlap,
             catch_up: new.catch_up,
             start_at: new.start_at,

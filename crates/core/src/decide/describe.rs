@@ -15,10 +15,10 @@ pub(super) fn described(
     at: Timestamp,
 ) -> Verdict {
     let mut next = next(job);
-    let mut said = merge(&mut next.spec.tags, tags);
+    let mut said = merge(&mut next.spec_mut().tags, tags);
     let relabelled = !said.is_empty();
     said.extend(
-        merge(&mut next.spec.metadata, metadata)
+        merge(&mut next.spec_mut().metadata, metadata)
             .into_iter()
             .map(|key| format!("metadata.{key}")),
     );

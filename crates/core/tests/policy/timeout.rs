@@ -106,7 +106,7 @@ fn go_on(job: &mut Job, at: i64, present: Phase, next: Phase) {
             tell(job, at, EventKind::Released).unwrap();
         }
         (Phase::Run(_), Phase::Pause(ms)) => {
-            job.spec.retry.retry_delay_ms = ms;
+            job.spec_mut().retry.retry_delay_ms = ms;
             tell(job, at, exited(1)).unwrap();
             tell(job, at, EventKind::Released);
         }

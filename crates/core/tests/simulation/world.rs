@@ -59,7 +59,7 @@ pub(super) struct Died;
 
 impl Simulation {
     pub(super) fn new(retries: u32) -> Self {
-        let spec = serde_json::from_value(serde_json::json!({
+        let spec: JobSpec = serde_json::from_value(serde_json::json!({
             "name": null, "argv": ["count"], "env": {}, "workdir": null, "driver": "runc", "image": {"kind": "host"},
             "mounts": [], "inject": null, "cpu_millis": null, "memory_bytes": null, "timeout_ms": null, "network": "none",
             "publish": [], "user": null, "tty": false, "stdin": false, "remove_on_exit": false, "stop_grace_ms": 10,

@@ -7,6 +7,7 @@ use dauer_engine::{Follows, Whom};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// The year 9999: whoever streams such a job asks for it long before.
@@ -14,6 +15,17 @@ const NOT_BY_ITSELF: Timestamp = Timestamp(253_402_300_799_000);
 
 /// From being asked to end to being dropped, where nothing else is said.
 const STOP_GRACE_MS: u64 = 10_000;
+
+/// What every job of a handler begins with.
+static TEMPLATE: LazyLock<JobSpec> = LazyLock::new(|| {
+    let spec = serde_json::from_value::<JobSpec>(serde_json::json!({
+        "driver": INLINE, "image": Image::Host, "network": Network::None, "stop_grace_ms": STOP_GRACE_MS,
+    }));
+    let mut spec =
+        spec.expect("invariant: a spec needs no more than a driver, an image and a network");
+    spec.retry.from = RetryFrom::Checkpoint;
+    spec
+});
 
 /// A job that is to be submitted: which handler, with which parameters, under which policy.
 #[derive(Clone, Debug)]
@@ -27,17 +39,8 @@ impl Spec {
     /// A job of this handler: no parameters, normal priority, no retries, no timeout.
     #[must_use]
     pub fn new(handler: impl Into<String>) -> Self {
-        let retry = RetryPolicy {
-            from: RetryFrom::Checkpoint,
-            ..RetryPolicy::default()
-        };
-        let spec = serde_json::from_value::<JobSpec>(serde_json::json!({
-            "driver": INLINE, "image": Image::Host, "network": Network::None, "stop_grace_ms": STOP_GRACE_MS,
-        }));
-        let mut spec =
-            spec.expect("invariant: a spec needs no more than a driver, an image and a network");
+        let mut spec = TEMPLATE.clone();
         spec.argv = vec![handler.into()];
-        spec.retry = retry;
         Self {
             spec,
             key: None,

@@ -7,6 +7,7 @@ use dauer_core::{Json, Progress};
 use dauer_wire::guest::ApiResponse;
 use dauer_wire::http::{LockView, ProgressView, SelfExit, SelfLock, SelfMetadata};
 use http::StatusCode;
+use std::sync::Arc;
 
 /// Of what a job leaves as its result.
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
@@ -34,8 +35,8 @@ impl Asked<'_> {
         let newest = checkpoints
             .iter()
             .find(|checkpoint| Some(&checkpoint.id) == job.checkpoint.as_ref());
-        let (definition_name, definition_version) = job
-            .spec
+        let spec = Arc::unwrap_or_clone(job.spec);
+        let (definition_name, definition_version) = spec
             .definition
             .map(|definition| (definition.name, definition.version))
             .unzip();
@@ -45,8 +46,8 @@ impl Asked<'_> {
             definition_version,
             retry_count: job.retries,
             last_checkpoint_at_ms: newest.map(|checkpoint| checkpoint.taken_at.0),
-            metadata: job.spec.metadata,
-            tags: job.spec.tags,
+            metadata: spec.metadata,
+            tags: spec.tags,
         };
         Ok(ok(StatusCode::OK, &metadata))
     }

@@ -265,9 +265,9 @@ pub(super) async fn a_sandbox_has_one_owner(store: Arc<dyn Store>) {
 pub(super) async fn jobs_are_found_by_their_tags_and_by_their_name(store: Arc<dyn Store>) {
     for n in 1..=12 {
         let mut new = named(n, (n == 5).then_some("five"));
-        new.spec.tags = [("even".into(), (n % 2 == 0).to_string())].into();
+        new.spec_mut().tags = [("even".into(), (n % 2 == 0).to_string())].into();
         if n % 3 == 0 {
-            new.spec.tags.insert("third".into(), "a:b ü".into());
+            new.spec_mut().tags.insert("third".into(), "a:b ü".into());
         }
         store.create(new.clone(), entry("created")).await.unwrap();
         if n > 8 {

@@ -235,8 +235,8 @@ pub(super) async fn a_job_is_found_by_the_tags_it_has_now(store: Arc<dyn Store>)
     let (mut job, other) = (create(&*store, 1).await, create(&*store, 2).await);
     become_state(&*store, &mut job, State::Completed).await;
     let mut change = change(&mut job, |job| {
-        job.spec.tags = [("env".into(), "ü\"".into())].into();
-        job.spec.metadata = [("n".into(), serde_json::json!({"deep": [1.5, null]}))].into();
+        job.spec_mut().tags = [("env".into(), "ü\"".into())].into();
+        job.spec_mut().metadata = [("n".into(), serde_json::json!({"deep": [1.5, null]}))].into();
     });
     change.kept = vec![Kept::Described {
         tags: job.spec.tags.clone(),

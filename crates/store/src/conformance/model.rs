@@ -118,7 +118,7 @@ impl Model {
                 let number = usize::try_from(job).unwrap_or(0);
                 let mut job =
                     sample::named(job, name.map(|name| format!("name-{name}")).as_deref());
-                job.spec.priority = Priority::ALL[number % 4];
+                job.spec_mut().priority = Priority::ALL[number % 4];
                 let entry = sample::entry("created");
                 (self.create(&job, &entry), store.create(job, entry).await)
             }

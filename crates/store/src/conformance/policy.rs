@@ -12,7 +12,7 @@ const ENDING: EndsChildren = EndsChildren {
 
 fn child(n: u64, parent: u64) -> Job {
     let mut child = job(n);
-    child.spec.parent = Some(id(parent));
+    child.spec_mut().parent = Some(id(parent));
     child
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn what_waits_too_long_is_found_the_earliest_first(store: Arc<d
 }
 
 pub(super) async fn a_new_job_expires_as_its_record_says(store: Arc<dyn Store>) {
-    let mut spec = job(1).spec;
+    let mut spec = Arc::unwrap_or_clone(job(1).spec);
     spec.queue_timeout_ms = Some(500);
     let new = Job::new(id(1), spec, Timestamp(1000));
     store.create(new, entry("created")).await.unwrap();

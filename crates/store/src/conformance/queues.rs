@@ -36,10 +36,11 @@ pub(super) async fn what_a_queue_holds_back_is_not_due(store: Arc<dyn Store>) {
     for n in 1..=60 {
         let mut job = queued(&*store, n, |job| {
             let number = usize::try_from(n).unwrap_or(0);
-            job.spec.queue = [None, Some("mail"), Some("night")][number % 3].map(str::to_owned);
-            job.spec.concurrency_key = (n % 4 > 0).then(|| format!("key-{}", n % 4));
-            job.spec.priority = Priority::ALL[number % 4];
-            job.spec.memory_bytes = (n % 5 > 0).then_some(n % 5);
+            job.spec_mut().queue =
+                [None, Some("mail"), Some("night")][number % 3].map(str::to_owned);
+            job.spec_mut().concurrency_key = (n % 4 > 0).then(|| format!("key-{}", n % 4));
+            job.spec_mut().priority = Priority::ALL[number % 4];
+            job.spec_mut().memory_bytes = (n % 5 > 0).then_some(n % 5);
         })
         .await;
         if n % 7 == 0 {
@@ -92,11 +93,14 @@ pub(super) async fn what_a_queue_holds_back_is_not_due(store: Arc<dyn Store>) {
 }
 
 pub(super) async fn who_waits_and_who_sleeps_is_counted_by_queue(store: Arc<dyn Store>) {
-    let mail = |job: &mut Job| job.spec.queue = Some("mail".into());
+    let mail = |job: &mut Job| job.spec_mut().queue = Some("mail".into());
     let first = queued(&*store, 1, mail).await;
     let mut second = queued(&*store, 2, mail).await;
     let mut running = queued(&*store, 3, mail).await;
-    queued(&*store, 4, |job| job.spec.queue = Some("night".into())).await;
+    queued(&*store, 4, |job| {
+        job.spec_mut().queue = Some("night".into())
+    })
+    .await;
     become_state(&*store, &mut running, State::Running).await;
     let counted = async |now: Timestamp| -> Vec<(String, u64, u64)> {
         let waiting = store.waiting(now).await.unwrap();
@@ -229,7 +233,7 @@ pub(super) async fn of_many_equal_unique_jobs_one_is_made(store: Arc<dyn Store>)
             let store = Arc::clone(&store);
             tokio::spawn(async move {
                 let mut job = job(n);
-                job.spec.unique = Some(unique("order 7/ü"));
+                job.spec_mut().unique = Some(unique("order 7/ü"));
                 store.create_all(vec![new(job)]).await.map(|()| id(n))
             })
         })
@@ -251,7 +255,7 @@ pub(super) async fn of_many_equal_unique_jobs_one_is_made(store: Arc<dyn Store>)
 
 pub(super) async fn a_job_stands_for_another_in_the_states_that_count(store: Arc<dyn Store>) {
     let mut first = job(1);
-    first.spec.unique = Some(unique("k"));
+    first.spec_mut().unique = Some(unique("k"));
     store.create_all(vec![new(first.clone())]).await.unwrap();
     let holder = async |states: &[State]| -> Option<JobId> {
         let mut unique = unique("k");
@@ -274,7 +278,7 @@ pub(super) async fn a_job_stands_for_another_in_the_states_that_count(store: Arc
     );
     // A batch of which one is not unique is not made at all.
     let mut second = job(2);
-    second.spec.unique = Some(Unique {
+    second.spec_mut().unique = Some(Unique {
         states: vec![State::Completed],
         ..unique("k")
     });
@@ -354,7 +358,7 @@ pub(super) async fn a_batch_is_counted_by_state_and_open_until_all_have_ended(
     let mut jobs = Vec::new();
     for n in 1..=6 {
         let job = queued(&*store, n, |job| {
-            job.spec.batch = Some(if n < 6 { "b1" } else { "b2" }.into());
+            job.spec_mut().batch = Some(if n < 6 { "b1" } else { "b2" }.into());
         });
         jobs.push(job.await);
     }

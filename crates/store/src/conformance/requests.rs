@@ -144,7 +144,7 @@ pub(super) async fn parameters_are_read_with_the_job_and_not_with_lists(store: A
     };
     assert_eq!(store.list(filter).await.unwrap(), [listed(&stored)]);
     let mut without = job(2);
-    without.spec.params = None;
+    without.spec_mut().params = None;
     store
         .create(without.clone(), entry("created"))
         .await

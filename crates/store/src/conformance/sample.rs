@@ -97,7 +97,7 @@ pub(crate) fn named(n: u64, name: Option<&str>) -> Job {
 /// A job as lists show it.
 pub(crate) fn listed(job: &Job) -> Job {
     let mut job = job.clone();
-    job.spec.params = None;
+    job.spec_mut().params = None;
     job
 }
 

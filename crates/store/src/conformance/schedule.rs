@@ -29,7 +29,7 @@ pub(super) async fn due_jobs_come_by_priority_then_the_earliest_first(store: Arc
         (6, Some(5), Priority::Low),
     ] {
         let mut new = job(n);
-        new.spec.priority = priority;
+        new.spec_mut().priority = priority;
         store.create(new.clone(), entry("created")).await.unwrap();
         edit(&*store, &mut new, |job| {
             job.state = State::Suspended;
@@ -101,7 +101,7 @@ pub(super) async fn only_what_waits_without_an_operation_is_due(store: Arc<dyn S
 
 pub(super) async fn a_new_job_is_due_at_once_or_at_its_time(store: Arc<dyn Store>) {
     let now = create(&*store, 1).await;
-    let mut later = job(2).spec;
+    let mut later = Arc::unwrap_or_clone(job(2).spec);
     later.run_at = Some(now.created_at.plus_ms(500));
     let later = Job::new(id(2), later, now.created_at);
     store.create(later.clone(), entry("created")).await.unwrap();

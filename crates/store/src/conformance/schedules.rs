@@ -13,7 +13,7 @@ fn schedule(name: &str, next_at: Option<i64>) -> Schedule {
             expression: "0 9 * * mon-fri".into(),
             zone: "Europe/Berlin".into(),
         },
-        spec: job(1).spec,
+        spec: Arc::unwrap_or_clone(job(1).spec),
         overlap: Overlap::Queue,
         catch_up: CatchUp::All { max: 7 },
         start_at: Some(Timestamp(1)),

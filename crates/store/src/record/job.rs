@@ -1,17 +1,17 @@
 //! A job as JSON and columns: which part is which, and back.
 
 use super::{Broken, lean};
-use dauer_core::{Job, Priority, State};
+use dauer_core::{Job, JobSpec, Priority, State};
 
 /// The record of a job without its spec, as JSON. The spec never changes and is written once.
 pub(super) fn record(job: &Job) -> String {
     lean::json(job, "spec")
 }
 
-/// The spec of a job as JSON, and its parameters, which are taken out of it.
-pub(super) fn spec(job: &mut Job) -> (String, Option<String>) {
-    let params = job.spec.params.take().map(|params| params.to_string());
-    (lean::json(&job.spec, "params"), params)
+/// The spec of a job as JSON without its parameters, and those.
+pub(super) fn spec(spec: &JobSpec) -> (String, Option<String>) {
+    let params = spec.params.as_ref().map(ToString::to_string);
+    (lean::json(spec, "params"), params)
 }
 
 /// What the column `stage` says of a record, by which partial indexes hold it: it waits (1), it is unsettled (2), also both.

@@ -201,16 +201,16 @@ impl JobRow {
 
 impl NewRow {
     fn of(new: NewJob) -> Self {
-        let mut job = new.job;
+        let job = new.job;
         assert_eq!(job.version, 1, "invariant: a new job has version 1");
-        let (spec, params) = job::spec(&mut job);
+        let (spec, params) = job::spec(&job.spec);
         Self {
             created_at: job.created_at,
             name: job.spec.name.clone(),
             urgency: job::urgency(job.spec.priority),
             parent: job.spec.parent.clone().map(|parent| parent.0),
             queued: Queued::of(&job),
-            tags: std::mem::take(&mut job.spec.tags),
+            tags: job.spec.tags.clone(),
             row: JobRow::of(job),
             spec,
             params,
