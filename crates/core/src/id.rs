@@ -45,6 +45,10 @@ id! {
     /// A checkpoint and the folder that holds it: 16 random hexadecimal digits.
     CheckpointId
 }
+id! {
+    /// A node: one daemon and what it looks after, made up once and kept beside its sandboxes.
+    NodeId
+}
 
 impl SandboxId {
     /// The name of one incarnation: `dauer-<id>-<generation>`, of fixed length. A thawed sandbox is a new

@@ -9,6 +9,7 @@ pub mod definition;
 pub mod id;
 pub mod job;
 pub mod kept;
+pub mod lease;
 pub mod ledger;
 pub mod parse;
 pub mod plan;
@@ -24,12 +25,13 @@ pub use decide::{
     Effect, Ended, Event, EventKind, Move, Refusal, Returned, Then, Verdict, Why, decide,
 };
 pub use definition::{Definition, DefinitionRef};
-pub use id::{CheckpointId, JobId, SandboxId, Timestamp};
+pub use id::{CheckpointId, JobId, NodeId, SandboxId, Timestamp};
 pub use job::{
     Checkpoint, End, EndsChildren, Forget, Intent, Job, Lock, Outcome, Progress, Reason, Token,
     TokenStatus,
 };
 pub use kept::{Json, Kept, Signal, Wait};
+pub use lease::Lease;
 pub use queue::{After, DEFAULT_QUEUE, OnConflict, Queue, Rate, Turn, Unique, When};
 pub use retry::{Jitter, RetryFrom, RetryOn, RetryPolicy};
 pub use schedule::{CatchUp, Overlap, Schedule, Timing};

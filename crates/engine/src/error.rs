@@ -140,9 +140,11 @@ impl From<dauer_store::Error> for Error {
             dauer_store::Error::Defined(id) => Self::DefinitionExists(id),
             dauer_store::Error::ScheduleExists(name) => Self::ScheduleExists(name),
             changed @ dauer_store::Error::ScheduleChanged(_) => Self::Conflict(changed.to_string()),
-            other @ (dauer_store::Error::Conflict { .. } | dauer_store::Error::Backend(_)) => {
-                Self::Store(other)
-            }
+            other @ (dauer_store::Error::Conflict { .. }
+            | dauer_store::Error::Fenced { .. }
+            | dauer_store::Error::Held { .. }
+            | dauer_store::Error::LeaseChanged(_)
+            | dauer_store::Error::Backend(_)) => Self::Store(other),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What can go wrong with a store.
 
 use crate::Keyed;
-use dauer_core::{DefinitionRef, JobId};
+use dauer_core::{DefinitionRef, JobId, NodeId};
 use std::sync::Arc;
 
 /// What went wrong, by what the caller can do next.
@@ -63,12 +63,37 @@ pub enum Error {
     /// The sums that were asked for have too many groups: ask for less.
     #[error("more than {} groups", dauer_core::ledger::account::GROUPS_MAX)]
     TooManyGroups,
+    /// Somebody else has taken over what this handle wrote for: nothing was written, and nothing will be. Stop.
+    #[error("the lease of node {node} was taken from epoch {epoch} (now {})", epoch_found(*found))]
+    Fenced {
+        /// Under whose lease this handle writes.
+        node: NodeId,
+        /// The epoch it took.
+        epoch: u64,
+        /// The stored one; absent where the store knows no such node any more.
+        found: Option<u64>,
+    },
+    /// Another node holds the job: nothing was written; ask there.
+    #[error("job {job} is held by node {node}")]
+    Held {
+        /// Which job.
+        job: JobId,
+        /// Who holds it.
+        node: NodeId,
+    },
+    /// The lease of this epoch has not run out, or somebody else took it over: look again.
+    #[error("the lease of node {0} was renewed or taken over by somebody else")]
+    LeaseChanged(NodeId),
     /// The disk is full: nothing was written; try again when there is room.
     #[error("no space left for the store: {0}")]
     NoSpace(String),
     /// The store cannot be used.
     #[error("store: {0}")]
     Backend(Arc<dyn std::error::Error + Send + Sync>),
+}
+
+fn epoch_found(found: Option<u64>) -> String {
+    found.map_or_else(|| "gone".to_owned(), |epoch| format!("epoch {epoch}"))
 }
 
 /// What failed on what; the text ends with the reason, and the source is kept.

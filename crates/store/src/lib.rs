@@ -7,6 +7,7 @@ mod capabilities;
 pub mod conformance;
 mod error;
 mod history;
+mod lease;
 mod queues;
 mod record;
 mod sqlite;
@@ -14,6 +15,7 @@ mod sqlite;
 pub use capabilities::{Capabilities, Durable};
 pub use error::Error;
 pub use history::{HistoryFilter, HistoryPage, HistoryPlace, NewAudit, Recorded};
+pub use lease::{Leases, Notice};
 pub use queues::{DaemonRun, Sleeper, Waiting};
 pub use sqlite::{Durability, Sqlite};
 
@@ -197,7 +199,7 @@ pub struct DefinitionFilter {
 /// Durable state of jobs. Every method is atomic; what it returned Ok for survives a crash of the process, and
 /// of the machine where the back end's setting says so.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Leases + Send + Sync + 'static {
     /// What it promises. Costs nothing.
     fn capabilities(&self) -> Capabilities;
 

@@ -30,6 +30,18 @@ async fn file_opened_again() {
         .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn file_of_several() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = AtomicU32::new(0);
+    conformance::run_sharing(async || {
+        let name = format!("{}.db", count.fetch_add(1, Ordering::Relaxed));
+        let path = folder.path().join(name);
+        [(); 3].map(|()| Sqlite::open_shared(&path, Durability::Normal).unwrap())
+    })
+    .await;
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 

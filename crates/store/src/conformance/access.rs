@@ -5,7 +5,7 @@ use crate::{Error, Store};
 use dauer_core::{AccessToken, Scope, Timestamp};
 use std::sync::Arc;
 
-fn token(id: &str, scope: Scope) -> AccessToken {
+pub(super) fn token(id: &str, scope: Scope) -> AccessToken {
     AccessToken {
         id: id.to_owned(),
         name: (scope == Scope::Admin).then(|| "for the build".to_owned()),

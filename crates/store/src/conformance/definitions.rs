@@ -5,14 +5,14 @@ use crate::{DefinitionFilter, Error, Store};
 use dauer_core::{Definition, DefinitionRef, RetryPolicy, Timestamp};
 use std::sync::Arc;
 
-fn reference(name: &str, version: &str) -> DefinitionRef {
+pub(super) fn reference(name: &str, version: &str) -> DefinitionRef {
     DefinitionRef {
         name: name.into(),
         version: version.into(),
     }
 }
 
-fn definition(name: &str, version: &str) -> Definition {
+pub(super) fn definition(name: &str, version: &str) -> Definition {
     Definition {
         name: name.into(),
         version: version.into(),

@@ -125,7 +125,7 @@ fn labels(team: &str) -> Labels {
     }
 }
 
-fn opened(job: &JobId, kind: Kind, at: i64) -> Kept {
+pub(super) fn opened(job: &JobId, kind: Kind, at: i64) -> Kept {
     Kept::Opened(Box::new(Interval {
         owner: Owner::job(job),
         generation: 1,
@@ -140,7 +140,7 @@ fn opened(job: &JobId, kind: Kind, at: i64) -> Kept {
     }))
 }
 
-fn closed(job: &JobId, kind: Kind, at: i64) -> Kept {
+pub(super) fn closed(job: &JobId, kind: Kind, at: i64) -> Kept {
     Kept::Closed(Closing {
         owner: Owner::job(job),
         kind,

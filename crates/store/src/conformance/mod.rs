@@ -16,8 +16,10 @@ mod belongings;
 mod beside;
 mod compare;
 mod definitions;
+mod fencing;
 mod finding;
 mod history;
+mod leases;
 mod ledger;
 mod many;
 pub mod model;
@@ -139,6 +141,32 @@ pub async fn run<S: Store>(factory: impl AsyncFn() -> S) {
         }
     }
     model.compare(&store).await;
+}
+
+/// Tries what several daemons on one store rely on. Each call gives three handles, as of three processes, on one fresh store.
+pub async fn run_sharing<S: Store>(fresh: impl AsyncFn() -> [S; 3]) {
+    macro_rules! claims {
+        ($($module:ident::$claim:ident,)*) => {
+            $(
+                println!("claim: {}", stringify!($claim).replace('_', " "));
+                $module::$claim(fresh().await.map(|store| Arc::new(store) as Arc<dyn Store>)).await;
+            )*
+        };
+    }
+    claims!(
+        leases::a_lease_is_taken_renewed_and_given_back,
+        leases::a_node_that_takes_its_lease_again_fences_its_older_handle,
+        leases::a_lease_that_has_not_run_out_is_not_taken_over,
+        leases::of_those_who_take_over_one_gets_the_jobs,
+        leases::a_node_that_was_taken_over_may_come_again,
+        leases::who_holds_a_job_is_known_until_it_is_settled,
+        leases::what_another_node_holds_is_not_written,
+        leases::recovery_looks_at_what_its_node_or_nobody_holds,
+        leases::two_claimers_never_get_one_job,
+        leases::nothing_is_written_after_a_take_over,
+        fencing::every_method_is_known,
+        fencing::a_handle_of_an_older_epoch_writes_nothing,
+    );
 }
 
 /// Tries that a store which is closed and opened again has everything. Each call of the factory opens the same place, which is

@@ -5,7 +5,7 @@ use crate::{Error, HistoryFilter, NewJob, Recorded, ScheduleChange, Store};
 use dauer_core::{CatchUp, JobId, Overlap, Schedule, Timestamp, Timing};
 use std::sync::Arc;
 
-fn schedule(name: &str, next_at: Option<i64>) -> Schedule {
+pub(super) fn schedule(name: &str, next_at: Option<i64>) -> Schedule {
     Schedule {
         name: name.into(),
         version: 1,

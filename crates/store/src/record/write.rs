@@ -180,6 +180,11 @@ impl CommitRow {
 }
 
 impl JobRow {
+    /// Somebody holds it.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.stage & 2 != 0
+    }
+
     fn of(job: Job) -> Self {
         Self {
             record: job::record(&job),

@@ -9,6 +9,7 @@ use super::writer::{self, Writer};
 use crate::Error;
 use rusqlite::Connection;
 use std::path::Path;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 impl Sqlite {
@@ -25,6 +26,16 @@ impl Sqlite {
         Self::on(connection, path.as_ref(), durability)
     }
 
+    /// As [`Sqlite::open_with`], for a file that others write too: no record is answered from memory, and a lease has to be
+    /// renewed. All of them have to be on this machine.
+    pub fn open_shared(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
+        let connection = open::writer(path.as_ref(), durability)?;
+        let mut shared = Self::on(connection, path.as_ref(), durability)?;
+        shared.hot.keep_nothing();
+        shared.shared = true;
+        Ok(shared)
+    }
+
     pub(super) fn on(
         connection: Connection,
         path: &Path,
@@ -36,6 +47,8 @@ impl Sqlite {
             readers: Some(Readers::of(path.to_owned())),
             hot,
             durability,
+            num: Arc::default(),
+            shared: false,
         })
     }
 
@@ -48,6 +61,8 @@ impl Sqlite {
             readers: None,
             hot,
             durability: Durability::Normal,
+            num: Arc::default(),
+            shared: false,
         })
     }
 

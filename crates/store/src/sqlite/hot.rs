@@ -26,6 +26,8 @@ struct Records {
     /// Grows before and after each commit.
     commits: u64,
     committing: bool,
+    /// Nothing is kept: others commit too.
+    off: bool,
 }
 
 /// What a reader remembers of the moment at which it began.
@@ -38,10 +40,18 @@ impl Hot {
             jobs: LruCache::new(RECORDS_MAX),
             commits: 0,
             committing: false,
+            off: false,
         };
         Self {
             shared: Arc::new(Mutex::new(records)),
         }
+    }
+
+    /// From now on.
+    pub(super) fn keep_nothing(&self) {
+        let mut records = self.records();
+        records.off = true;
+        records.jobs.clear();
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {
@@ -61,7 +71,7 @@ impl Hot {
     /// A record was read by a reader that began then.
     pub(super) fn was_read(&self, began: Began, job: &Arc<Job>) {
         let mut records = self.records();
-        if !records.committing && records.commits == began.0 {
+        if !records.off && !records.committing && records.commits == began.0 {
             records.jobs.put(job.id.0.clone(), Arc::clone(job));
         }
     }

@@ -8,6 +8,7 @@ mod handle;
 mod history;
 mod hot;
 mod kept;
+mod lease;
 mod ledger;
 mod open;
 mod policy;
@@ -44,6 +45,7 @@ use hot::Hot;
 use readers::Readers;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use writer::Writer;
 
 /// A record that is longer than this in the file is not kept in memory.
@@ -57,6 +59,9 @@ pub struct Sqlite {
     readers: Option<Readers>,
     hot: Hot,
     durability: Durability,
+    /// The number of the node whose lease the handle took; 0 without one.
+    num: Arc<AtomicI64>,
+    shared: bool,
 }
 
 #[async_trait]
@@ -132,7 +137,10 @@ impl Store for Sqlite {
     }
 
     async fn unsettled(&self) -> Result<Vec<Job>, Error> {
-        self.read(read::unsettled).await
+        // 0 is the number of no node.
+        let node = self.num.load(Ordering::Relaxed);
+        self.read(move |connection| read::unsettled(connection, node))
+            .await
     }
 
     async fn next_wake(&self, now: Timestamp) -> Result<Option<Timestamp>, Error> {

@@ -173,8 +173,9 @@ pub(super) fn ended(
     Ok(found)
 }
 
-pub(super) fn unsettled(connection: &Connection) -> Result<Vec<Job>, Fault> {
-    jobs(connection, sql::JOBS_UNSETTLED, [])
+/// Held by the node of this number, or by nobody.
+pub(super) fn unsettled(connection: &Connection, node: i64) -> Result<Vec<Job>, Fault> {
+    jobs(connection, sql::JOBS_UNSETTLED, params![node])
 }
 
 pub(super) fn definition(

@@ -1,6 +1,7 @@
 //! Taking out what nothing may need any more: a checkpoint, a job.
 
 use super::fault::Fault;
+use super::lease::{self, Holder};
 use super::sql;
 use crate::Error;
 use crate::record::unsigned;
@@ -26,12 +27,19 @@ pub(super) fn drop_checkpoint(connection: &Connection, id: &CheckpointId) -> Res
     Ok(())
 }
 
-pub(super) fn remove(connection: &Connection, id: &JobId, expected: u64) -> Result<(), Fault> {
-    let found: Option<(i64, String)> = connection
+pub(super) fn remove(
+    connection: &Connection,
+    id: &JobId,
+    expected: u64,
+    me: Holder,
+) -> Result<(), Fault> {
+    let found: Option<(i64, String, Option<i64>)> = connection
         .prepare_cached(sql::JOB_VERSION_AND_STATE)?
-        .query_row(params![id.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(params![id.0], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
         .optional()?;
-    let Some((found, state)) = found else {
+    let Some((found, state, holder)) = found else {
         return Err(Error::NotFound(id.0.clone()).into());
     };
     let found = unsigned(found);
@@ -44,6 +52,7 @@ pub(super) fn remove(connection: &Connection, id: &JobId, expected: u64) -> Resu
         }
         .into());
     }
+    lease::check_holder(connection, id, holder, me)?;
     // Whatever belongs to it goes with it.
     connection
         .prepare_cached(sql::JOB_DELETE)?

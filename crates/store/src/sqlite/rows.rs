@@ -2,6 +2,7 @@
 //! costs more than the row.
 
 use super::fault::Fault;
+use super::lease::Holder;
 use crate::NewEntry;
 use crate::record::{JobRow, NewRow, signed};
 use dauer_core::State;
@@ -103,6 +104,7 @@ const JOB: &[&str] = &[
     "memory_bytes",
     "unique_key",
     "batch",
+    "node",
 ];
 
 /// A new row.
@@ -115,12 +117,14 @@ pub(super) static INSERT_JOBS: LazyLock<Statement> = LazyLock::new(|| {
 
 /// The next version of a row that has neither sandbox nor checkpoint and gets none.
 pub(super) static UPDATE_JOBS: LazyLock<Statement> = LazyLock::new(|| {
-    Statement::of(10, |rows| {
+    Statement::of(11, |rows| {
         format!(
             "UPDATE jobs SET version = column2, state = column3, operation = column4, wake_at = column5, stage = column6,
-                 record = column7, expires_at = column8, ends_children = column9, lane = column10
+                 record = column7, expires_at = column8, ends_children = column9, lane = column10,
+                 node = CASE WHEN column6 & 2 THEN column11 END
              FROM (VALUES {rows})
-             WHERE id = column1 AND version = column2 - 1 AND sandbox IS NULL AND checkpoint IS NULL"
+             WHERE id = column1 AND version = column2 - 1 AND sandbox IS NULL AND checkpoint IS NULL
+               AND (node IS NULL OR column11 IS NULL OR node = column11)"
         )
     })
 });
@@ -147,7 +151,7 @@ pub(super) static INSERT_ENTRIES: LazyLock<Statement> = LazyLock::new(|| {
 });
 
 /// Adds these rows. An id or a name that is taken is an error of SQLite.
-pub(super) fn insert(connection: &Connection, rows: &[&NewRow]) -> Result<(), Fault> {
+pub(super) fn insert(connection: &Connection, rows: &[&NewRow], me: Holder) -> Result<(), Fault> {
     INSERT_JOBS.run(connection, rows, |new, columns| {
         let row = &new.row;
         columns.all(&[
@@ -174,13 +178,18 @@ pub(super) fn insert(connection: &Connection, rows: &[&NewRow]) -> Result<(), Fa
             &new.queued.memory_bytes,
             &new.queued.unique.as_ref().map(|unique| &unique.key),
             &new.queued.batch,
+            &me.0.filter(|_| row.is_unsettled()),
         ])
     })?;
     Ok(())
 }
 
 /// Writes the next versions of these rows; how many of them were there to be written.
-pub(super) fn update(connection: &Connection, rows: &[&JobRow]) -> Result<usize, Fault> {
+pub(super) fn update(
+    connection: &Connection,
+    rows: &[&JobRow],
+    me: Holder,
+) -> Result<usize, Fault> {
     UPDATE_JOBS.run(connection, rows, |row, columns| {
         columns.all(&[
             &row.id.0,
@@ -193,6 +202,7 @@ pub(super) fn update(connection: &Connection, rows: &[&JobRow]) -> Result<usize,
             &row.expires_at,
             &row.ends_children,
             &row.lane,
+            &me.0,
         ])
     })
 }

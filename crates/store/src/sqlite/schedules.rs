@@ -1,6 +1,7 @@
 //! Schedules, as rows.
 
 use super::fault::Fault;
+use super::lease::Holder;
 use super::{sql, write};
 use crate::Error;
 use crate::record::{self, ScheduleRow, ScheduleWrite, signed, unsigned};
@@ -8,13 +9,17 @@ use dauer_core::{Schedule, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 /// Does it.
-pub(super) fn apply(connection: &Connection, write: &ScheduleWrite) -> Result<(), Fault> {
+pub(super) fn apply(
+    connection: &Connection,
+    write: &ScheduleWrite,
+    me: Holder,
+) -> Result<(), Fault> {
     match write {
         ScheduleWrite::Add(row) => add(connection, row),
         ScheduleWrite::Change { row, jobs } => {
             change(connection, row)?;
             jobs.iter()
-                .try_for_each(|job| write::create(connection, job))
+                .try_for_each(|job| write::create(connection, job, me))
         }
         ScheduleWrite::Remove(name) => {
             let removed = connection

@@ -30,9 +30,17 @@ statements! {
                          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
     DEFINITION_DELETE = "DELETE FROM definitions WHERE name = ?1 AND version = ?2";
     JOB_UPDATE = "UPDATE jobs SET version = ?2, state = ?3, operation = ?4, wake_at = ?5, sandbox = ?6, checkpoint = ?7, record = ?8,
-                      expires_at = ?9, ends_children = ?10, stage = ?11, lane = ?12
+                      expires_at = ?9, ends_children = ?10, stage = ?11, lane = ?12, node = CASE WHEN ?11 & 2 THEN ?13 END
                   WHERE id = ?1";
-    JOB_VERSION_AND_STATE = "SELECT version, state FROM jobs WHERE id = ?1";
+    LEASE_TAKE = "INSERT INTO leases (node, epoch, until, address) VALUES (?1, 1, ?2, ?3)
+                  ON CONFLICT (node) DO UPDATE SET epoch = epoch + 1, until = excluded.until, address = excluded.address
+                  RETURNING num, epoch";
+    LEASE_EPOCH = "SELECT epoch FROM leases WHERE num = ?1";
+    LEASE_RENEW = "UPDATE leases SET until = ?2 WHERE num = ?1";
+    LEASE_END = "UPDATE leases SET epoch = epoch + 1, until = NULL WHERE node = ?1 AND epoch = ?2 AND until <= ?3 RETURNING num";
+    JOBS_TAKE_OVER = "UPDATE jobs INDEXED BY jobs_unsettled SET node = ?2 WHERE stage & 2 AND id > '' AND node = ?1";
+    JOB_VERSION_AND_HOLDER = "SELECT version, node FROM jobs WHERE id = ?1";
+    JOB_VERSION_AND_STATE = "SELECT version, state, node FROM jobs WHERE id = ?1";
     JOB_DELETE = "DELETE FROM jobs WHERE id = ?1";
     CHECKPOINT_PUT = "INSERT INTO checkpoints (id, job, record) VALUES (?1, ?2, ?3)
                       ON CONFLICT (id) DO UPDATE SET record = excluded.record WHERE job = excluded.job";
@@ -113,7 +121,12 @@ statements! {
                           WHERE key = ?2 AND value = ?3 AND job < ?1 ORDER BY job DESC";
     // `stage` is what the partial indexes go by, as bits: 1 waits, 2 unsettled; none of them: ended. Where an index is named, the
     // condition is that of the index, word for word: only then SQLite may use it.
-    JOBS_UNSETTLED = "SELECT id, record, spec FROM jobs INDEXED BY jobs_unsettled WHERE stage & 2 ORDER BY id";
+    JOBS_UNSETTLED = "SELECT id, record, spec FROM jobs INDEXED BY jobs_unsettled
+                      WHERE stage & 2 AND (node IS NULL OR node = ?1) ORDER BY id";
+    JOBS_HELD = "SELECT id FROM jobs INDEXED BY jobs_unsettled WHERE stage & 2 AND id > '' AND node = ?1 ORDER BY id";
+    LEASES = "SELECT node, epoch, until, address FROM leases WHERE node > '' AND until IS NOT NULL ORDER BY node";
+    HOLDER = "SELECT leases.node FROM jobs JOIN leases ON num = jobs.node WHERE id = ?1";
+    HELD = "SELECT leases.node FROM jobs INDEXED BY jobs_unsettled JOIN leases ON num = jobs.node WHERE stage & 2 AND id > ''";
     JOBS_EXPIRING = "SELECT id, expires_at FROM jobs INDEXED BY jobs_expiring
                      WHERE stage & 1 AND expires_at IS NOT NULL ORDER BY expires_at, id LIMIT ?1";
     JOB_CHILDREN = "SELECT id FROM jobs WHERE parent = ?1 AND id > ?2 ORDER BY id LIMIT ?3";

@@ -2,6 +2,7 @@
 //! back and each write is tried by itself (`writer`).
 
 use super::fault::Fault;
+use super::lease::Holder;
 use super::rows;
 use super::{kept, write};
 use crate::NewEntry;
@@ -18,7 +19,11 @@ pub(super) enum Outcome {
 }
 
 /// Does all of them, in this order. An error is one after which the transaction has to be rolled back.
-pub(super) fn apply(connection: &Connection, writes: &[Write]) -> Result<Outcome, Fault> {
+pub(super) fn apply(
+    connection: &Connection,
+    writes: &[Write],
+    me: Holder,
+) -> Result<Outcome, Fault> {
     let mut results = Vec::with_capacity(writes.len());
     let mut gathered = Gathered::default();
     for one in writes {
@@ -26,7 +31,7 @@ pub(super) fn apply(connection: &Connection, writes: &[Write]) -> Result<Outcome
             results.push(Ok(()));
             continue;
         }
-        if !gathered.flush(connection)? {
+        if !gathered.flush(connection, me)? {
             return Ok(Outcome::Torn);
         }
         if gathered.takes(one) {
@@ -34,14 +39,14 @@ pub(super) fn apply(connection: &Connection, writes: &[Write]) -> Result<Outcome
             continue;
         }
         let before = connection.total_changes();
-        match write::apply(connection, one) {
+        match write::apply(connection, one, me) {
             Ok(()) => results.push(Ok(())),
             Err(fault) if connection.is_autocommit() => return Err(fault),
             Err(_) if connection.total_changes() != before => return Ok(Outcome::Torn),
             Err(fault) => results.push(Err(fault)),
         }
     }
-    Ok(if gathered.flush(connection)? {
+    Ok(if gathered.flush(connection, me)? {
         Outcome::Done(results)
     } else {
         Outcome::Torn
@@ -102,8 +107,8 @@ impl<'a> Gathered<'a> {
     }
 
     /// Writes what is here; false where not all of it could be.
-    fn flush(&mut self, connection: &Connection) -> Result<bool, Fault> {
-        let written = self.write(connection);
+    fn flush(&mut self, connection: &Connection, me: Holder) -> Result<bool, Fault> {
+        let written = self.write(connection, me);
         *self = Self::default();
         match written {
             Ok(whole) => Ok(whole),
@@ -114,12 +119,12 @@ impl<'a> Gathered<'a> {
         }
     }
 
-    fn write(&self, connection: &Connection) -> Result<bool, Fault> {
-        rows::insert(connection, &self.new)?;
+    fn write(&self, connection: &Connection, me: Holder) -> Result<bool, Fault> {
+        rows::insert(connection, &self.new, me)?;
         for new in &self.new {
             write::put_tags(connection, new)?;
         }
-        if rows::update(connection, &self.changed)? != self.changed.len() {
+        if rows::update(connection, &self.changed, me)? != self.changed.len() {
             return Ok(false);
         }
         for (row, kept) in &self.kept {

@@ -2,6 +2,7 @@
 //! behind.
 
 use super::fault::Fault;
+use super::lease::{self, Holder};
 use super::read;
 use super::{access, history, kept, ledger, policy, queues, removal, rows, schedules, sql};
 use crate::Error;
@@ -12,10 +13,12 @@ use dauer_core::{Forget, JobId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Does it.
-pub(super) fn apply(connection: &Connection, write: &Write) -> Result<(), Fault> {
+pub(super) fn apply(connection: &Connection, write: &Write, me: Holder) -> Result<(), Fault> {
     match write {
-        Write::Create(jobs) => jobs.iter().try_for_each(|job| create(connection, job)),
-        Write::Both(both) => both.iter().try_for_each(|write| apply(connection, write)),
+        Write::Create(jobs) => jobs.iter().try_for_each(|job| create(connection, job, me)),
+        Write::Both(both) => both
+            .iter()
+            .try_for_each(|write| apply(connection, write, me)),
         Write::Define(definition) => define(connection, definition),
         Write::Undefine(id) => {
             let removed = connection
@@ -26,16 +29,16 @@ pub(super) fn apply(connection: &Connection, write: &Write) -> Result<(), Fault>
                 _ => Ok(()),
             }
         }
-        Write::Commit(commit) => commit_one(connection, commit),
+        Write::Commit(commit) => commit_one(connection, commit, me),
         Write::DropCheckpoint(id) => removal::drop_checkpoint(connection, id),
-        Write::Remove { id, version } => removal::remove(connection, id, *version),
+        Write::Remove { id, version } => removal::remove(connection, id, *version, me),
         Write::AddAccess(token) => access::add(connection, token),
         Write::AccessUsed { id, at } => access::used(connection, id, *at),
         Write::RemoveAccess(id) => access::remove(connection, id),
-        Write::Schedule(write) => schedules::apply(connection, write),
+        Write::Schedule(write) => schedules::apply(connection, write, me),
         Write::Queue(write) => queues::apply(connection, write),
         Write::Audited(write, audit) => {
-            apply(connection, write)?;
+            apply(connection, write, me)?;
             history::put_audit(connection, audit)
         }
         Write::ForgetRecords {
@@ -64,9 +67,9 @@ fn define(connection: &Connection, definition: &DefinitionRow) -> Result<(), Fau
     }
 }
 
-fn commit_one(connection: &Connection, commit: &CommitRow) -> Result<(), Fault> {
+fn commit_one(connection: &Connection, commit: &CommitRow, me: Holder) -> Result<(), Fault> {
     let row = &commit.row;
-    check_is_next(connection, row)?;
+    check_is_next(connection, row, me)?;
     // Before the record, which may point to it.
     if let Some(checkpoint) = &commit.checkpoint {
         put_checkpoint(connection, &row.id, checkpoint)?;
@@ -85,7 +88,8 @@ fn commit_one(connection: &Connection, commit: &CommitRow) -> Result<(), Fault> 
             row.expires_at,
             row.ends_children,
             row.stage,
-            row.lane
+            row.lane,
+            me.0
         ])?;
     // Before the token of this very change.
     let forget = match commit.forget_tokens {
@@ -110,7 +114,7 @@ fn commit_one(connection: &Connection, commit: &CommitRow) -> Result<(), Fault> 
     }
 }
 
-pub(super) fn create(connection: &Connection, job: &NewRow) -> Result<(), Fault> {
+pub(super) fn create(connection: &Connection, job: &NewRow, me: Holder) -> Result<(), Fault> {
     let row = &job.row;
     check_is_new(connection, &row.id)?;
     if let Some((key, _)) = &job.key {
@@ -123,7 +127,7 @@ pub(super) fn create(connection: &Connection, job: &NewRow) -> Result<(), Fault>
         policy::check_parent(connection, parent)?;
     }
     queues::check(connection, &job.queued)?;
-    rows::insert(connection, &[job])?;
+    rows::insert(connection, &[job], me)?;
     put_tags(connection, job)?;
     queues::put_beside(connection, &job.queued, &row.id)?;
     if let Some((key, digest)) = &job.key {
@@ -171,12 +175,17 @@ fn check_is_new(connection: &Connection, id: &JobId) -> Result<(), Fault> {
     }
 }
 
-fn check_is_next(connection: &Connection, row: &JobRow) -> Result<(), Fault> {
-    let Some(found) = stored_version(connection, &row.id)? else {
+fn check_is_next(connection: &Connection, row: &JobRow, me: Holder) -> Result<(), Fault> {
+    let found: Option<(i64, Option<i64>)> = connection
+        .prepare_cached(sql::JOB_VERSION_AND_HOLDER)?
+        .query_row(params![row.id.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((found, holder)) = found else {
         return Err(Error::NotFound(row.id.0.clone()).into());
     };
+    let found = unsigned(found);
     if found + 1 == row.version {
-        return Ok(());
+        return lease::check_holder(connection, &row.id, holder, me);
     }
     Err(Error::Conflict {
         job: row.id.clone(),

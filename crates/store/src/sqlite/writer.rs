@@ -13,6 +13,7 @@
 
 use super::fault::{Fault, failed};
 use super::hot::Hot;
+use super::lease::{Holder, Mine};
 use super::together::{self, Outcome};
 use super::write;
 use crate::Error;
@@ -33,12 +34,16 @@ const QUEUE_MAX: usize = 1024;
 /// A read that has to run on the writer's connection.
 type Read = Box<dyn FnOnce(&Connection) + Send>;
 
+/// What is done with the lease under which everything else is written.
+type Alone = Box<dyn FnOnce(&Connection, &Path, &mut Option<Mine>) + Send>;
+
 /// Who waits for the results of some writes.
 type Answer = oneshot::Sender<Vec<Result<(), Error>>>;
 
 enum Request {
     Write(Vec<Write>, Answer),
     Read(Read),
+    Alone(Alone),
 }
 
 /// The way to the thread. It ends when the last of these is gone and the queue is empty.
@@ -77,6 +82,14 @@ impl Writer {
         results.unwrap_or_else(|| vec![Err(gone()); length])
     }
 
+    /// Does something by itself, after what was queued before.
+    pub(super) async fn alone(&self, what: Alone) -> Result<(), Error> {
+        self.queue
+            .send(Request::Alone(what))
+            .await
+            .map_err(|_| gone())
+    }
+
     /// Runs a read between two transactions.
     pub(super) async fn read(&self, read: Read) -> Result<(), Error> {
         self.queue
@@ -86,13 +99,63 @@ impl Writer {
     }
 }
 
+/// Does this as one transaction.
+pub(super) fn transaction<T>(
+    connection: &Connection,
+    change: impl FnOnce(&Connection) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    let changed = execute(connection, "BEGIN IMMEDIATE").and_then(|()| change(connection));
+    finish(connection, changed)
+}
+
+/// Commits what was done, or rolls it back.
+fn finish<T>(connection: &Connection, changed: Result<T, Fault>) -> Result<T, Fault> {
+    let done = changed.and_then(|done| {
+        execute(connection, "COMMIT")?;
+        Ok(done)
+    });
+    if done.is_err() {
+        roll_back(connection);
+    }
+    done
+}
+
+/// Begins a transaction under this lease, which nobody takes away before its end.
+fn begin(connection: &Connection, mine: Option<&Mine>) -> Result<(), Fault> {
+    execute(connection, "BEGIN IMMEDIATE")?;
+    mine.map_or(Ok(()), |mine| mine.check(connection))
+}
+
+/// After a fault of the whole transaction, which SQLite may have given up already.
+fn roll_back(connection: &Connection) {
+    if !connection.is_autocommit()
+        && let Err(error) = connection.execute_batch("ROLLBACK")
+    {
+        // The next BEGIN will fail and say so; nothing is acknowledged in between.
+        tracing::error!(%error, "cannot roll back a failed transaction of the store");
+    }
+}
+
 /// The thread ended although somebody still wants something: it panicked, and said why.
 pub(super) fn gone() -> Error {
     failed("the thread that writes has stopped: restart dauer", None)
 }
 
+/// Where it writes.
+struct File<'a> {
+    connection: &'a Connection,
+    path: &'a Path,
+    hot: &'a Hot,
+}
+
 fn serve(connection: &Connection, path: &Path, hot: &Hot, mut requests: mpsc::Receiver<Request>) {
     let mut waiting = Vec::with_capacity(BATCH_MAX);
+    let file = File {
+        connection,
+        path,
+        hot,
+    };
+    let mut mine = None;
     while requests.blocking_recv_many(&mut waiting, BATCH_MAX) > 0 {
         let (mut writes, mut answers, mut reads) = (Vec::new(), Vec::new(), Vec::new());
         let mut rows = 0;
@@ -104,13 +167,18 @@ fn serve(connection: &Connection, path: &Path, hot: &Hot, mut requests: mpsc::Re
                     writes.extend(some);
                 }
                 Request::Read(read) => reads.push(read),
+                Request::Alone(what) => {
+                    answer(&file, mine.as_ref(), &mut writes, &mut answers);
+                    rows = 0;
+                    what(connection, path, &mut mine);
+                }
             }
             if rows >= ROWS_MAX {
-                answer(connection, path, hot, &mut writes, &mut answers);
+                answer(&file, mine.as_ref(), &mut writes, &mut answers);
                 rows = 0;
             }
         }
-        answer(connection, path, hot, &mut writes, &mut answers);
+        answer(&file, mine.as_ref(), &mut writes, &mut answers);
         for read in reads {
             read(connection);
         }
@@ -119,15 +187,15 @@ fn serve(connection: &Connection, path: &Path, hot: &Hot, mut requests: mpsc::Re
 
 /// Commits what is here and answers each.
 fn answer(
-    connection: &Connection,
-    path: &Path,
-    hot: &Hot,
+    file: &File<'_>,
+    mine: Option<&Mine>,
     writes: &mut Vec<Write>,
     answers: &mut Vec<(Answer, usize)>,
 ) {
-    hot.committing(writes.iter().filter_map(|write| write.changes_job()));
-    let mut results = commit(connection, path, writes).into_iter();
-    hot.committed();
+    file.hot
+        .committing(writes.iter().filter_map(|write| write.changes_job()));
+    let mut results = commit(file, mine, writes).into_iter();
+    file.hot.committed();
     writes.clear();
     for (answer, length) in answers.drain(..) {
         // Nobody waits any more: it is written or not all the same.
@@ -136,12 +204,12 @@ fn answer(
 }
 
 /// One transaction; the results in the order of the writes.
-fn commit(connection: &Connection, path: &Path, writes: &[Write]) -> Vec<Result<(), Error>> {
+fn commit(file: &File<'_>, mine: Option<&Mine>, writes: &[Write]) -> Vec<Result<(), Error>> {
     if writes.is_empty() {
         return Vec::new();
     }
-    try_commit(connection, path, writes).unwrap_or_else(|fault| {
-        let error = fault.in_file(path);
+    try_commit(file, mine, writes).unwrap_or_else(|fault| {
+        let error = fault.in_file(file.path);
         tracing::error!(%error, writes = writes.len(), "a commit of the store failed");
         vec![Err(error); writes.len()]
     })
@@ -149,41 +217,41 @@ fn commit(connection: &Connection, path: &Path, writes: &[Write]) -> Vec<Result<
 
 /// An error here is one of the whole transaction, of which nothing is left.
 fn try_commit(
-    connection: &Connection,
-    path: &Path,
+    file: &File<'_>,
+    mine: Option<&Mine>,
     writes: &[Write],
 ) -> Result<Vec<Result<(), Error>>, Fault> {
-    let result = all_or_each(connection, writes);
-    if result.is_err()
-        && !connection.is_autocommit()
-        && let Err(error) = connection.execute_batch("ROLLBACK")
-    {
-        // The next BEGIN will fail and say so; nothing is acknowledged in between.
-        tracing::error!(%error, "cannot roll back a failed transaction of the store");
-    }
-    let in_file = |result: Result<(), Fault>| result.map_err(|fault| fault.in_file(path));
-    Ok(result?.into_iter().map(in_file).collect())
+    let results = finish(file.connection, all_or_each(file.connection, mine, writes));
+    let in_file = |result: Result<(), Fault>| result.map_err(|fault| fault.in_file(file.path));
+    Ok(results?.into_iter().map(in_file).collect())
 }
 
-fn all_or_each(connection: &Connection, writes: &[Write]) -> Result<Vec<Result<(), Fault>>, Fault> {
-    execute(connection, "BEGIN IMMEDIATE")?;
-    let results = match together::apply(connection, writes)? {
-        Outcome::Done(results) => results,
+fn all_or_each(
+    connection: &Connection,
+    mine: Option<&Mine>,
+    writes: &[Write],
+) -> Result<Vec<Result<(), Fault>>, Fault> {
+    let me = Mine::holder(mine);
+    begin(connection, mine)?;
+    match together::apply(connection, writes, me)? {
+        Outcome::Done(results) => Ok(results),
         Outcome::Torn => {
             execute(connection, "ROLLBACK")?;
-            execute(connection, "BEGIN IMMEDIATE")?;
-            each(connection, writes)?
+            begin(connection, mine)?;
+            each(connection, writes, me)
         }
-    };
-    execute(connection, "COMMIT")?;
-    Ok(results)
+    }
 }
 
-fn each(connection: &Connection, writes: &[Write]) -> Result<Vec<Result<(), Fault>>, Fault> {
+fn each(
+    connection: &Connection,
+    writes: &[Write],
+    me: Holder,
+) -> Result<Vec<Result<(), Fault>>, Fault> {
     let mut results = Vec::with_capacity(writes.len());
     for one in writes {
         execute(connection, "SAVEPOINT one")?;
-        match write::apply(connection, one) {
+        match write::apply(connection, one, me) {
             Ok(()) => {
                 execute(connection, "RELEASE one")?;
                 results.push(Ok(()));
