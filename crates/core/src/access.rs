@@ -44,7 +44,7 @@ impl fmt::Display for Scope {
 }
 
 /// A token as it is kept: without its secret, of which there is only a digest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessToken {
     /// Names it, and is part of it.
     pub id: String,

@@ -94,7 +94,7 @@ impl Queue {
 }
 
 /// A job of a queue with a rate was given its turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Turn {
     /// Of this queue.
     pub queue: String,

@@ -157,6 +157,7 @@ impl Engine {
             config.guest_binary.clone(),
         );
         let places = Places::new(config.limits);
+        dauer_store::moving::check_is_whole(&*store).await?;
         let seen_alive_before = store.last_heartbeat().await?;
         Ok(Self {
             inner: Arc::new(Inner {

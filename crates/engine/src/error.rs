@@ -144,6 +144,7 @@ impl From<dauer_store::Error> for Error {
             | dauer_store::Error::Fenced { .. }
             | dauer_store::Error::Held { .. }
             | dauer_store::Error::LeaseChanged(_)
+            | dauer_store::Error::Moving(_)
             | dauer_store::Error::Backend(_)) => Self::Store(other),
         }
     }

@@ -87,6 +87,9 @@ pub enum Error {
     /// The disk is full: nothing was written; try again when there is room.
     #[error("no space left for the store: {0}")]
     NoSpace(String),
+    /// A store is not moved, or not worked on while it is.
+    #[error(transparent)]
+    Moving(#[from] crate::moving::Refusal),
     /// The store cannot be used.
     #[error("store: {0}")]
     Backend(Arc<dyn std::error::Error + Send + Sync>),

@@ -2,9 +2,10 @@
 
 use crate::Entry;
 use dauer_core::{JobId, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// Something done to what is not a job, or a job's removal; committed with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewAudit {
     /// When.
     pub at: Timestamp,

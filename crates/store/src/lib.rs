@@ -8,6 +8,7 @@ pub mod conformance;
 mod error;
 mod history;
 mod lease;
+pub mod moving;
 mod queues;
 mod record;
 mod sqlite;
@@ -26,6 +27,8 @@ use dauer_core::{
     AccessToken, Checkpoint, CheckpointId, Definition, DefinitionRef, Forget, Job, JobId, Json,
     Kept, Queue, SandboxId, Schedule, Signal, State, Timestamp, Token, Turn, Unique, Wait,
 };
+use moving::Movable;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// One transition of one job, written whole or not at all.
@@ -103,7 +106,7 @@ pub struct NewEntry {
 }
 
 /// A journal entry. State, operation and generation are those after the change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Position over all jobs, growing in the order of commits.
     pub seq: u64,
@@ -199,7 +202,7 @@ pub struct DefinitionFilter {
 /// Durable state of jobs. Every method is atomic; what it returned Ok for survives a crash of the process, and
 /// of the machine where the back end's setting says so.
 #[async_trait]
-pub trait Store: Leases + Send + Sync + 'static {
+pub trait Store: Leases + Movable + Send + Sync + 'static {
     /// What it promises. Costs nothing.
     fn capabilities(&self) -> Capabilities;
 

@@ -1,6 +1,7 @@
 //! What the store says of queues and of the daemons of its node.
 
 use dauer_core::{JobId, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// The jobs that wait in a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct Sleeper {
 }
 
 /// A daemon that was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaemonRun {
     /// When it began.
     pub started_at: Timestamp,

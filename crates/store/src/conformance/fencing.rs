@@ -2,6 +2,7 @@
 
 use super::sample::{audit, change, checkpoint, create, edit, entry, id, job};
 use super::{access, definitions, ledger, schedules};
+use crate::moving::Portable;
 use crate::{Error, Filter, HistoryFilter, NewJob, ScheduleChange, Store, UsageQuery};
 use dauer_core::ledger::{By, Range};
 use dauer_core::plan::turn::Ask;
@@ -36,6 +37,7 @@ const WRITES: &[&str] = &[
     "daemon_started",
     "daemon_completed_a_job",
     "daemon_ended_well",
+    "import",
     "renew_lease",
     "take_over",
     // The last: what is given back is there no more.
@@ -92,13 +94,18 @@ const READS: &[&str] = &[
     "leases",
     "holder",
     "held",
+    "export",
 ];
 
 /// The one method that is allowed to a handle whose lease was taken: with it, it has a lease again.
 const TAKES: &str = "take_lease";
 
 pub(super) async fn every_method_is_known(_: [Arc<dyn Store>; 3]) {
-    let traits = concat!(include_str!("../lib.rs"), include_str!("../lease.rs"));
+    let traits = concat!(
+        include_str!("../lib.rs"),
+        include_str!("../lease.rs"),
+        include_str!("../moving/mod.rs")
+    );
     let methods: BTreeSet<&str> = traits
         .lines()
         .filter_map(|line| line.strip_prefix("    async fn "))
@@ -255,6 +262,13 @@ async fn write(method: &str, store: &dyn Store, there: &There) -> Result<(), Err
         "daemon_started" => store.daemon_started(Timestamp(8), 1).await.map(|_| ()),
         "daemon_completed_a_job" => store.daemon_completed_a_job().await,
         "daemon_ended_well" => store.daemon_ended_well().await,
+        "import" => {
+            let queue = Queue {
+                name: "elsewhere".into(),
+                ..Queue::default()
+            };
+            store.import(vec![Portable::Queue(queue)]).await
+        }
         "renew_lease" => store.renew_lease(Timestamp(i64::MAX)).await,
         "take_over" => {
             let Lease {

@@ -23,6 +23,7 @@ mod leases;
 mod ledger;
 mod many;
 pub mod model;
+mod moving;
 mod own;
 mod policy;
 mod queues;
@@ -129,6 +130,12 @@ pub async fn run<S: Store>(factory: impl AsyncFn() -> S) {
         ledger::a_machine_of_the_same_id_as_a_job_is_another_owner,
         access::tokens_for_callers_come_back_as_they_were_in_the_order_of_their_ids,
         access::a_removed_token_for_callers_is_gone_also_when_it_was_just_used,
+        moving::what_is_moved_here_is_the_same_and_moves_on,
+        moving::what_came_from_another_store_goes_on_as_it_was,
+        moving::the_same_taken_in_again_changes_nothing,
+        moving::pages_of_whatever_length_hold_the_same,
+        moving::a_move_that_was_cut_off_anywhere_goes_on_and_a_part_is_no_store,
+        moving::only_an_empty_store_is_moved_into_and_only_from_one_at_rest,
     );
     println!("claim: {RANDOM_WRITES} random writes leave what a simple model says");
     let store = factory().await;

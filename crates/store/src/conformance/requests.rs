@@ -5,7 +5,7 @@ use crate::{Error, Filter, Keyed, NewJob, Store};
 use dauer_core::{Job, State};
 use std::sync::Arc;
 
-fn new(job: Job, key: Option<(&str, &str)>) -> NewJob {
+pub(super) fn new(job: Job, key: Option<(&str, &str)>) -> NewJob {
     NewJob {
         job,
         entry: entry("submitted"),

@@ -1,6 +1,7 @@
 //! Everything but jobs as columns: words, numbers and JSON, and back.
 
 use super::Broken;
+use crate::moving::Mark;
 use dauer_core::ledger::{Kind, Labels, OwnerKind};
 use dauer_core::{
     Checkpoint, CheckpointId, Definition, DefinitionRef, EndsChildren, JobId, Queue, Schedule,
@@ -79,6 +80,11 @@ pub(crate) fn schedule(record: &str) -> Result<Schedule, Broken> {
 /// The settings of a queue from their JSON.
 pub(crate) fn queue(settings: &str) -> Result<Queue, Broken> {
     read(settings, || format!("the settings of a queue ({settings})"))
+}
+
+/// What is moved, from its JSON.
+pub(crate) fn mark(text: &str) -> Result<Mark, Broken> {
+    read(text, || "what is being moved into this store".into())
 }
 
 /// The columns of a token's status: its word, the checkpoint, the message.

@@ -2,13 +2,15 @@
 //!
 //! A back end adds how that is stored. Nothing here knows of any.
 
+mod arrival;
 mod columns;
 mod job;
 mod lean;
 mod write;
 
+pub(crate) use arrival::{Arrival, JobArrival};
 pub(crate) use columns::{
-    DefinitionRow, checkpoint, interval_kind, labels, limit, owner_kind, queue, read_labels,
+    DefinitionRow, checkpoint, interval_kind, labels, limit, mark, owner_kind, queue, read_labels,
     schedule, scope, signed, state, token_columns, token_status, unsigned,
 };
 pub(crate) use job::{LANE_BEGINS_MAX, job, of_lane};

@@ -1,5 +1,6 @@
 //! A write, put into its final form by the caller's task, so that whoever writes spends no time on it.
 
+use super::arrival::Arrival;
 use super::columns::{DefinitionRow, checkpoint_record, json, signed, standing};
 use super::job;
 use crate::{Change, NewAudit, NewEntry, NewJob, ScheduleChange};
@@ -38,6 +39,7 @@ pub(crate) enum Write {
         limit: usize,
     },
     Upkeep(Upkeep),
+    Import(Vec<Arrival>),
 }
 
 /// What a transition writes.
@@ -63,7 +65,8 @@ pub(crate) struct NewRow {
     pub(crate) parent: Option<String>,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) key: Option<(String, String)>,
-    pub(crate) entry: NewEntry,
+    /// Absent where it comes from another store, as its journal does.
+    pub(crate) entry: Option<NewEntry>,
     pub(crate) queued: Queued,
 }
 
@@ -206,8 +209,15 @@ impl JobRow {
 
 impl NewRow {
     fn of(new: NewJob) -> Self {
-        let job = new.job;
-        assert_eq!(job.version, 1, "invariant: a new job has version 1");
+        assert_eq!(new.job.version, 1, "invariant: a new job has version 1");
+        Self {
+            entry: Some(new.entry),
+            ..Self::arrived(new.job, new.key)
+        }
+    }
+
+    /// Of whatever version, without an entry.
+    pub(super) fn arrived(job: Job, key: Option<(String, String)>) -> Self {
         let (spec, params) = job::spec(&job.spec);
         Self {
             created_at: job.created_at,
@@ -219,8 +229,8 @@ impl NewRow {
             row: JobRow::of(job),
             spec,
             params,
-            key: new.key,
-            entry: new.entry,
+            key,
+            entry: None,
         }
     }
 
@@ -231,7 +241,7 @@ impl NewRow {
 }
 
 impl CheckpointRow {
-    fn of(checkpoint: Checkpoint) -> Self {
+    pub(super) fn of(checkpoint: Checkpoint) -> Self {
         Self {
             record: checkpoint_record(&checkpoint),
             id: checkpoint.id,
@@ -269,7 +279,7 @@ impl QueueWrite {
 }
 
 impl ScheduleRow {
-    fn of(schedule: Schedule) -> Self {
+    pub(super) fn of(schedule: Schedule) -> Self {
         Self {
             record: json(&schedule),
             version: schedule.version,
@@ -342,6 +352,7 @@ impl Write {
             | Self::ForgetRecords { .. } => 1,
             Self::Both(both) => both.iter().map(Self::len).sum(),
             Self::Schedule(write) => write.len(),
+            Self::Import(values) => values.len(),
             Self::Audited(write, _) => write.len(),
         }
     }
@@ -358,7 +369,7 @@ impl Write {
         match self {
             Self::Commit(commit) => Some(&commit.row.id),
             Self::Remove { id, .. } => Some(id),
-            // Made in this very transaction.
+            // Made in this very transaction, or left as it is.
             Self::Create(_)
             | Self::Both(_)
             | Self::DropCheckpoint(_)
@@ -370,6 +381,7 @@ impl Write {
             | Self::Schedule(_)
             | Self::Upkeep(_)
             | Self::Queue(_)
+            | Self::Import(_)
             | Self::ForgetRecords { .. } => None,
             Self::Audited(write, _) => write.changes_job(),
         }

@@ -119,7 +119,7 @@ fn each(
     Ok(())
 }
 
-fn interval(row: &Row<'_>) -> Result<Interval, Fault> {
+pub(super) fn interval(row: &Row<'_>) -> Result<Interval, Fault> {
     let (whose, kind, text): (String, String, String) = (row.get(0)?, row.get(3)?, row.get(10)?);
     let id: String = row.get(1)?;
     let labels = read_labels(&whose, &id, &text)?;

@@ -3,10 +3,12 @@
 //! Reading order: the schema (`migrations/`), [`sql`], [`write`](mod@write), [`writer`], [`read`], [`readers`], [`open`](mod@open).
 
 mod access;
+mod export;
 mod fault;
 mod handle;
 mod history;
 mod hot;
+mod import;
 mod kept;
 mod lease;
 mod ledger;

@@ -22,6 +22,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0008_ledger.sql"),
     include_str!("migrations/0009_queues.sql"),
     include_str!("migrations/0010_leases.sql"),
+    include_str!("migrations/0011_moving.sql"),
 ];
 
 /// Somebody who looks into the file with a tool may hold it for a moment.

@@ -88,6 +88,39 @@ statements! {
     LEDGER_PRUNE = "DELETE FROM ledger WHERE to_at < ?1";
     HEARTBEAT_PUT = "INSERT INTO heartbeat (one, at) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET at = excluded.at";
 
+    // Moving.
+    JOB_POINT = "UPDATE jobs SET checkpoint = ?2, ends_children = ?3 WHERE id = ?1";
+    CHECKPOINT_IMPORT = "INSERT INTO checkpoints (seq, id, job, record) VALUES (?1, ?2, ?3, ?4)";
+    SIGNAL_IMPORT = "INSERT INTO signals (seq, job, id, name, payload, sent_at, standing, token) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    JOURNAL_IMPORT = "INSERT INTO journal (seq, job, at, event, from_state, to_state, operation, generation, detail, by, why)
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (seq) DO NOTHING";
+    AUDIT_IMPORT = "INSERT INTO audit (id, after, at, event, subject, detail, by, why) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                    ON CONFLICT (id) DO NOTHING";
+    LEDGER_IMPORT = "INSERT INTO ledger (owner_kind, owner, generation, kind, amount, from_at, to_at, used, cause, closed_by, labels, id)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (id) DO NOTHING";
+    ACCESS_IMPORT = "INSERT INTO access (id, name, scope, digest, created_at, expires_at, last_used_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                     ON CONFLICT (id) DO NOTHING";
+    DAEMON_IMPORT = "INSERT INTO daemons (started_at, completed, ended_well) VALUES (?1, ?2, ?3)";
+    HEARTBEAT_DELETE = "DELETE FROM heartbeat WHERE one = 1";
+    MARK_PUT = "INSERT INTO moving (one, mark) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET mark = excluded.mark";
+    MARK = "SELECT mark FROM moving WHERE one = 1";
+    EXPORT_JOBS = "SELECT id, record, spec, params FROM jobs WHERE id > ?1 ORDER BY id LIMIT ?2";
+    EXPORT_KEYS = "SELECT job, key, digest FROM request_keys WHERE job BETWEEN ?1 AND ?2 ORDER BY job";
+    EXPORT_CHECKPOINTS = "SELECT job, seq, record FROM checkpoints WHERE job BETWEEN ?1 AND ?2 ORDER BY job, seq";
+    EXPORT_TOKENS = "SELECT generation, status, checkpoint, message, job, token FROM tokens WHERE job BETWEEN ?1 AND ?2 ORDER BY job, token";
+    EXPORT_OUTPUTS = "SELECT job, output FROM outputs WHERE job BETWEEN ?1 AND ?2 ORDER BY job";
+    EXPORT_SIGNALS = "SELECT job, seq, id, name, payload, sent_at, standing, token FROM signals WHERE job BETWEEN ?1 AND ?2 ORDER BY job";
+    EXPORT_WAITS = "SELECT job, token, give_up_at, timed_out FROM waits WHERE job BETWEEN ?1 AND ?2 ORDER BY job, token";
+    EXPORT_AUDIT = "SELECT id, after, at, event, subject, detail, by, why FROM audit WHERE id > ?1 ORDER BY id LIMIT ?2";
+    EXPORT_LEDGER = "SELECT owner_kind, owner, generation, kind, amount, from_at, to_at, used, cause, closed_by, labels, id FROM ledger
+                     WHERE id > ?1 ORDER BY id LIMIT ?2";
+    COUNT_DEFINITIONS = "SELECT count(*) FROM definitions WHERE name > ''";
+    COUNT_JOBS = "SELECT count(*) FROM jobs WHERE id > ''";
+    COUNT_JOURNAL = "SELECT count(*) FROM journal WHERE job > ''";
+    COUNT_AUDIT = "SELECT count(*) FROM audit WHERE after >= 0";
+    COUNT_LEDGER = "SELECT count(*) FROM ledger WHERE owner_kind > ''";
+    COUNT_SCHEDULES = "SELECT count(*) FROM schedules WHERE name > ''";
+
     // Reading.
     LEDGER_OF_OWNER = "SELECT owner_kind, owner, generation, kind, amount, from_at, to_at, used, cause, closed_by, labels FROM ledger
                        WHERE owner_kind = ?1 AND owner = ?2 ORDER BY from_at";

@@ -68,8 +68,10 @@ impl<'a> Gathered<'a> {
         match write {
             Write::Create(new) if self.changed.is_empty() && new.iter().all(NewRow::is_plain) => {
                 self.new.extend(new);
-                self.entries
-                    .extend(new.iter().map(|new| (&new.row, &new.entry)));
+                self.entries.extend(
+                    new.iter()
+                        .flat_map(|new| new.entry.iter().map(|entry| (&new.row, entry))),
+                );
                 true
             }
             Write::Commit(commit) => {
@@ -102,6 +104,7 @@ impl<'a> Gathered<'a> {
             | Write::Queue(_)
             | Write::Audited(..)
             | Write::Upkeep(_)
+            | Write::Import(_)
             | Write::ForgetRecords { .. } => false,
         }
     }

@@ -4,7 +4,7 @@
 use super::fault::Fault;
 use super::lease::{self, Holder};
 use super::read;
-use super::{access, history, kept, ledger, policy, queues, removal, rows, schedules, sql};
+use super::{access, history, import, kept, ledger, policy, queues, removal, rows, schedules, sql};
 use crate::Error;
 use crate::record::{
     CheckpointRow, CommitRow, DefinitionRow, JobRow, NewRow, Write, limit, signed, unsigned,
@@ -46,6 +46,7 @@ pub(super) fn apply(connection: &Connection, write: &Write, me: Holder) -> Resul
             limit: most,
         } => history::forget(connection, *before, limit(*most)),
         Write::Upkeep(upkeep) => ledger::apply(connection, upkeep),
+        Write::Import(values) => import::apply(connection, values),
     }
 }
 
@@ -128,14 +129,23 @@ pub(super) fn create(connection: &Connection, job: &NewRow, me: Holder) -> Resul
     }
     queues::check(connection, &job.queued)?;
     rows::insert(connection, &[job], me)?;
+    put_beside(connection, job)?;
+    match &job.entry {
+        Some(entry) => rows::journal(connection, &[(row, entry)]),
+        None => Ok(()),
+    }
+}
+
+/// What of a new job stands in other tables than its own.
+pub(super) fn put_beside(connection: &Connection, job: &NewRow) -> Result<(), Fault> {
     put_tags(connection, job)?;
-    queues::put_beside(connection, &job.queued, &row.id)?;
+    queues::put_beside(connection, &job.queued, &job.row.id)?;
     if let Some((key, digest)) = &job.key {
         connection
             .prepare_cached(sql::REQUEST_KEY_INSERT)?
-            .execute(params![key, row.id.0, digest])?;
+            .execute(params![key, job.row.id.0, digest])?;
     }
-    rows::journal(connection, &[(row, &job.entry)])
+    Ok(())
 }
 
 pub(super) fn put_tags(connection: &Connection, job: &NewRow) -> Result<(), Fault> {
@@ -155,7 +165,7 @@ fn check_key_is_free(connection: &Connection, key: &String) -> Result<(), Fault>
     }
 }
 
-fn stored_version(connection: &Connection, id: &JobId) -> Result<Option<u64>, Fault> {
+pub(super) fn stored_version(connection: &Connection, id: &JobId) -> Result<Option<u64>, Fault> {
     let found: Option<i64> = connection
         .prepare_cached(sql::JOB_VERSION)?
         .query_row(params![id.0], |row| row.get(0))
