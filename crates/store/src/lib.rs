@@ -4,6 +4,7 @@
 //! whatever belongs to it (a checkpoint, a token, its output, its signals), in one transaction. Nothing else writes.
 
 mod capabilities;
+pub mod check;
 pub mod conformance;
 mod error;
 mod history;

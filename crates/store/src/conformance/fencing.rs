@@ -95,6 +95,7 @@ const READS: &[&str] = &[
     "holder",
     "held",
     "export",
+    "check",
 ];
 
 /// The one method that is allowed to a handle whose lease was taken: with it, it has a lease again.

@@ -14,6 +14,7 @@
 mod access;
 mod belongings;
 mod beside;
+pub(crate) mod checking;
 mod compare;
 mod definitions;
 mod fencing;
@@ -130,6 +131,8 @@ pub async fn run<S: Store>(factory: impl AsyncFn() -> S) {
         ledger::a_machine_of_the_same_id_as_a_job_is_another_owner,
         access::tokens_for_callers_come_back_as_they_were_in_the_order_of_their_ids,
         access::a_removed_token_for_callers_is_gone_also_when_it_was_just_used,
+        checking::what_was_written_by_the_rules_is_found_whole_also_when_it_was_moved,
+        checking::what_breaks_a_rule_is_named,
         moving::what_is_moved_here_is_the_same_and_moves_on,
         moving::what_came_from_another_store_goes_on_as_it_was,
         moving::the_same_taken_in_again_changes_nothing,

@@ -13,6 +13,7 @@ mod tally;
 pub use migration::{BATCH, Migration, Moved, Progress};
 pub use tally::{Tallies, Tally};
 
+use crate::check::Finding;
 use crate::{DaemonRun, Entry, Error, NewAudit, Store};
 use async_trait::async_trait;
 use dauer_core::ledger::Interval;
@@ -36,6 +37,9 @@ pub trait Movable: Send + Sync + 'static {
     /// Takes in what another store gave, in one transaction. What is there already under the same id or number stays as it is; what
     /// says that it replaces something does. Numbers are kept, and those given from then on are above them.
     async fn import(&self, values: Vec<Portable>) -> Result<(), Error>;
+
+    /// What the back end keeps beside the records and does not agree with them, or cannot read: a part of [`crate::check::check`].
+    async fn check(&self) -> Result<Vec<Finding>, Error>;
 }
 
 /// The form of [`Portable`]. A move that was begun in another form is not gone on with.

@@ -37,6 +37,11 @@ pub(super) fn stage(job: &Job) -> i64 {
     }
 }
 
+/// Somebody has to look at it, and holds it.
+pub(crate) fn is_unsettled(job: &Job) -> bool {
+    stage(job) & 2 != 0
+}
+
 /// A job from its parts; without parameters where they were not read.
 pub(crate) fn job(id: &str, record: &str, spec: &str, params: Option<&str>) -> Result<Job, Broken> {
     let unreadable = |source| Broken::Unreadable {

@@ -13,7 +13,7 @@ pub(crate) use columns::{
     DefinitionRow, checkpoint, interval_kind, labels, limit, mark, owner_kind, queue, read_labels,
     schedule, scope, signed, state, token_columns, token_status, unsigned,
 };
-pub(crate) use job::{LANE_BEGINS_MAX, job, of_lane};
+pub(crate) use job::{LANE_BEGINS_MAX, is_unsettled, job, of_lane};
 pub(crate) use write::{
     CheckpointRow, CommitRow, JobRow, NewRow, QueueWrite, Queued, ScheduleRow, ScheduleWrite,
     Upkeep, Write,

@@ -217,7 +217,7 @@ impl NewRow {
     }
 
     /// Of whatever version, without an entry.
-    pub(super) fn arrived(job: Job, key: Option<(String, String)>) -> Self {
+    pub(crate) fn arrived(job: Job, key: Option<(String, String)>) -> Self {
         let (spec, params) = job::spec(&job.spec);
         Self {
             created_at: job.created_at,
@@ -279,7 +279,7 @@ impl QueueWrite {
 }
 
 impl ScheduleRow {
-    pub(super) fn of(schedule: Schedule) -> Self {
+    pub(crate) fn of(schedule: Schedule) -> Self {
         Self {
             record: json(&schedule),
             version: schedule.version,

@@ -2,7 +2,8 @@
 
 use super::Sqlite;
 use super::fault::Fault;
-use super::{access, ledger, queues, read, row, schedules, sql};
+use super::{access, check, ledger, queues, read, row, schedules, sql};
+use crate::check::Finding;
 use crate::moving::{
     Movable, Numbered, Page, Portable, PortableAudit, PortableInterval, PortableJob,
     PortableSignal, RequestKey, Section, Standing,
@@ -35,6 +36,10 @@ impl Movable for Sqlite {
 
     async fn import(&self, values: Vec<Portable>) -> Result<(), Error> {
         self.writer.write(Write::import(values)).await
+    }
+
+    async fn check(&self) -> Result<Vec<Finding>, Error> {
+        self.read(check::check).await
     }
 }
 

@@ -114,6 +114,17 @@ statements! {
     EXPORT_AUDIT = "SELECT id, after, at, event, subject, detail, by, why FROM audit WHERE id > ?1 ORDER BY id LIMIT ?2";
     EXPORT_LEDGER = "SELECT owner_kind, owner, generation, kind, amount, from_at, to_at, used, cause, closed_by, labels, id FROM ledger
                      WHERE id > ?1 ORDER BY id LIMIT ?2";
+    CHECK_JOBS = "SELECT id, record, spec, params, version, name, state, operation, wake_at, sandbox, checkpoint, created_at, priority,
+                      expires_at, parent, ends_children, stage, queue, concurrency_key, unique_key, batch, lane, cpu_millis, memory_bytes
+                  FROM jobs WHERE id > '' ORDER BY id";
+    CHECK_TAGS = "SELECT key, value FROM job_tags WHERE job = ?1 ORDER BY key";
+    CHECK_AFTER = "SELECT after FROM job_after WHERE job = ?1 ORDER BY after";
+    CHECK_SCHEDULES = "SELECT name, version, due_at, record FROM schedules WHERE name > '' ORDER BY name";
+    CHECK_QUEUES = "SELECT name, settings FROM queues WHERE name > '' ORDER BY name";
+    CHECK_NUMBERS = "SELECT seq FROM sqlite_sequence WHERE name = ?1";
+    CHECKPOINTS_NEWEST = "SELECT seq FROM checkpoints WHERE seq > 0 ORDER BY seq DESC LIMIT 1";
+    SIGNALS_NEWEST = "SELECT seq FROM signals WHERE seq > 0 ORDER BY seq DESC LIMIT 1";
+    AUDIT_NEWEST_ID = "SELECT id FROM audit WHERE id > 0 ORDER BY id DESC LIMIT 1";
     COUNT_DEFINITIONS = "SELECT count(*) FROM definitions WHERE name > ''";
     COUNT_JOBS = "SELECT count(*) FROM jobs WHERE id > ''";
     COUNT_JOURNAL = "SELECT count(*) FROM journal WHERE job > ''";
