@@ -8,7 +8,8 @@ use std::sync::Arc;
 /// One job as the store keeps it. Handles (pids, sockets) are never in here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
-    /// Its id.
+    /// Its id. Stores have it beside the record.
+    #[serde(default)]
     pub id: JobId,
     /// What was asked for; only its tags and metadata ever change. Shared: records are copied often.
     pub spec: Arc<JobSpec>,

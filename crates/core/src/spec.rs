@@ -23,6 +23,7 @@ pub struct JobSpec {
     /// `gvisor`, `runc`, `crun` or `native`; or [`INLINE`].
     pub driver: String,
     /// The read-only root.
+    #[serde(default)]
     pub image: Image,
     /// Host paths made visible inside.
     #[serde(default)]
@@ -36,6 +37,7 @@ pub struct JobSpec {
     /// How long an attempt may run, counted while it runs.
     pub timeout_ms: Option<u64>,
     /// What it can reach beside the runtime API.
+    #[serde(default)]
     pub network: Network,
     /// Ports of the host forwarded to it; only with [`Network::Nat`].
     #[serde(default)]
@@ -162,10 +164,11 @@ impl Priority {
 }
 
 /// A read-only root file system.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "path", rename_all = "snake_case")]
 pub enum Image {
     /// This machine's own root.
+    #[default]
     Host,
     /// A folder, used in place.
     Directory(String),

@@ -83,9 +83,6 @@ impl Engine {
         known: &[Known],
         together: &[JobId],
     ) -> Result<Job, Error> {
-        if known.is_empty() {
-            return Ok(job);
-        }
         let mut blocked_by = BTreeSet::new();
         for known in known {
             let (id, when) = match known {

@@ -63,69 +63,90 @@ impl Engine {
             parse::name(batch).map_err(|text| Error::invalid("batch_id", text))?;
         }
         let batch = batch.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
-        let (mut specs, mut keys, mut after) = (Vec::new(), Vec::new(), Vec::new());
-        for (place, mut submission) in submissions.into_iter().enumerate() {
+        let mut submissions = submissions;
+        for submission in &mut submissions {
+            submission.spec.batch = Some(batch.clone());
+        }
+        let (jobs, added) = self.add_each(submissions).await?;
+        let before = match jobs.first().filter(|_| !added) {
+            Some(first) => self.job(first).await?.spec.batch.clone(),
+            None => None,
+        };
+        Ok(Batch {
+            id: before.unwrap_or(batch),
+            jobs,
+        })
+    }
+
+    /// The same without a handle: what nobody asks for as a batch is not written down as one.
+    ///
+    /// # Errors
+    /// As [`Engine::submit_all`].
+    pub async fn submit_each(&self, submissions: Vec<Submission>) -> Result<Vec<JobId>, Error> {
+        Ok(self.add_each(submissions).await?.0)
+    }
+
+    /// Their ids, in their order; and whether any of them was not there before.
+    async fn add_each(&self, submissions: Vec<Submission>) -> Result<(Vec<JobId>, bool), Error> {
+        let many = submissions.len();
+        let (mut specs, mut keys, mut after) = (
+            Vec::with_capacity(many),
+            Vec::with_capacity(many),
+            Vec::with_capacity(many),
+        );
+        for (place, submission) in submissions.into_iter().enumerate() {
             let known = self.resolve(&submission.after, place).await;
             after.push(known.map_err(|error| error.within(&format!("jobs[{place}]")))?);
-            submission.spec.batch = Some(batch.clone());
             specs.push(submission.spec);
             keys.push(submission.key);
         }
         let jobs = self.new_jobs(specs).await?;
         loop {
             let mut there = self.there(&jobs, &keys).await?;
-            let (mut ids, mut new) = (Vec::with_capacity(jobs.len()), Vec::new());
+            let (mut ids, mut new) = (Vec::with_capacity(many), Vec::with_capacity(many));
             for ((job, key), known) in jobs.iter().zip(&keys).zip(&after) {
                 if let Some(id) = there.find(ids.len(), job, key.as_ref())? {
                     ids.push(id);
                     continue;
                 }
-                let job = self.placed_after(job.clone(), known, &ids).await?;
+                let mut job = job.clone();
+                if !known.is_empty() {
+                    job = self.placed_after(job, known, &ids).await?;
+                }
                 ids.push(job.id.clone());
                 let pair = key.clone().map(|key| (key.key, key.digest));
                 new.push(new_job(job, pair));
             }
-            let Some(first) = ids.first().filter(|_| new.is_empty()) else {
-                let blocked = new.iter().map(|new| &new.job);
-                let blocked: Vec<Job> = blocked
-                    .filter(|job| !job.blocked_by.is_empty())
-                    .cloned()
-                    .collect();
-                match self.create(new).await? {
-                    Created::Yes => {}
-                    Created::LookAgain => continue,
-                }
-                for job in blocked {
-                    self.settle(&job).await;
-                }
-                return Ok(Batch {
-                    id: batch,
-                    jobs: ids,
-                });
-            };
-            let before = self.job(first).await?.spec.batch.clone();
-            return Ok(Batch {
-                id: before.unwrap_or(batch),
-                jobs: ids,
-            });
+            if new.is_empty() {
+                return Ok((ids, false));
+            }
+            let blocked = new.iter().map(|new| &new.job);
+            let blocked: Vec<Job> = blocked
+                .filter(|job| !job.blocked_by.is_empty())
+                .cloned()
+                .collect();
+            match self.create(new).await? {
+                Created::Yes => {}
+                Created::LookAgain => continue,
+            }
+            for job in blocked {
+                self.settle(&job).await;
+            }
+            return Ok((ids, true));
         }
     }
 
     async fn create(&self, new: Vec<NewJob>) -> Result<Created, Error> {
         let asks_for_existing = new.iter().any(|new| answers_existing(&new.job.spec));
-        let recent = match self.inline() {
-            Some(_) => new.iter().map(|new| new.job.clone()).collect(),
-            None => Vec::new(),
-        };
-        match self.store().create_all(new).await {
-            Ok(()) => {
-                if let Some(host) = self.inline() {
-                    host.remember(recent);
-                }
+        let added = match self.inline() {
+            Some(_) => self.add_inline(new).await.map(|_| ()),
+            None => self.store().create_all(new).await.inspect(|()| {
                 self.accepted();
                 self.schedule_changed().notify_one();
-                Ok(Created::Yes)
-            }
+            }),
+        };
+        match added {
+            Ok(()) => Ok(Created::Yes),
             // Somebody used one of the keys just now.
             Err(dauer_store::Error::KeyInUse { .. }) => Ok(Created::LookAgain),
             Err(dauer_store::Error::NotUnique { .. }) if asks_for_existing => {
@@ -137,8 +158,12 @@ impl Engine {
 
     /// Which of these jobs are there already.
     async fn there(&self, jobs: &[Job], keys: &[Option<RequestKey>]) -> Result<There, Error> {
-        let asked = keys.iter().flatten().map(|key| key.key.clone()).collect();
-        let known = self.store().keyed(asked).await?;
+        let asked: Vec<_> = keys.iter().flatten().map(|key| key.key.clone()).collect();
+        let known = if asked.is_empty() {
+            BTreeMap::new()
+        } else {
+            self.store().keyed(asked).await?
+        };
         let places = (0..jobs.len()).filter(|place| jobs[*place].spec.unique.is_some());
         let places: Vec<usize> = places.collect();
         let unique = jobs.iter().filter_map(|job| job.spec.unique.clone());

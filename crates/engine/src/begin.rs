@@ -24,13 +24,14 @@ impl Engine {
     /// Adds the job, and starts it in the same commit where it is due, there is room and nobody waits before it; else the
     /// scheduler hears of it. Returns when that is committed. Errors: as `Store::create_all`.
     pub(crate) async fn add(&self, new: NewJob) -> Result<Job, dauer_store::Error> {
+        if self.inline().is_some() && new.job.is_inline() {
+            let job = new.job.clone();
+            let begun = self.add_inline(vec![new]).await?.pop();
+            return Ok(begun.map_or(job, Arc::unwrap_or_clone));
+        }
         let now = self.now();
         let due = new.job.blocked_by.is_empty() && new.job.wake_at.is_none_or(|at| at <= now);
         let turn = due.then(|| self.places().welcome(&new.job, now)).flatten();
-        let turn = match (self.inline().filter(|_| new.job.is_inline()), turn) {
-            (Some(host), Some(turn)) => return self.add_inline(host, new, turn).await,
-            (_, turn) => turn,
-        };
         let event = Event {
             at: now,
             generation: None,
@@ -89,7 +90,12 @@ async fn begin(
         answer,
     } = beginning;
     let job = change.job.clone();
-    if let Err(error) = runner.engine.store().create_begun(new, change).await {
+    if let Err(error) = runner
+        .engine
+        .store()
+        .create_begun(vec![new], vec![change])
+        .await
+    {
         let not_found = Error::NotFound(job.id.0.clone());
         let entry = Arc::<Live>::clone(&runner.entry);
         runner

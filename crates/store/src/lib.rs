@@ -217,8 +217,9 @@ pub trait Store: Leases + Movable + Send + Sync + 'static {
     /// `NotFound` where a parent is not there, `ParentEnding`; `NotUnique` where another job stands for one of them.
     async fn create_all(&self, jobs: Vec<NewJob>) -> Result<(), Error>;
 
-    /// Adds a job and its first change in one transaction. Errors: as `create_all`.
-    async fn create_begun(&self, new: NewJob, change: Change) -> Result<(), Error>;
+    /// Adds all of these jobs, and the first change of each that has one here, in one transaction; or none. Errors: as `create_all`,
+    /// and as `commit`.
+    async fn create_begun(&self, jobs: Vec<NewJob>, changes: Vec<Change>) -> Result<(), Error>;
 
     /// What these keys of requests were used for; those that never were are left out.
     async fn keyed(&self, keys: Vec<String>) -> Result<BTreeMap<String, Keyed>, Error>;

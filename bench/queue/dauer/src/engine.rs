@@ -8,8 +8,8 @@ use std::time::Instant;
 /// So many share a transaction when they are submitted.
 pub(crate) const BATCH: usize = 1000;
 
-/// So many run at once.
-const CONCURRENCY: usize = 2000;
+/// So many run at once, where the environment does not say otherwise.
+const CONCURRENCY: usize = 4000;
 
 pub(crate) fn durability(full: bool) -> Durability {
     match full {
@@ -23,9 +23,13 @@ pub(crate) async fn jobs(jobs: usize, full: bool) -> f64 {
     let file = crate::fresh();
     let calls = Arc::new(AtomicUsize::new(0));
     let called = Arc::clone(&calls);
+    let said = std::env::var("CONCURRENCY").ok();
+    let concurrency = said
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(CONCURRENCY);
     let engine = Engine::builder()
         .store(Sqlite::open_with(&file, durability(full)).expect("a store"))
-        .concurrency(CONCURRENCY)
+        .concurrency(concurrency)
         .handler("nothing", move |_, (): ()| {
             called.fetch_add(1, Ordering::Relaxed);
             async { Ok(()) }

@@ -14,17 +14,23 @@ pub(crate) fn jobs(jobs: usize, full: bool) -> f64 {
     drop(dauer::Sqlite::open_with(&file, crate::engine::durability(full)).expect("a store"));
     let connection = Connection::open(&file).expect("the file");
     let synchronous = if full { "FULL" } else { "NORMAL" };
-    connection.pragma_update(None, "journal_mode", "WAL").expect("a pragma");
-    connection.pragma_update(None, "synchronous", synchronous).expect("a pragma");
-    connection.pragma_update(None, "foreign_keys", true).expect("a pragma");
+    connection
+        .pragma_update(None, "journal_mode", "WAL")
+        .expect("a pragma");
+    connection
+        .pragma_update(None, "synchronous", synchronous)
+        .expect("a pragma");
+    connection
+        .pragma_update(None, "foreign_keys", true)
+        .expect("a pragma");
     connection.set_prepared_statement_cache_capacity(32);
     let raw = Raw { connection };
     let begin = Instant::now();
     for first in (0..jobs).step_by(BATCH) {
         let ids: Vec<String> = (first..first + BATCH).map(id).collect();
+        // There is room: a job begins in the transaction that adds it.
         raw.transaction(|| raw.create(&ids));
-        raw.transaction(|| raw.change(&ids, 2, "running", "pending", "started"));
-        raw.transaction(|| raw.change(&ids, 3, "completed", "running", "completed"));
+        raw.transaction(|| raw.complete(&ids));
     }
     let took = begin.elapsed();
     drop(raw);
@@ -37,7 +43,7 @@ fn id(n: usize) -> String {
 }
 
 const AT: i64 = 1_763_000_000_000;
-const SPEC: &str = r#"{"argv":["nothing"],"driver":"inline","image":{"kind":"host"},"network":"none","tty":false,"stdin":false,"remove_on_exit":false,"stop_grace_ms":10000,"priority":"normal","retry":{"max_retries":0,"retry_delay_ms":1000,"factor":2.0,"max_delay_ms":3600000,"jitter":"none","retry_on":{"reasons":[],"exit_codes":[]},"from":"checkpoint"},"timeouts_while_suspended":false}"#;
+const SPEC: &str = r#"{"argv":["nothing"],"driver":"inline","stop_grace_ms":10000,"retry":{"from":"checkpoint"}}"#;
 
 struct Raw {
     connection: Connection,
@@ -45,7 +51,12 @@ struct Raw {
 
 impl Raw {
     fn transaction(&self, work: impl FnOnce()) {
-        let run = |sql| self.connection.prepare_cached(sql).and_then(|mut one| one.execute([])).expect("it runs");
+        let run = |sql| {
+            self.connection
+                .prepare_cached(sql)
+                .and_then(|mut one| one.execute([]))
+                .expect("it runs")
+        };
         run("BEGIN IMMEDIATE");
         work();
         run("COMMIT");
@@ -58,7 +69,9 @@ impl Raw {
             let sql = text(&vec![row; rows.len()].join(","));
             let mut statement = self.connection.prepare_cached(&sql).expect("a statement");
             for (index, value) in rows.iter().flatten().enumerate() {
-                statement.raw_bind_parameter(index + 1, value).expect("a value");
+                statement
+                    .raw_bind_parameter(index + 1, value)
+                    .expect("a value");
             }
             assert_eq!(statement.raw_execute().expect("it runs"), rows.len());
         }
@@ -69,27 +82,27 @@ impl Raw {
             .iter()
             .map(|id| -> Vec<Box<dyn ToSql>> {
                 let record = format!(
-                    r#"{{"id":"{id}","state":"pending","version":1,"attempt":0,"generation":0,"created_at":{AT},"wake_at":{AT},"restores":0,"restores_in_a_row":0,"retries":0,"crashes_in_a_row":0}}"#
+                    r#"{{"state":"running","version":2,"attempt":1,"generation":1,"boot_id":"0123456789abcdef","created_at":{AT},"started_at":{AT},"called_at":{AT}}}"#
                 );
-                vec![Box::new(id), Box::new(1), Box::new("pending"), Box::new(AT), Box::new(1), Box::new(AT), Box::new(record), Box::new(SPEC), Box::new(1), Box::new("default"), Box::new(1)]
+                vec![Box::new(id), Box::new(2), Box::new("running"), Box::new(2), Box::new(AT), Box::new(record), Box::new(SPEC), Box::new(1), Box::new("default"), Box::new(1)]
             })
             .collect();
         self.run(
-            |rows| format!("INSERT INTO jobs (id, version, state, wake_at, stage, created_at, record, spec, priority, queue, lane) VALUES {rows}"),
+            |rows| format!("INSERT INTO jobs (id, version, state, stage, created_at, record, spec, priority, queue, lane) VALUES {rows}"),
             &rows,
         );
-        self.journal(ids, None, "pending", "submitted", 0);
+        let entries = ids.iter().flat_map(|id| [entry(id, None, "pending", "submitted", 0), entry(id, Some("pending"), "running", "started", 1)]);
+        self.journal(&entries.collect::<Vec<_>>());
     }
 
-    fn change(&self, ids: &[String], version: i64, state: &str, from: &str, event: &str) {
+    fn complete(&self, ids: &[String]) {
         let rows: Vec<Vec<Box<dyn ToSql>>> = ids
             .iter()
             .map(|id| -> Vec<Box<dyn ToSql>> {
                 let record = format!(
-                    r#"{{"id":"{id}","state":"{state}","version":{version},"attempt":1,"generation":1,"boot_id":"0123456789abcdef","created_at":{AT},"started_at":{AT},"restores":0,"restores_in_a_row":0,"retries":0,"up_since":{AT},"crashes_in_a_row":0}}"#
+                    r#"{{"state":"completed","version":3,"attempt":1,"generation":1,"boot_id":"0123456789abcdef","created_at":{AT},"started_at":{AT},"finished_at":{AT},"outcome":{{"exit_code":0,"signal":null,"reason":null,"message":null}},"called_at":{AT}}}"#
                 );
-                let (stage, lane): (i64, i64) = if version == 2 { (2, 1) } else { (0, 1) };
-                vec![Box::new(id), Box::new(version), Box::new(state), Box::new(stage), Box::new(record), Box::new(lane)]
+                vec![Box::new(id), Box::new(3), Box::new("completed"), Box::new(0), Box::new(record), Box::new(1)]
             })
             .collect();
         self.run(
@@ -101,19 +114,18 @@ impl Raw {
             },
             &rows,
         );
-        self.journal(ids, Some(from), state, event, 1);
+        let entries = ids.iter().map(|id| entry(id, Some("running"), "completed", "completed", 1));
+        self.journal(&entries.collect::<Vec<_>>());
     }
 
-    fn journal(&self, ids: &[String], from: Option<&str>, state: &str, event: &str, generation: i64) {
-        let rows: Vec<Vec<Box<dyn ToSql>>> = ids
-            .iter()
-            .map(|id| -> Vec<Box<dyn ToSql>> {
-                vec![Box::new(id), Box::new(AT), Box::new(event), Box::new(from), Box::new(state), Box::new(generation), Box::new("node")]
-            })
-            .collect();
+    fn journal(&self, entries: &[Vec<Box<dyn ToSql + '_>>]) {
         self.run(
             |rows| format!("INSERT INTO journal (job, at, event, from_state, to_state, generation, by) VALUES {rows}"),
-            &rows,
+            entries,
         );
     }
+}
+
+fn entry<'a>(id: &'a String, from: Option<&'static str>, state: &'static str, event: &'static str, generation: i64) -> Vec<Box<dyn ToSql + 'a>> {
+    vec![Box::new(id), Box::new(AT), Box::new(event), Box::new(from), Box::new(state), Box::new(generation), Box::new("node")]
 }

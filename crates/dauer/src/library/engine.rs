@@ -42,7 +42,7 @@ impl Engine {
         specs: impl IntoIterator<Item = Spec>,
     ) -> Result<Vec<JobId>, Error> {
         let submissions = specs.into_iter().map(submission).collect();
-        Ok(self.engine.submit_all(submissions, None).await?.jobs)
+        self.engine.submit_each(submissions).await
     }
 
     /// Returns the job when it has ended, whichever way.

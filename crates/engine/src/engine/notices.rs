@@ -3,6 +3,7 @@
 use super::Engine;
 use crate::scheduler;
 use dauer_core::{Job, JobId};
+use std::borrow::Borrow;
 use tokio::sync::watch;
 
 impl Engine {
@@ -20,19 +21,20 @@ impl Engine {
     }
 
     /// Commits of these jobs were made in one go.
-    pub(crate) fn committed_all(&self, jobs: &[Job]) {
+    pub(crate) fn committed_all(&self, jobs: &[impl Borrow<Job>]) {
         let mut news = false;
-        for job in jobs {
+        let jobs = jobs.iter().map(Borrow::borrow);
+        for job in jobs.clone() {
             self.inner.watchers.publish(&job.id, job.version);
             news |= self.inner.places.note(job) || scheduler::waits(job);
         }
-        if !jobs.is_empty() {
+        if jobs.len() > 0 {
             self.inner.commits.send_modify(|count| *count += 1);
         }
         if news {
             self.inner.schedule_changed.notify_one();
         }
-        for job in jobs.iter().filter(|job| job.state.is_terminal()) {
+        for job in jobs.filter(|job: &&Job| job.state.is_terminal()) {
             self.has_ended(job);
         }
     }

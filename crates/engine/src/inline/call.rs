@@ -6,13 +6,14 @@ use dauer_core::{EventKind, Intent, Job, JobId, Json, Returned, timeout};
 use futures_util::FutureExt;
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 impl Engine {
     /// Calls the function of a job whose record says that it runs.
-    pub(super) fn call(&self, job: Job) {
+    pub(super) fn call(&self, job: Arc<Job>) {
         let Some(host) = self.inline() else { return };
         let mut running = host.running();
         let Some(entry) = running.get_mut(&job.id) else {
@@ -28,7 +29,7 @@ impl Engine {
 }
 
 /// Runs until the function has returned, and says so.
-async fn watched(engine: Engine, job: Job, cancelled: CancellationToken) {
+async fn watched(engine: Engine, job: Arc<Job>, cancelled: CancellationToken) {
     let Some(host) = engine.inline() else { return };
     let (id, generation) = (job.id.clone(), job.generation);
     let mut alarm = alarm(&engine, &job);

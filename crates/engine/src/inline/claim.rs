@@ -1,15 +1,16 @@
 //! Giving many jobs their turn at once.
 
-use super::{Call, Host, Running, event};
+use super::{Host, Running, event};
 use crate::commit::change_of;
 use crate::places::Promise;
 use crate::scheduler::waits;
 use crate::{Engine, Error};
-use dauer_core::{EventKind, Job, JobId, State, Verdict, decide};
+use dauer_core::{EventKind, Job, JobId, State, Timestamp, Verdict, decide};
 use dauer_store::{Change, NewJob};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::oneshot;
 
 /// What becomes of jobs whose turn it is.
 pub(crate) struct Claimed<'a> {
@@ -37,19 +38,24 @@ impl Host {
 
     /// Before its record is committed: whoever ends the job in between finds it here. False where somebody else gives it its
     /// turn, or has.
-    fn announce(&self, job: &Job) -> bool {
+    fn announce(&self, job: &Arc<Job>) -> bool {
         let mut running = self.running();
         if running.contains_key(&job.id) {
             return false;
         }
-        let entry = Running {
-            job: job.clone(),
-            cancelled: CancellationToken::new(),
-            call: Call::Coming,
-        };
-        running.insert(job.id.clone(), entry);
+        running.insert(job.id.clone(), Running::coming(job));
         self.changed_count(&running);
         true
+    }
+
+    /// The same of jobs that nobody else knows yet.
+    fn announce_all(&self, jobs: &[Arc<Job>]) {
+        let mut running = self.running();
+        let coming = jobs
+            .iter()
+            .map(|job| (job.id.clone(), Running::coming(job)));
+        running.extend(coming);
+        self.changed_count(&running);
     }
 
     fn is_closing(&self) -> bool {
@@ -109,8 +115,9 @@ impl Engine {
             match decide(&job, &event) {
                 Verdict::Move(movement) => {
                     let (change, _) = change_of(*movement, job.state, event.at, None);
-                    if host.announce(&change.job) {
-                        sources.push((change.job.clone(), turn));
+                    let job = Arc::new(change.job.clone());
+                    if host.announce(&job) {
+                        sources.push((job, turn));
                         changes.push(change);
                     } else {
                         progress = true;
@@ -150,44 +157,88 @@ impl Engine {
         progress
     }
 
-    /// Adds a job whose turn it is, in one commit with its beginning, and calls its function.
+    /// Adds all of these jobs, or none; those that are inline and whose turn it is begin in the same commit, and their functions
+    /// are called. Returns when that is committed, with the records of those that began.
     pub(crate) async fn add_inline(
         &self,
-        host: &Host,
-        new: NewJob,
-        turn: Promise<'_>,
-    ) -> Result<Job, dauer_store::Error> {
-        let event = event(self, None, host.claim(&turn));
-        let change: Option<Change> = match decide(&new.job, &event) {
-            Verdict::Move(movement) if !host.is_closing() => {
-                Some(change_of(*movement, new.job.state, event.at, None).0)
-            }
-            Verdict::Move(_) | Verdict::Ignore(_) | Verdict::Refuse(_) => None,
-        };
-        let Some(change) = change else {
-            let job = new.job.clone();
-            self.store().create_all(vec![new]).await?;
-            self.accepted();
-            return Ok(job);
-        };
-        let job = change.job.clone();
-        // Its id is new: nobody else gives it its turn.
-        host.announce(&job);
-        if let Err(error) = self.store().create_begun(new, change).await {
-            host.forget(&job.id);
-            return Err(error);
-        }
-        turn.kept(self.now());
-        self.committed(&job);
-        self.begun(host, job.clone());
-        Ok(job)
+        new: Vec<NewJob>,
+    ) -> Result<Vec<Arc<Job>>, dauer_store::Error> {
+        let (answer, told) = oneshot::channel();
+        // By a task of its own: a caller who stops waiting does not stop what is being written.
+        tokio::spawn(add(self.clone(), new, answer));
+        told.await.unwrap_or_else(|_| {
+            let stopped = std::io::Error::other("the engine is shutting down");
+            Err(dauer_store::Error::Backend(Arc::new(stopped)))
+        })
     }
 
-    fn begun(&self, host: &Host, job: Job) {
+    /// The first change of a new inline job that is due, where there is room and nobody waits before it.
+    fn begins(&self, host: &Host, job: &Job, now: Timestamp) -> Option<(Change, Promise<'_>)> {
+        let due = job.blocked_by.is_empty() && job.wake_at.is_none_or(|at| at <= now);
+        if !due || !job.is_inline() || host.is_closing() {
+            return None;
+        }
+        let turn = self.places().welcome(job, now)?;
+        let event = event(self, None, host.claim(&turn));
+        match decide(job, &event) {
+            Verdict::Move(movement) => {
+                Some((change_of(*movement, job.state, event.at, None).0, turn))
+            }
+            Verdict::Ignore(_) | Verdict::Refuse(_) => None,
+        }
+    }
+
+    fn begun(&self, host: &Host, job: Arc<Job>) {
         if job.state == State::Running {
             self.call(job);
         } else {
             host.forget(&job.id);
         }
     }
+}
+
+/// Answers as soon as it is committed.
+async fn add(
+    engine: Engine,
+    new: Vec<NewJob>,
+    answer: oneshot::Sender<Result<Vec<Arc<Job>>, dauer_store::Error>>,
+) {
+    let Some(host) = engine.inline() else { return };
+    let now = engine.now();
+    let many = new.len();
+    let (mut changes, mut begun, mut turns) = (
+        Vec::with_capacity(many),
+        Vec::with_capacity(many),
+        Vec::with_capacity(many),
+    );
+    let mut later = Vec::new();
+    for NewJob { job, .. } in &new {
+        match engine.begins(host, job, now) {
+            Some((change, turn)) => {
+                begun.push(Arc::new(change.job.clone()));
+                turns.push(turn);
+                changes.push(change);
+            }
+            None => later.push(job.clone()),
+        }
+    }
+    // Their ids are new: nobody else gives them their turn.
+    host.announce_all(&begun);
+    if let Err(error) = engine.store().create_begun(new, changes).await {
+        begun.iter().for_each(|job| host.forget(&job.id));
+        // Nobody waits any more: nothing was made.
+        let _gone = answer.send(Err(error));
+        return;
+    }
+    let now = engine.now();
+    turns.into_iter().for_each(|turn| turn.kept(now));
+    // Nobody waits any more: they run all the same.
+    let _gone = answer.send(Ok(begun.clone()));
+    engine.committed_all(&begun);
+    if !later.is_empty() {
+        host.remember(later);
+        engine.accepted();
+        engine.schedule_changed().notify_one();
+    }
+    begun.into_iter().for_each(|job| engine.begun(host, job));
 }

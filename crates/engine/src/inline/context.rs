@@ -21,14 +21,14 @@ pub struct Context {
 
 struct Shared {
     engine: Engine,
-    job: Job,
+    job: Arc<Job>,
     cancelled: CancellationToken,
     saved: Mutex<Option<Json>>,
 }
 
 impl Context {
-    pub(super) fn new(engine: Engine, mut job: Job, cancelled: CancellationToken) -> Self {
-        let saved = Mutex::new(job.saved.take());
+    pub(super) fn new(engine: Engine, job: Arc<Job>, cancelled: CancellationToken) -> Self {
+        let saved = Mutex::new(job.saved.clone());
         let shared = Shared {
             engine,
             job,

@@ -5,11 +5,17 @@ use crate::Engine;
 use crate::commit::change_of;
 use dauer_core::{Effect, EventKind, Job, Verdict, decide};
 use dauer_store::Change;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// So many share a transaction at most.
-const BATCH: usize = 1024;
+const BATCH: usize = 512;
+
+/// So many transactions at most are under way: what comes meanwhile is decided on, and shares the next one.
+const UNDER_WAY: usize = 2;
 
 /// After an error of the store it is tried again so much later, then twice that, up to a hundred times that.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -17,30 +23,35 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// Runs until the engine is stopped.
 pub(super) async fn run(engine: Engine, mut ended: mpsc::UnboundedReceiver<Finished>) {
     let mut finished = Vec::with_capacity(BATCH);
+    let mut writes = FuturesUnordered::new();
     loop {
         tokio::select! {
             biased;
-            count = ended.recv_many(&mut finished, BATCH) => if count == 0 {
-                return;
-            },
-            () = engine.stopped() => return,
+            Some(()) = writes.next() => {}
+            count = ended.recv_many(&mut finished, BATCH), if writes.len() < UNDER_WAY => {
+                if count == 0 {
+                    break;
+                }
+                writes.push(write(&engine, std::mem::take(&mut finished)));
+            }
+            () = engine.stopped() => break,
         }
-        write(&engine, std::mem::take(&mut finished)).await;
     }
+    writes.collect::<()>().await;
 }
 
 impl Host {
     /// The record that a call which is over is decided on, where it still counts.
-    fn record(&self, finished: &Finished) -> Option<Job> {
+    fn record(&self, finished: &Finished) -> Option<Arc<Job>> {
         let running = self.running();
         let entry = running.get(&finished.job)?;
-        (entry.job.generation == finished.generation).then(|| entry.job.clone())
+        (entry.job.generation == finished.generation).then(|| Arc::clone(&entry.job))
     }
 }
 
 async fn write(engine: &Engine, finished: Vec<Finished>) {
     let Some(host) = engine.inline() else { return };
-    let mut left: Vec<(Finished, Job)> = finished
+    let mut left: Vec<(Finished, Arc<Job>)> = finished
         .into_iter()
         .filter_map(|finished| Some((host.record(&finished)?, finished)))
         .map(|(job, finished)| (finished, job))
@@ -89,7 +100,7 @@ async fn write(engine: &Engine, finished: Vec<Finished>) {
 fn decide_all(
     engine: &Engine,
     host: &Host,
-    finished: Vec<(Finished, Job)>,
+    finished: Vec<(Finished, Arc<Job>)>,
 ) -> (Vec<Change>, Vec<Finished>) {
     let mut changes = Vec::with_capacity(finished.len());
     let mut sources = Vec::with_capacity(finished.len());
@@ -118,14 +129,14 @@ fn decide_all(
 }
 
 /// The records of those that somebody else changed meanwhile.
-async fn reread(engine: &Engine, host: &Host, again: Vec<Finished>) -> Vec<(Finished, Job)> {
+async fn reread(engine: &Engine, host: &Host, again: Vec<Finished>) -> Vec<(Finished, Arc<Job>)> {
     let mut left = Vec::with_capacity(again.len());
     for finished in again {
         let mut pause = AGAIN_AFTER;
         loop {
             match engine.store().job(&finished.job).await {
                 Ok(job) => {
-                    left.push((finished, job));
+                    left.push((finished, Arc::new(job)));
                     break;
                 }
                 Err(dauer_store::Error::NotFound(_)) => {

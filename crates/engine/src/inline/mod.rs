@@ -68,9 +68,19 @@ pub(crate) struct Host {
 /// A function that is called, or about to be.
 struct Running {
     /// The record as it was last committed, or is being committed.
-    job: Job,
+    job: Arc<Job>,
     cancelled: CancellationToken,
     call: Call,
+}
+
+impl Running {
+    fn coming(job: &Arc<Job>) -> Self {
+        Self {
+            job: Arc::clone(job),
+            cancelled: CancellationToken::new(),
+            call: Call::Coming,
+        }
+    }
 }
 
 enum Call {
@@ -142,7 +152,7 @@ impl Host {
             return;
         }
         if job.state == State::Running {
-            entry.job = job.clone();
+            entry.job = Arc::new(job.clone());
         } else {
             running.remove(&job.id);
             self.changed_count(&running);

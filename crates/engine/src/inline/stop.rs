@@ -4,6 +4,7 @@ use super::{Host, event};
 use crate::Engine;
 use crate::commit::change_of;
 use dauer_core::{EventKind, Job, Verdict, decide};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ impl Engine {
     }
 
     async fn give_back(&self, host: &Host) {
-        let running: Vec<Job> = host
+        let running: Vec<Arc<Job>> = host
             .running()
             .values()
             .map(|running| running.job.clone())

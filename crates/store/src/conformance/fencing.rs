@@ -211,7 +211,7 @@ async fn write(method: &str, store: &dyn Store, there: &There) -> Result<(), Err
         "create_begun" => {
             let mut begun = job(13);
             let begin = change(&mut begun, |job| job.state = State::Running);
-            store.create_begun(new(13), begin).await
+            store.create_begun(vec![new(13)], vec![begin]).await
         }
         "commit" => store.commit(next(&there.held)).await,
         "commit_all" => {

@@ -209,7 +209,7 @@ pub(super) async fn who_holds_a_job_is_known_until_it_is_settled([a, b, _]: [Arc
         key: None,
     };
     let begin = change(&mut begun, |job| job.state = State::Running);
-    a.create_begun(new, begin).await.unwrap();
+    a.create_begun(vec![new], vec![begin]).await.unwrap();
     assert_eq!(b.holder(&begun.id).await.unwrap(), Some(node));
     assert_eq!(
         b.holder(&id(9)).await.unwrap(),

@@ -75,6 +75,7 @@ pub async fn run<S: Store>(factory: impl AsyncFn() -> S) {
         finding::jobs_are_found_by_their_tags_and_by_their_name,
         requests::all_jobs_of_a_batch_are_added_or_none,
         requests::a_job_is_added_with_its_first_change_or_not_at_all,
+        requests::some_of_many_new_jobs_begin_with_them,
         requests::of_many_equal_requests_with_a_key_one_makes_the_job,
         requests::a_key_lives_as_long_as_its_job,
         requests::parameters_are_read_with_the_job_and_not_with_lists,

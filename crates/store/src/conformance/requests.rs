@@ -1,7 +1,7 @@
 //! Claims about accepting jobs: batches, keys of requests, parameters.
 
 use super::sample::{audit, become_state, change, create, entry, id, job, listed, named};
-use crate::{Error, Filter, Keyed, NewJob, Store};
+use crate::{Change, Error, Filter, Keyed, NewJob, Store};
 use dauer_core::{Job, State};
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ pub(super) async fn a_job_is_added_with_its_first_change_or_not_at_all(store: Ar
     let mut begun = added.clone();
     let admitted = change(&mut begun, |job| job.state = State::Running);
     store
-        .create_begun(new(added, Some(("k", "d"))), admitted)
+        .create_begun(vec![new(added, Some(("k", "d")))], vec![admitted])
         .await
         .unwrap();
     assert_eq!(store.job(&id(1)).await.unwrap(), begun);
@@ -65,7 +65,7 @@ pub(super) async fn a_job_is_added_with_its_first_change_or_not_at_all(store: Ar
     let mut begun = other.clone();
     let admitted = change(&mut begun, |job| job.state = State::Running);
     match store
-        .create_begun(new(other, Some(("k", "d"))), admitted)
+        .create_begun(vec![new(other, Some(("k", "d")))], vec![admitted])
         .await
     {
         Err(Error::KeyInUse { used, .. }) => assert_eq!(used.job, id(1)),
@@ -80,10 +80,69 @@ pub(super) async fn a_job_is_added_with_its_first_change_or_not_at_all(store: Ar
         job.checkpoint = Some("never taken".into());
     });
     store
-        .create_begun(new(third, None), admitted)
+        .create_begun(vec![new(third, None)], vec![admitted])
         .await
         .unwrap_err();
     assert!(matches!(store.job(&id(3)).await, Err(Error::NotFound(_))));
+}
+
+pub(super) async fn some_of_many_new_jobs_begin_with_them(store: Arc<dyn Store>) {
+    let jobs: Vec<Job> = (1..=50).map(job).collect();
+    let mut expected = Vec::new();
+    let changes: Vec<Change> = jobs
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| n % 3 > 0)
+        .map(|(_, job)| change(&mut job.clone(), |job| job.state = State::Running))
+        .collect();
+    for job in &jobs {
+        let begun = changes.iter().find(|change| change.job.id == job.id);
+        expected.push(begun.map_or(job, |begun| &begun.job).clone());
+    }
+    let taken = job(7);
+    let of = |jobs: &[Job]| {
+        jobs.iter()
+            .map(|job| new(job.clone(), None))
+            .collect::<Vec<_>>()
+    };
+    create(&*store, 7).await;
+    let refused = store.create_begun(of(&jobs), changes.clone()).await;
+    assert!(
+        matches!(refused, Err(Error::Conflict { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(store.journal(None, 0, 1000).await.unwrap().len(), 1);
+    let (jobs, changes) = (
+        &jobs[7..],
+        changes
+            .into_iter()
+            .filter(|change| change.job.id > taken.id),
+    );
+    store
+        .create_begun(of(jobs), changes.collect())
+        .await
+        .unwrap();
+    for (job, expected) in jobs.iter().zip(&expected[7..]) {
+        assert_eq!(store.job(&job.id).await.unwrap(), *expected);
+        let journal = store.journal(Some(&job.id), 0, 10).await.unwrap();
+        let of: Vec<_> = journal.iter().map(|entry| (entry.from, entry.to)).collect();
+        let begun = [
+            (None, State::Pending),
+            (Some(State::Pending), State::Running),
+        ];
+        assert_eq!(of, begun[..usize::try_from(expected.version).unwrap()]);
+    }
+    let unsettled: Vec<_> = store
+        .unsettled()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|job| job.id)
+        .collect();
+    let running = expected[7..]
+        .iter()
+        .filter(|job| job.state == State::Running);
+    assert_eq!(unsettled.len(), running.count());
 }
 
 pub(super) async fn of_many_equal_requests_with_a_key_one_makes_the_job(store: Arc<dyn Store>) {

@@ -1,17 +1,39 @@
 //! A job as JSON and columns: which part is which, and back.
 
-use super::{Broken, lean};
-use dauer_core::{Job, JobSpec, Priority, State};
+use super::Broken;
+use super::lean::{self, Blank};
+use dauer_core::{Job, JobId, JobSpec, Priority, RetryPolicy, State};
+use std::sync::LazyLock;
 
-/// The record of a job without its spec, as JSON. The spec never changes and is written once.
+static RECORD: LazyLock<Blank> = LazyLock::new(|| {
+    let spec = r#"{"name":null,"driver":""}"#;
+    Blank::of::<Job>(&format!(
+        r#"{{"spec":{spec},"state":"pending","created_at":0}}"#
+    ))
+});
+
+static SPEC: LazyLock<Blank> = LazyLock::new(|| Blank::of::<JobSpec>(r#"{"driver":""}"#));
+
+static RETRY: LazyLock<Blank> = LazyLock::new(|| Blank::of::<RetryPolicy>("{}"));
+
+/// The record of a job as JSON, without its id and its spec: that hardly ever changes, and is written once.
 pub(super) fn record(job: &Job) -> String {
-    lean::json(job, "spec")
+    lean::json(job, &RECORD, &["id", "spec"])
 }
 
 /// The spec of a job as JSON without its parameters, and those.
 pub(super) fn spec(spec: &JobSpec) -> (String, Option<String>) {
     let params = spec.params.as_ref().map(ToString::to_string);
-    (lean::json(spec, "params"), params)
+    let mut text = lean::json(spec, &SPEC, &["params", "retry"]);
+    let retry = lean::json(&spec.retry, &RETRY, &[]);
+    if retry != "{}" {
+        // There is a driver before it.
+        text.truncate(text.len() - 1);
+        text.push_str(",\"retry\":");
+        text.push_str(&retry);
+        text.push('}');
+    }
+    (text, params)
 }
 
 /// What the column `stage` says of a record, by which partial indexes hold it: it waits (1), it is unsettled (2), also both.
@@ -48,7 +70,7 @@ pub(crate) fn job(id: &str, record: &str, spec: &str, params: Option<&str>) -> R
         what: format!("the record of job {id}"),
         source,
     };
-    // Putting the halves together as text spares building both as trees. The record is an object with fields, never `{}`.
+    // Putting the parts together as text spares building them as trees. The record is an object with fields, never `{}`.
     let Some(fields) = record.strip_prefix('{') else {
         return Err(Broken::Rule(format!(
             "the record of job {id} is not a JSON object"
@@ -60,7 +82,11 @@ pub(crate) fn job(id: &str, record: &str, spec: &str, params: Option<&str>) -> R
         }
         (Some(_) | None, _) => format!("{{\"spec\":{spec},{fields}"),
     };
-    serde_json::from_str(&whole).map_err(unreadable)
+    let job: Job = serde_json::from_str(&whole).map_err(unreadable)?;
+    Ok(Job {
+        id: JobId(id.to_owned()),
+        ..job
+    })
 }
 
 /// How urgent it is, as a number that grows with it.

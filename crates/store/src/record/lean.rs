@@ -1,17 +1,73 @@
-//! A record as JSON without what says nothing: fields that are absent or empty are left out, and read as such again.
+//! A record as JSON without what says nothing: a field that holds what its absence is read as is left out.
 
-use serde::Serialize;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde::ser::{Error as _, Impossible, SerializeStruct, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::Error;
+use serde_json::value::RawValue;
+use std::fmt;
 
-/// What a field without a value looks like. No record has an optional list or map, for which empty is not absent.
-const EMPTY: [&[u8]; 3] = [b"null", b"[]", b"{}"];
+/// What the fields of a struct hold where they are absent, as JSON, in the order in which they are written.
+pub(super) struct Blank(Vec<(String, Box<RawValue>)>);
+
+impl Blank {
+    /// Of the least JSON that can be read as a `T`: the fields that have to be there, which are never left out.
+    pub(super) fn of<T: Serialize + DeserializeOwned>(least: &str) -> Self {
+        let blank = |least| -> Result<Self, Error> {
+            let text = serde_json::to_string(&serde_json::from_str::<T>(least)?)?;
+            let (InOrder(needed), InOrder(mut fields)) =
+                (serde_json::from_str(least)?, serde_json::from_str(&text)?);
+            fields.retain(|(name, _)| needed.iter().all(|(needed, _)| needed != name));
+            Ok(Self(fields))
+        };
+        blank(least).expect("invariant: a record is read where nothing optional is there")
+    }
+
+    /// Whether a field is left out where it is written so. They are asked for in their order.
+    fn has(&self, place: &mut usize, key: &str, text: &[u8]) -> bool {
+        let ahead = &self.0[*place..];
+        let Some(found) = ahead.iter().position(|(name, _)| name == key) else {
+            return false;
+        };
+        *place += found + 1;
+        ahead[found].1.get().as_bytes() == text
+    }
+}
+
+/// The fields of a JSON object as they come.
+struct InOrder(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for InOrder {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+
+        impl<'de> Visitor<'de> for Fields {
+            type Value = InOrder;
+
+            fn expecting(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+                text.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<InOrder, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(InOrder(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Fields)
+    }
+}
 
 /// The fields of a struct with named fields, but `without`.
-pub(super) fn json<T: Serialize>(value: &T, without: &str) -> String {
+pub(super) fn json<T: Serialize>(value: &T, blank: &Blank, without: &[&str]) -> String {
     let fields = value
         .serialize(Fields {
             text: Vec::with_capacity(256),
+            blank,
+            place: 0,
             without,
         })
         .expect("invariant: a record is a struct of plain data and can be written as JSON");
@@ -20,7 +76,10 @@ pub(super) fn json<T: Serialize>(value: &T, without: &str) -> String {
 
 struct Fields<'a> {
     text: Vec<u8>,
-    without: &'a str,
+    blank: &'a Blank,
+    /// How far its fields were compared.
+    place: usize,
+    without: &'a [&'a str],
 }
 
 impl SerializeStruct for Fields<'_> {
@@ -32,17 +91,19 @@ impl SerializeStruct for Fields<'_> {
         key: &'static str,
         value: &T,
     ) -> Result<(), Error> {
-        if key == self.without {
+        if self.without.contains(&key) {
             return Ok(());
         }
         let before = self.text.len();
         self.text
             .push(if self.text.is_empty() { b'{' } else { b',' });
-        serde_json::to_writer(&mut self.text, key)?;
-        self.text.push(b':');
+        // A name of a field in this program: nothing in it has to be escaped.
+        self.text.push(b'"');
+        self.text.extend_from_slice(key.as_bytes());
+        self.text.extend_from_slice(b"\":");
         let start = self.text.len();
         serde_json::to_writer(&mut self.text, value)?;
-        if EMPTY.contains(&&self.text[start..]) {
+        if self.blank.has(&mut self.place, key, &self.text[start..]) {
             self.text.truncate(before);
         }
         Ok(())
@@ -135,35 +196,49 @@ impl<'a> Serializer for Fields<'a> {
 mod tests {
     use super::*;
 
-    #[derive(Serialize)]
+    #[derive(Serialize, Deserialize, PartialEq, Debug, Clone)]
     struct Sample {
-        id: &'static str,
+        id: String,
+        needed: u32,
         absent: Option<u32>,
         zero: Option<u32>,
+        #[serde(default)]
+        count: u32,
+        #[serde(default)]
         list: Vec<u32>,
         deep: Option<Inner>,
+        #[serde(default)]
         left_out: u32,
     }
 
-    #[derive(Serialize)]
+    #[derive(Serialize, Deserialize, PartialEq, Debug, Clone)]
     struct Inner {
         absent: Option<u32>,
     }
 
     #[test]
-    fn absent_and_empty_fields_are_left_out_and_everything_else_stays() {
+    fn what_absence_is_read_as_is_left_out_and_everything_else_stays() {
+        let blank = Blank::of::<Sample>(r#"{"id":"","needed":0}"#);
         let mut sample = Sample {
-            id: "a\"b",
+            id: "a\"b".into(),
+            needed: 0,
             absent: None,
             zero: Some(0),
+            count: 0,
             list: Vec::new(),
             deep: Some(Inner { absent: None }),
             left_out: 7,
         };
-        let text = json(&sample, "left_out");
-        assert_eq!(text, r#"{"id":"a\"b","zero":0,"deep":{"absent":null}}"#);
+        let text = json(&sample, &blank, &["left_out"]);
+        assert_eq!(
+            text,
+            r#"{"id":"a\"b","needed":0,"zero":0,"deep":{"absent":null}}"#
+        );
         sample.list.push(1);
-        assert!(json(&sample, "left_out").contains(r#""list":[1]"#));
-        assert_eq!(json(&Inner { absent: None }, ""), "{}");
+        sample.count = 1;
+        let text = json(&sample, &blank, &[]);
+        assert_eq!(serde_json::from_str::<Sample>(&text).unwrap(), sample);
+        let inner = Blank::of::<Inner>("{}");
+        assert_eq!(json(&Inner { absent: None }, &inner, &[]), "{}");
     }
 }

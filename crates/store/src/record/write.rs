@@ -14,8 +14,11 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 pub(crate) enum Write {
     Create(Vec<NewRow>),
-    /// One after the other, or neither.
-    Both(Box<[Write; 2]>),
+    /// New jobs, and the first changes of some of them, in the same order; all or none.
+    Begin {
+        new: Vec<NewRow>,
+        changes: Vec<CommitRow>,
+    },
     Commit(Box<CommitRow>),
     DropCheckpoint(CheckpointId),
     Define(DefinitionRow),
@@ -189,8 +192,12 @@ impl JobRow {
     }
 
     fn of(job: Job) -> Self {
+        Self::with(job, job::record)
+    }
+
+    fn with(job: Job, record: fn(&Job) -> String) -> Self {
         Self {
-            record: job::record(&job),
+            record: record(&job),
             stage: job::stage(&job),
             wake_at: job::wake_at(&job),
             lane: job::lane(&job),
@@ -209,15 +216,23 @@ impl JobRow {
 
 impl NewRow {
     fn of(new: NewJob) -> Self {
+        Self::with(new, job::record)
+    }
+
+    fn with(new: NewJob, record: fn(&Job) -> String) -> Self {
         assert_eq!(new.job.version, 1, "invariant: a new job has version 1");
         Self {
             entry: Some(new.entry),
-            ..Self::arrived(new.job, new.key)
+            ..Self::placed(new.job, new.key, record)
         }
     }
 
     /// Of whatever version, without an entry.
     pub(crate) fn arrived(job: Job, key: Option<(String, String)>) -> Self {
+        Self::placed(job, key, job::record)
+    }
+
+    fn placed(job: Job, key: Option<(String, String)>, record: fn(&Job) -> String) -> Self {
         let (spec, params) = job::spec(&job.spec);
         Self {
             created_at: job.created_at,
@@ -226,7 +241,7 @@ impl NewRow {
             parent: job.spec.parent.clone().map(|parent| parent.0),
             queued: Queued::of(&job),
             tags: job.spec.tags.clone(),
-            row: JobRow::of(job),
+            row: JobRow::with(job, record),
             spec,
             params,
             key,
@@ -319,12 +334,24 @@ impl Write {
         Self::Create(jobs.into_iter().map(NewRow::of).collect())
     }
 
-    pub(crate) fn create_begun(new: NewJob, change: Change) -> Self {
-        assert_eq!(
-            new.job.id, change.job.id,
-            "invariant: a job begins with its own change"
+    pub(crate) fn create_begun(jobs: Vec<NewJob>, changes: Vec<Change>) -> Self {
+        let mut begun = changes.iter().map(|change| &change.job.id).peekable();
+        // What the change replaces in the same transaction nobody ever reads.
+        let rows = jobs
+            .into_iter()
+            .map(|new| match begun.next_if(|id| **id == new.job.id) {
+                Some(_) => NewRow::with(new, |_| String::new()),
+                None => NewRow::of(new),
+            });
+        let new = rows.collect();
+        assert!(
+            begun.next().is_none(),
+            "invariant: jobs begin with changes of their own, in their order"
         );
-        Self::Both(Box::new([Self::create(vec![new]), Self::commit(change)]))
+        Self::Begin {
+            new,
+            changes: changes.into_iter().map(CommitRow::of).collect(),
+        }
     }
 
     pub(crate) fn define(definition: Definition) -> Self {
@@ -338,7 +365,7 @@ impl Write {
     /// How many rows of jobs it writes.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Create(new) => new.len(),
+            Self::Create(new) | Self::Begin { new, .. } => new.len(),
             Self::Commit(_)
             | Self::DropCheckpoint(_)
             | Self::Define(_)
@@ -350,7 +377,6 @@ impl Write {
             | Self::Upkeep(_)
             | Self::Queue(_)
             | Self::ForgetRecords { .. } => 1,
-            Self::Both(both) => both.iter().map(Self::len).sum(),
             Self::Schedule(write) => write.len(),
             Self::Import(values) => values.len(),
             Self::Audited(write, _) => write.len(),
@@ -371,7 +397,7 @@ impl Write {
             Self::Remove { id, .. } => Some(id),
             // Made in this very transaction, or left as it is.
             Self::Create(_)
-            | Self::Both(_)
+            | Self::Begin { .. }
             | Self::DropCheckpoint(_)
             | Self::Define(_)
             | Self::Undefine(_)

@@ -1,6 +1,7 @@
 //! Opening the store, and asking it.
 
 use super::Sqlite;
+use super::checkpointer::Checkpointer;
 use super::fault::Fault;
 use super::hot::Hot;
 use super::open::{self, Durability};
@@ -41,9 +42,9 @@ impl Sqlite {
         path: &Path,
         durability: Durability,
     ) -> Result<Self, Error> {
-        let hot = Hot::new();
+        let (hot, log) = (Hot::new(), Checkpointer::start(&connection, path)?);
         Ok(Self {
-            writer: Writer::start(connection, path.to_owned(), hot.clone())?,
+            writer: Writer::start(connection, path.to_owned(), hot.clone(), Some(log))?,
             readers: Some(Readers::of(path.to_owned())),
             hot,
             durability,
@@ -57,7 +58,7 @@ impl Sqlite {
         let connection = open::memory()?;
         let hot = Hot::new();
         Ok(Self {
-            writer: Writer::start(connection, ":memory:".into(), hot.clone())?,
+            writer: Writer::start(connection, ":memory:".into(), hot.clone(), None)?,
             readers: None,
             hot,
             durability: Durability::Normal,

@@ -6,7 +6,7 @@ use super::{kept, rows, sql, write};
 use crate::DaemonRun;
 use crate::Entry;
 use crate::moving::{PortableAudit, PortableInterval};
-use crate::record::{Arrival, DefinitionRow, JobArrival, NewRow, labels, signed};
+use crate::record::{Arrival, DefinitionRow, JobArrival, labels, signed};
 use dauer_core::{AccessToken, State, Timestamp, Turn};
 use rusqlite::{Connection, params};
 
@@ -28,7 +28,7 @@ fn jobs(connection: &Connection, values: &[Arrival]) -> Result<(), Fault> {
             missing.push(job);
         }
     }
-    let new: Vec<&NewRow> = missing.iter().map(|job| &job.new).collect();
+    let new: Vec<_> = missing.iter().map(|job| (&job.new, &job.new.row)).collect();
     // Nobody holds what comes: whoever finds it unsettled takes it.
     rows::insert(connection, &new, Holder(None))?;
     missing

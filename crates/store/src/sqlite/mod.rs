@@ -4,6 +4,7 @@
 
 mod access;
 mod check;
+mod checkpointer;
 mod export;
 mod fault;
 mod handle;
@@ -85,8 +86,8 @@ impl Store for Sqlite {
         self.writer.write(Write::create(jobs)).await
     }
 
-    async fn create_begun(&self, new: NewJob, change: Change) -> Result<(), Error> {
-        self.writer.write(Write::create_begun(new, change)).await
+    async fn create_begun(&self, jobs: Vec<NewJob>, changes: Vec<Change>) -> Result<(), Error> {
+        self.writer.write(Write::create_begun(jobs, changes)).await
     }
 
     async fn keyed(&self, keys: Vec<String>) -> Result<BTreeMap<String, Keyed>, Error> {

@@ -96,6 +96,7 @@ const JOB: &[&str] = &[
     "sandbox",
     "checkpoint",
     "expires_at",
+    "ends_children",
     "parent",
     "queue",
     "lane",
@@ -150,10 +151,13 @@ pub(super) static INSERT_ENTRIES: LazyLock<Statement> = LazyLock::new(|| {
     })
 });
 
-/// Adds these rows. An id or a name that is taken is an error of SQLite.
-pub(super) fn insert(connection: &Connection, rows: &[&NewRow], me: Holder) -> Result<(), Fault> {
-    INSERT_JOBS.run(connection, rows, |new, columns| {
-        let row = &new.row;
+/// Adds these rows, each with its record. An id or a name that is taken is an error of SQLite.
+pub(super) fn insert(
+    connection: &Connection,
+    rows: &[(&NewRow, &JobRow)],
+    me: Holder,
+) -> Result<(), Fault> {
+    INSERT_JOBS.run(connection, rows, |(new, row), columns| {
         columns.all(&[
             &row.id.0,
             &signed(row.version),
@@ -170,6 +174,7 @@ pub(super) fn insert(connection: &Connection, rows: &[&NewRow], me: Holder) -> R
             &row.sandbox,
             &row.checkpoint,
             &row.expires_at,
+            &row.ends_children,
             &new.parent,
             &new.queued.queue,
             &row.lane,

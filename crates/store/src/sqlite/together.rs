@@ -6,7 +6,7 @@ use super::lease::Holder;
 use super::rows;
 use super::{kept, write};
 use crate::NewEntry;
-use crate::record::{JobRow, NewRow, Write};
+use crate::record::{CommitRow, JobRow, NewRow, Write};
 use dauer_core::Kept;
 use rusqlite::Connection;
 
@@ -56,7 +56,8 @@ pub(super) fn apply(
 /// Writes of one kind that wait to be written together.
 #[derive(Default)]
 struct Gathered<'a> {
-    new: Vec<&'a NewRow>,
+    /// With the record of each as it is in the end.
+    new: Vec<(&'a NewRow, &'a JobRow)>,
     changed: Vec<&'a JobRow>,
     entries: Vec<(&'a JobRow, &'a NewEntry)>,
     kept: Vec<(&'a JobRow, &'a Kept)>,
@@ -67,11 +68,21 @@ impl<'a> Gathered<'a> {
     fn takes(&mut self, write: &'a Write) -> bool {
         match write {
             Write::Create(new) if self.changed.is_empty() && new.iter().all(NewRow::is_plain) => {
-                self.new.extend(new);
+                self.new.extend(new.iter().map(|new| (new, &new.row)));
                 self.entries.extend(
                     new.iter()
                         .flat_map(|new| new.entry.iter().map(|entry| (&new.row, entry))),
                 );
+                true
+            }
+            Write::Begin { new, changes } if self.changed.is_empty() => {
+                let plain = |change: &CommitRow| {
+                    change.is_plain() && change.kept.is_empty() && change.row.version == 2
+                };
+                if !new.iter().all(NewRow::is_plain) || !changes.iter().all(plain) {
+                    return false;
+                }
+                self.begin(new, changes);
                 true
             }
             Write::Commit(commit) => {
@@ -92,7 +103,7 @@ impl<'a> Gathered<'a> {
                 true
             }
             Write::Create(_)
-            | Write::Both(_)
+            | Write::Begin { .. }
             | Write::DropCheckpoint(_)
             | Write::Define(_)
             | Write::Undefine(_)
@@ -106,6 +117,22 @@ impl<'a> Gathered<'a> {
             | Write::Upkeep(_)
             | Write::Import(_)
             | Write::ForgetRecords { .. } => false,
+        }
+    }
+
+    /// A row whose first change is known is written once, as it is after that.
+    fn begin(&mut self, new: &'a [NewRow], changes: &'a [CommitRow]) {
+        let mut changes = changes.iter().peekable();
+        for new in new {
+            let entry = new.entry.as_ref();
+            self.entries.extend(entry.map(|entry| (&new.row, entry)));
+            let change = changes.next_if(|change| change.row.id == new.row.id);
+            self.new
+                .push((new, change.map_or(&new.row, |change| &change.row)));
+            if let Some(change) = change {
+                let entry = change.entry.as_ref();
+                self.entries.extend(entry.map(|entry| (&change.row, entry)));
+            }
         }
     }
 
@@ -124,7 +151,7 @@ impl<'a> Gathered<'a> {
 
     fn write(&self, connection: &Connection, me: Holder) -> Result<bool, Fault> {
         rows::insert(connection, &self.new, me)?;
-        for new in &self.new {
+        for (new, _) in &self.new {
             write::put_tags(connection, new)?;
         }
         if rows::update(connection, &self.changed, me)? != self.changed.len() {

@@ -16,9 +16,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 pub(super) fn apply(connection: &Connection, write: &Write, me: Holder) -> Result<(), Fault> {
     match write {
         Write::Create(jobs) => jobs.iter().try_for_each(|job| create(connection, job, me)),
-        Write::Both(both) => both
-            .iter()
-            .try_for_each(|write| apply(connection, write, me)),
+        Write::Begin { new, changes } => {
+            new.iter().try_for_each(|job| create(connection, job, me))?;
+            changes
+                .iter()
+                .try_for_each(|change| commit_one(connection, change, me))
+        }
         Write::Define(definition) => define(connection, definition),
         Write::Undefine(id) => {
             let removed = connection
@@ -128,7 +131,7 @@ pub(super) fn create(connection: &Connection, job: &NewRow, me: Holder) -> Resul
         policy::check_parent(connection, parent)?;
     }
     queues::check(connection, &job.queued)?;
-    rows::insert(connection, &[job], me)?;
+    rows::insert(connection, &[(job, row)], me)?;
     put_beside(connection, job)?;
     match &job.entry {
         Some(entry) => rows::journal(connection, &[(row, entry)]),

@@ -11,6 +11,7 @@
 //! transaction is rolled back and begun again with a savepoint for each: it does not touch its neighbours. If the transaction as
 //! a whole fails, every one of them gets that error and none of them was written.
 
+use super::checkpointer::Checkpointer;
 use super::fault::{Fault, failed};
 use super::hot::Hot;
 use super::lease::{Holder, Mine};
@@ -54,11 +55,16 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(connection: Connection, path: PathBuf, hot: Hot) -> Result<Self, Error> {
+    pub(super) fn start(
+        connection: Connection,
+        path: PathBuf,
+        hot: Hot,
+        log: Option<Checkpointer>,
+    ) -> Result<Self, Error> {
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
         std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || serve(&connection, &path, &hot, requests))
+            .spawn(move || serve(&connection, &path, &hot, log.as_ref(), requests))
             .map_err(|error| {
                 failed("cannot start the thread that writes", Some(Box::new(error)))
             })?;
@@ -148,7 +154,13 @@ struct File<'a> {
     hot: &'a Hot,
 }
 
-fn serve(connection: &Connection, path: &Path, hot: &Hot, mut requests: mpsc::Receiver<Request>) {
+fn serve(
+    connection: &Connection,
+    path: &Path,
+    hot: &Hot,
+    log: Option<&Checkpointer>,
+    mut requests: mpsc::Receiver<Request>,
+) {
     let mut waiting = Vec::with_capacity(BATCH_MAX);
     let file = File {
         connection,
@@ -179,6 +191,9 @@ fn serve(connection: &Connection, path: &Path, hot: &Hot, mut requests: mpsc::Re
             }
         }
         answer(&file, mine.as_ref(), &mut writes, &mut answers);
+        if let Some(log) = log {
+            log.committed(connection);
+        }
         for read in reads {
             read(connection);
         }
