@@ -266,6 +266,33 @@ class ClientTest(unittest.TestCase):
             "tags": {"k": "v"},
         }
         self.assertEqual(body, expected)
+        self.client.run(
+            ["a"],
+            retry={"max_retries": 5, "jitter": "full", "retry_on": {"exit_codes": [75]}},
+            job_timeout="2h",
+            queue_timeout=0.5,
+            queue="mail",
+            concurrency_key="customer-7",
+            unique="import",
+            after=["j0", self.job, {"job": "j2", "when": "ended"}],
+            parent=self.job,
+        )
+        body = self.daemon.requests[-1][2]
+        self.assertTrue(body.pop("idempotency_key"))
+        expected = {
+            "argv": ["a"],
+            "retry": {"max_retries": 5, "jitter": "full", "retry_on": {"exit_codes": [75]}},
+            "job_timeout": 7_200_000,
+            "queue_timeout": 500,
+            "queue": "mail",
+            "concurrency_key": "customer-7",
+            "unique": {"key": "import"},
+            "after": [{"job": "j0"}, {"job": "j1"}, {"job": "j2", "when": "ended"}],
+            "parent": "j1",
+        }
+        self.assertEqual(body, expected)
+        with self.assertRaises(ValueError):
+            self.client.run(["a"], retry={"max_retries": 1}, max_retries=2)
         self.client.submit("resize@1.2.0", {"w": 1}, idempotency_key="mine")
         expected = {"definition_name": "resize", "definition_version": "1.2.0", "params": {"w": 1}, "idempotency_key": "mine"}
         self.assertEqual(self.daemon.requests[-1][2], expected)

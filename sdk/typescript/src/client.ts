@@ -34,8 +34,34 @@ export interface JobOptions {
   /** It does not begin before. */
   runAt?: Date | string;
   delay?: Duration;
+  /** The whole policy, in place of `maxRetries` and `retryDelay`. */
+  retry?: RetryPolicy;
+  /** From when the first attempt begins, over all attempts and the waits between them. */
+  jobTimeout?: Duration;
+  /** It may wait so long for its turn. */
+  queueTimeout?: Duration;
+  queue?: string;
+  /** Jobs of a queue with the same key share the limits that it has for a key. */
+  concurrencyKey?: string;
+  /** Of the jobs with one key that have not ended there is one: with a key that another job has, that job is the answer. */
+  unique?: string | { key: string; states?: JobView["state"][]; on_conflict?: "existing" | "refuse" };
+  /** Jobs that have to complete first; with `when: "ended"`, any end will do. */
+  after?: (string | Job | { job: string; when?: "completed" | "ended" })[];
+  /** The job it belongs to: it is cancelled with that one where that is asked for. */
+  parent?: string | Job;
   /** The same request with the same key gives the same job. Made where absent, so that one request is one job. */
   idempotencyKey?: string;
+}
+
+/** What follows a failed attempt. */
+export interface RetryPolicy {
+  max_retries: number;
+  retry_delay?: number | string;
+  factor?: number;
+  max_delay?: number | string;
+  jitter?: "none" | "full";
+  retry_on?: { reasons?: string[]; exit_codes?: number[] };
+  from?: "start" | "checkpoint";
 }
 
 /** A named, versioned template of jobs. */
@@ -159,7 +185,8 @@ export class Dauer {
 
 /** Fields that are undefined do not get into JSON. */
 function bodyOf(options: JobOptions): object {
-  const { cpus, memory, timeout, stopGrace, maxRetries, retryDelay, runAt, delay, idempotencyKey, ...same } = options;
+  const { cpus, memory, timeout, stopGrace, maxRetries, retryDelay, runAt, delay, idempotencyKey, ...others } = options;
+  const { retry, jobTimeout, queueTimeout, concurrencyKey, unique, after, parent, ...same } = others;
   const ms = (duration: Duration | undefined): number | undefined => (duration === undefined ? undefined : milliseconds(duration));
   return {
     ...same,
@@ -167,14 +194,30 @@ function bodyOf(options: JobOptions): object {
     memory_bytes: memory === undefined ? undefined : sizeBytes(memory),
     timeout_ms: ms(timeout),
     stop_grace_ms: ms(stopGrace),
-    retry: retryOf(maxRetries, retryDelay),
+    retry: retryOf(maxRetries, retryDelay, retry),
     run_at: runAt instanceof Date ? runAt.getTime() : runAt,
     delay: ms(delay),
+    job_timeout: ms(jobTimeout),
+    queue_timeout: ms(queueTimeout),
+    concurrency_key: concurrencyKey,
+    unique: typeof unique === "string" ? { key: unique } : unique,
+    after: after?.map((one) => (typeof one === "string" || one instanceof Job ? { job: idOf(one) } : one)),
+    parent: parent === undefined ? undefined : idOf(parent),
     idempotency_key: idempotencyKey ?? newKey(),
   };
 }
 
-function retryOf(maxRetries: number | undefined, delay: Duration | undefined): object | undefined {
+function idOf(job: string | Job): string {
+  return typeof job === "string" ? job : job.id;
+}
+
+function retryOf(maxRetries: number | undefined, delay: Duration | undefined, policy?: RetryPolicy): object | undefined {
+  if (policy !== undefined) {
+    if (maxRetries !== undefined || delay !== undefined) {
+      throw new RangeError("retry is the whole policy: maxRetries and retryDelay go into it");
+    }
+    return policy;
+  }
   if (maxRetries === undefined) {
     if (delay !== undefined) throw new RangeError("retryDelay needs maxRetries");
     return undefined;

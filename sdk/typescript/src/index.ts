@@ -13,7 +13,7 @@
  * @module
  */
 
-export { Dauer, type Definition, type JobOptions } from "./client.js";
+export { Dauer, type Definition, type JobOptions, type RetryPolicy } from "./client.js";
 export type { Duration } from "./durations.js";
 export {
   CheckpointFailed,

@@ -208,9 +208,9 @@ export class Job {
     return this.#act("/stop", grace === undefined ? {} : { grace_ms: milliseconds(grace) });
   }
 
-  /** The same, for a job that may not have begun. */
-  async cancel(grace?: Duration): Promise<this> {
-    return this.#act("/cancel", grace === undefined ? {} : { grace_ms: milliseconds(grace) });
+  /** The same, for a job that may not have begun; with `children`, resolves when all jobs below it have ended, too. */
+  async cancel(grace?: Duration, options: { children?: boolean } = {}): Promise<this> {
+    return this.#act("/cancel", { grace_ms: grace === undefined ? undefined : milliseconds(grace), children: options.children });
   }
 
   /** Delivers a signal of the operating system; 9 ends the job. */

@@ -271,6 +271,30 @@ test("a run sends what was given and nothing else", () =>
       retry: { max_retries: 2, retry_delay: 3000 },
       tags: { k: "v" },
     });
+    await client.run(["a"], {
+      retry: { max_retries: 5, jitter: "full", retry_on: { exit_codes: [75] } },
+      jobTimeout: "2h",
+      queueTimeout: 500,
+      queue: "mail",
+      concurrencyKey: "customer-7",
+      unique: "import",
+      after: ["j0", await client.job("j1"), { job: "j2", when: "ended" }],
+      parent: "j1",
+    });
+    const { idempotency_key: another, ...policy } = daemon.requests.at(-1).body;
+    assert.ok(another);
+    assert.deepEqual(policy, {
+      argv: ["a"],
+      retry: { max_retries: 5, jitter: "full", retry_on: { exit_codes: [75] } },
+      job_timeout: 7_200_000,
+      queue_timeout: 500,
+      queue: "mail",
+      concurrency_key: "customer-7",
+      unique: { key: "import" },
+      after: [{ job: "j0" }, { job: "j1" }, { job: "j2", when: "ended" }],
+      parent: "j1",
+    });
+    await assert.rejects(client.run(["a"], { retry: { max_retries: 1 }, maxRetries: 2 }), RangeError);
     await client.submit("resize@1.2.0", { w: 1 }, { idempotencyKey: "mine" });
     assert.deepEqual(daemon.requests.at(-1).body, {
       definition_name: "resize",

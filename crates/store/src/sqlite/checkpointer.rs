@@ -10,8 +10,8 @@ use std::cell::Cell;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-/// So many pages the log may have before it is worth the while: what SQLite itself takes.
-const PAGES: i32 = 1_000;
+/// So many pages the log may have before it is worth the while: a page that is written often moves once.
+const PAGES: i32 = 4_000;
 
 /// From so many on the writer does it itself. A log begins anew only where all of it is in the file, and a writer that never
 /// rests is always ahead of the thread beside it.

@@ -207,9 +207,10 @@ class Job:
         """TERM, a grace, KILL; returns when it has ended."""
         return self._act("/stop", {} if grace is None else {"grace_ms": milliseconds(grace)})
 
-    def cancel(self, grace: Optional[Duration] = None) -> Job:
-        """The same, for a job that may not have begun."""
-        return self._act("/cancel", {} if grace is None else {"grace_ms": milliseconds(grace)})
+    def cancel(self, grace: Optional[Duration] = None, children: bool = False) -> Job:
+        """The same, for a job that may not have begun; with ``children``, returns when all jobs below it have ended, too."""
+        below = {"children": True} if children else {}
+        return self._act("/cancel", below if grace is None else {"grace_ms": milliseconds(grace), **below})
 
     def kill(self, signal: int = 9) -> Job:
         """Delivers a signal of the operating system; KILL ends the job."""

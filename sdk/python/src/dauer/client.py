@@ -79,6 +79,14 @@ class Dauer:
         retry_delay: Optional[Duration] = None,
         run_at: Union[datetime, str, None] = None,
         delay: Optional[Duration] = None,
+        retry: Optional[Mapping[str, Any]] = None,
+        job_timeout: Optional[Duration] = None,
+        queue_timeout: Optional[Duration] = None,
+        queue: Optional[str] = None,
+        concurrency_key: Optional[str] = None,
+        unique: Union[str, Mapping[str, Any], None] = None,
+        after: Iterable[Union[str, Job, Mapping[str, Any]]] = (),
+        parent: Union[str, Job, None] = None,
         idempotency_key: Optional[str] = None,
         definition_name: Optional[str] = None,
         definition_version: Optional[str] = None,
@@ -87,6 +95,10 @@ class Dauer:
 
         ``memory`` is bytes or text such as ``512m``; a ``mount`` is ``{"source": …, "target": …, "read_only": …}``. What is ``None`` is
         the daemon's default. The request has an idempotency key, so it makes one job also over broken connections.
+
+        ``retry`` is the whole policy, such as ``{"max_retries": 5, "jitter": "full", "retry_on": {"exit_codes": [75]}}``. Of the jobs with
+        one ``unique`` key that have not ended there is one: with a key that another job has, that job is returned. ``after`` names
+        jobs that have to complete first; ``{"job": …, "when": "ended"}`` is content with any end.
         """
         body: Dict[str, Any] = {
             "definition_name": definition_name,
@@ -110,9 +122,16 @@ class Dauer:
             "metadata": metadata and dict(metadata),
             "tags": tags and dict(tags),
             "priority": priority,
-            "retry": _retry(max_retries, retry_delay),
+            "retry": _retry(max_retries, retry_delay, retry),
             "run_at": int(run_at.timestamp() * 1000) if isinstance(run_at, datetime) else run_at,
             "delay": None if delay is None else milliseconds(delay),
+            "job_timeout": None if job_timeout is None else milliseconds(job_timeout),
+            "queue_timeout": None if queue_timeout is None else milliseconds(queue_timeout),
+            "queue": queue,
+            "concurrency_key": concurrency_key,
+            "unique": {"key": unique} if isinstance(unique, str) else unique and dict(unique),
+            "after": [dict(one) if isinstance(one, Mapping) else {"job": _id(one)} for one in after] or None,
+            "parent": None if parent is None else _id(parent),
             "idempotency_key": idempotency_key or str(uuid.uuid4()),
         }
         given = {key: value for key, value in body.items() if value is not None}
@@ -209,7 +228,17 @@ def size_bytes(size: Union[int, str]) -> int:
     return round(float(match[1]) * _SIZES[match[2]])
 
 
-def _retry(max_retries: Optional[int], delay: Optional[Duration]) -> Optional[Dict[str, int]]:
+def _id(job: Union[str, Job]) -> str:
+    return job.id if isinstance(job, Job) else job
+
+
+def _retry(
+    max_retries: Optional[int], delay: Optional[Duration], policy: Optional[Mapping[str, Any]] = None
+) -> Optional[Dict[str, Any]]:
+    if policy is not None:
+        if max_retries is not None or delay is not None:
+            raise ValueError("retry is the whole policy: max_retries and retry_delay go into it")
+        return dict(policy)
     if max_retries is None:
         if delay is not None:
             raise ValueError("retry_delay needs max_retries")
