@@ -16,6 +16,7 @@ mod host;
 pub mod job;
 mod logs;
 mod messages;
+mod nodes;
 mod queues;
 mod schedules;
 mod usage;

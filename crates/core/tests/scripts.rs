@@ -168,6 +168,7 @@ fn event(job: &Job, line: &str, at: i64) -> Event {
             out_of_memory: words.has("oom"),
             rebooted: words.has("rebooted").then(|| "boot".to_owned()),
         }),
+        "node_lost" => EventKind::Ended(Ended::NodeLost { node: id() }),
         "checkpoint_asked" => EventKind::CheckpointAsked {
             checkpoint: CheckpointId(id()),
             token: words.value("token").map(str::to_owned),

@@ -2,8 +2,8 @@
 
 use crate::command::{
     attach, batch, cancel, checkpoint, checkpoints, completion, cp, def, diff, doctor, events,
-    exec, history, info, inspect, kill, logs, openapi, ps, queue, result, resume, retry, rm, run,
-    schedule, serve, signal, stop, submit, suspend, tag, token, usage, version, wait,
+    exec, history, info, inspect, kill, logs, node, openapi, ps, queue, result, resume, retry, rm,
+    run, schedule, serve, signal, stop, submit, suspend, tag, token, usage, version, wait,
 };
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -62,6 +62,7 @@ End jobs
 This machine
   doctor       What each driver can do here, and what is missing
   info         The daemon and its drivers
+  node         The daemons that share one store
   token        Tokens for callers over a network
   serve        Run the daemon (other commands start it when none runs)
   completion   Completion for a shell
@@ -149,6 +150,7 @@ pub(crate) enum Command {
     History(history::Args),
     Doctor(doctor::Args),
     Info(info::Args),
+    Node(node::Args),
     Token(token::Args),
     Serve(serve::Args),
     Completion(completion::Args),
@@ -188,6 +190,7 @@ impl Command {
             | Self::History(_)
             | Self::Doctor(_)
             | Self::Info(_)
+            | Self::Node(_)
             | Self::Token(_)
             | Self::Serve(_)
             | Self::Completion(_)

@@ -140,7 +140,8 @@ fn open_log(path: &Path) -> Result<File, Failure> {
     open_private(path, true)
 }
 
-fn open_private(path: &Path, append: bool) -> Result<File, Failure> {
+/// Opens or makes a file that only this user can read.
+pub(crate) fn open_private(path: &Path, append: bool) -> Result<File, Failure> {
     let mut options = OpenOptions::new();
     options.create(true).mode(0o600);
     if append {

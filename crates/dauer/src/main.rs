@@ -12,6 +12,7 @@ mod failure;
 mod foreground;
 mod input;
 mod launch;
+mod member;
 mod output;
 mod panic;
 mod policy;
@@ -27,8 +28,8 @@ use clap::Parser as _;
 use cli::{Cli, Command};
 use command::{
     attach, batch, cancel, checkpoint, checkpoints, completion, cp, def, diff, doctor, events,
-    exec, history, info, inspect, kill, logs, openapi, ps, queue, result, resume, retry, rm, run,
-    schedule, serve, signal, stop, submit, suspend, tag, token, usage, version, wait,
+    exec, history, info, inspect, kill, logs, node, openapi, ps, queue, result, resume, retry, rm,
+    run, schedule, serve, signal, stop, submit, suspend, tag, token, usage, version, wait,
 };
 use context::Context;
 use failure::{Failure, Outcome, report};
@@ -159,6 +160,7 @@ async fn talk(command: Command, context: &Context) -> Outcome {
         Command::Rm(args) => rm::run(args, context).await,
         Command::Token(args) => token::run(args, context).await,
         Command::Def(args) => def::run(args, context).await,
+        Command::Node(args) => node::run(args, context).await,
         Command::Queue(args) => queue::run(args, context).await,
         Command::Submit(args) => submit::run(*args, context).await,
         Command::Batch(args) => batch::run(args, context).await,

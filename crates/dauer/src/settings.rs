@@ -41,6 +41,10 @@ struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     jobs_keep: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
@@ -67,6 +71,10 @@ pub(crate) struct Settings {
     pub(crate) history_keep: Option<String>,
     /// How long jobs that have ended are kept, where somebody said it.
     pub(crate) jobs_keep: Option<String>,
+    /// Where jobs are kept, where not in a file of the data folder.
+    pub(crate) store: Option<String>,
+    /// How long other daemons wait for this one, where somebody said it.
+    pub(crate) lease: Option<String>,
     /// What the command is for.
     pub(crate) why: Option<String>,
     /// The file that was named, for the daemon that is started.
@@ -110,6 +118,8 @@ impl Settings {
                 "pause_after_crashes",
                 "history_keep",
                 "jobs_keep",
+                "store",
+                "lease",
                 "why",
                 "token",
                 "tls_ca",
@@ -160,6 +170,8 @@ impl Settings {
             pause_after_crashes: file.pause_after_crashes,
             history_keep: file.history_keep,
             jobs_keep: file.jobs_keep,
+            store: file.store,
+            lease: file.lease,
             why: file.why,
             config,
         })

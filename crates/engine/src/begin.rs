@@ -96,6 +96,7 @@ async fn begin(
         .create_begun(vec![new], vec![change])
         .await
     {
+        runner.engine.heed(&error);
         let not_found = Error::NotFound(job.id.0.clone());
         let entry = Arc::<Live>::clone(&runner.entry);
         runner

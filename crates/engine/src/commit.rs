@@ -177,11 +177,11 @@ impl Runner {
                     if stored == change.job {
                         break;
                     }
-                    return Err(self.lost_the_race(stored));
+                    return Err(self.lost_the_race(stored).await);
                 }
                 Err(dauer_store::Error::Conflict { .. }) => {
                     let stored = self.engine.job(&self.job.id).await?;
-                    return Err(self.lost_the_race(stored));
+                    return Err(self.lost_the_race(stored).await);
                 }
                 Err(error @ (dauer_store::Error::NoSpace(_) | dauer_store::Error::Backend(_))) => {
                     tracing::warn!(job = %self.job.id, %error, "commit failed; trying again");
@@ -189,8 +189,10 @@ impl Runner {
                     pause = (pause * 2).min(Duration::from_secs(5));
                 }
                 Err(error) => {
-                    self.gone = true;
-                    return Err(error.into());
+                    self.engine.heed(&error);
+                    let error = Error::from(error);
+                    self.gone = Some(error.clone());
+                    return Err(error);
                 }
             }
         }
@@ -200,7 +202,25 @@ impl Runner {
     }
 
     /// Somebody else wrote this job: their record stands, and this runner begins again from it.
-    fn lost_the_race(&mut self, stored: Job) -> Error {
+    async fn lost_the_race(&mut self, stored: Job) -> Error {
+        match self.engine.held_elsewhere(&stored).await {
+            // Another node was first to begin it.
+            Ok(Some(error)) => {
+                self.gone = Some(error.clone());
+                return error;
+            }
+            Ok(None) => {}
+            // What is looked at next says it again.
+            Err(error) => tracing::warn!(job = %self.job.id, %error, "asking who holds a job"),
+        }
+        if self.engine.nodes().is_shared() {
+            tracing::debug!(job = %self.job.id, ours = self.job.version, theirs = stored.version, "another node was first");
+            self.job = stored;
+            self.look_again_at = Some(Instant::now());
+            return Error::Conflict(
+                "the job was changed by somebody else: look at it again".into(),
+            );
+        }
         tracing::error!(job = %self.job.id, ours = self.job.version, theirs = stored.version, "lost the version race");
         self.job = stored;
         self.look_again_at = Some(Instant::now());

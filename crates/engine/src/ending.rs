@@ -147,7 +147,7 @@ impl Runner {
             .store()
             .remove(&self.job.id, self.job.version, audit)
             .await?;
-        self.gone = true;
+        self.gone = Some(Error::NotFound(self.job.id.0.clone()));
         self.engine.removed(&self.job.id);
         for checkpoint in checkpoints {
             self.engine.node().remove_snapshot(&checkpoint.id).await?;

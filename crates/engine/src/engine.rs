@@ -5,6 +5,7 @@ mod notices;
 use crate::access::Access;
 use crate::asker::{self, Asker};
 use crate::inline::Host;
+use crate::lease::{self, Member, Nodes};
 use crate::places::Places;
 use crate::queues::Queues;
 use crate::runner::{Letter, Message, Runner};
@@ -20,7 +21,7 @@ use dauer_wire::guest::{ApiRequest, ApiResponse};
 use dauer_wire::http::Handles;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -47,6 +48,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long the ledger keeps what ended; absent: for ever.
     pub usage_keep: Option<Duration>,
+    /// What this node is among those on the store.
+    pub member: Member,
     /// Nothing begins until somebody says so.
     pub paused: bool,
     /// The same after so many daemons that ended badly, one after another within minutes; 0: never.
@@ -76,8 +79,9 @@ struct Inner {
     queue_settings: Queues,
     followers: Mutex<HashMap<JobId, Followers>>,
     access: Access,
-    /// The last heartbeat of the daemon before this one.
-    seen_alive_before: Option<Timestamp>,
+    nodes: Nodes,
+    /// When the daemon before this one was last heard of.
+    seen_alive_before: OnceLock<Option<Timestamp>>,
     inline: Option<Host>,
     /// True when its tasks are to end.
     stop: watch::Sender<bool>,
@@ -129,9 +133,11 @@ impl Engine {
             .map_err(|e| Error::Failed(format!("reading this boot's id: {e}")))?;
         let boot_id = boot_id.trim().to_owned();
         let engine = Self::assemble(config, store, runtime_api, boot_id, None).await?;
+        engine.join().await?;
         engine.load_access().await?;
         engine.load_queues().await?;
         recover::at_start(&engine).await?;
+        lease::look_once(&engine).await;
         engine.tell_all_followers().await?;
         tokio::spawn(scheduler::run(engine.clone()));
         tokio::spawn(housekeeping::at_start(engine.clone()));
@@ -158,7 +164,8 @@ impl Engine {
         );
         let places = Places::new(config.limits);
         dauer_store::moving::check_is_whole(&*store).await?;
-        let seen_alive_before = store.last_heartbeat().await?;
+        let nodes = Nodes::new(config.member.clone(), store.is_shared());
+        let boot_id = nodes.origin(&boot_id);
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
@@ -174,11 +181,24 @@ impl Engine {
                 queue_settings: Queues::default(),
                 followers: Mutex::default(),
                 access: Access::default(),
-                seen_alive_before,
+                nodes,
+                seen_alive_before: OnceLock::new(),
                 inline,
                 stop: watch::channel(false).0,
             }),
         })
+    }
+
+    /// Takes this node's lease, under which everything else is written.
+    pub(crate) async fn join(&self) -> Result<(), Error> {
+        let seen_alive = lease::take(self).await?;
+        // Only this sets it.
+        let _first = self.inner.seen_alive_before.set(seen_alive);
+        if self.nodes().is_shared() {
+            tokio::spawn(lease::keep(self.clone()));
+            tokio::spawn(lease::listen(self.clone()));
+        }
+        Ok(())
     }
 
     /// Lets go of everything; jobs live on and the next engine adopts them.
@@ -188,7 +208,9 @@ impl Engine {
             tracing::warn!(%error, "the next daemon will take this end for a crash");
         }
         // Every committed state is on disk and every shim works alone: there is nothing to flush.
+        self.stop_tasks();
         self.lock_live().clear();
+        self.give_back_lease().await;
     }
 
     /// The id a person means: an id, a name or the beginning of an id.
@@ -389,7 +411,11 @@ impl Engine {
     }
 
     pub(crate) fn seen_alive_before(&self) -> Option<Timestamp> {
-        self.inner.seen_alive_before
+        self.inner.seen_alive_before.get().copied().flatten()
+    }
+
+    pub(crate) fn nodes(&self) -> &Nodes {
+        &self.inner.nodes
     }
 
     pub(crate) fn access(&self) -> &Access {
@@ -412,6 +438,7 @@ impl Engine {
         &self.inner.config
     }
 
+    /// This boot of the machine, and where others write to the store too, this node.
     pub(crate) fn boot_id(&self) -> &str {
         &self.inner.boot_id
     }

@@ -61,6 +61,19 @@ pub enum Error {
         "there is a schedule {0} already: choose another name, or remove that one with: dauer schedule rm {0}"
     )]
     ScheduleExists(String),
+    /// Another node holds the job, or has its image.
+    #[error("job {job} is on node {node}: {}", ask_there(address.as_deref()))]
+    HeldElsewhere {
+        /// Which.
+        job: String,
+        /// Where it is.
+        node: String,
+        /// Where the daemon there can be asked.
+        address: Option<String>,
+    },
+    /// Another daemon took over from this one, which ends: nothing is written any more.
+    #[error("this daemon was taken over and ends: nothing was done; ask another one")]
+    Fenced,
     /// The request is wrong.
     #[error("{0}")]
     Invalid(String),
@@ -93,6 +106,13 @@ pub enum Error {
     /// The store.
     #[error(transparent)]
     Store(dauer_store::Error),
+}
+
+fn ask_there(address: Option<&str>) -> String {
+    match address {
+        Some(address) => format!("ask its daemon, for example with --host {address}"),
+        None => "ask its daemon (`dauer node ls` lists the nodes)".to_owned(),
+    }
 }
 
 impl Error {
@@ -140,9 +160,13 @@ impl From<dauer_store::Error> for Error {
             dauer_store::Error::Defined(id) => Self::DefinitionExists(id),
             dauer_store::Error::ScheduleExists(name) => Self::ScheduleExists(name),
             changed @ dauer_store::Error::ScheduleChanged(_) => Self::Conflict(changed.to_string()),
+            dauer_store::Error::Held { job, node } => Self::HeldElsewhere {
+                job: job.0,
+                node: node.0,
+                address: None,
+            },
+            dauer_store::Error::Fenced { .. } => Self::Fenced,
             other @ (dauer_store::Error::Conflict { .. }
-            | dauer_store::Error::Fenced { .. }
-            | dauer_store::Error::Held { .. }
             | dauer_store::Error::LeaseChanged(_)
             | dauer_store::Error::Moving(_)
             | dauer_store::Error::Backend(_)) => Self::Store(other),

@@ -20,7 +20,7 @@ impl Engine {
     /// # Errors
     /// `Conflict` where it never had a sandbox.
     pub async fn diff(&self, id: &JobId) -> Result<Vec<Changed>, Error> {
-        let job = self.job(id).await?;
+        let job = self.job_here(id).await?;
         match (&job.sandbox, &job.checkpoint, job.state) {
             (_, Some(checkpoint), State::Suspended) => {
                 Ok(self.node().snapshot_changes(checkpoint).await?)
@@ -35,7 +35,7 @@ impl Engine {
     /// # Errors
     /// `Conflict` where the job never had files; `Invalid` where the path is not there.
     pub async fn copy_out(&self, id: &JobId, path: &str) -> Result<ByteStream, Error> {
-        let job = self.job(id).await?;
+        let job = self.job_here(id).await?;
         if job.state.is_terminal() || (job.state == State::Suspended && job.operation.is_none()) {
             return self.copy_out_at_rest(&job, path).await;
         }
@@ -91,7 +91,7 @@ impl Engine {
     /// # Errors
     /// `Conflict` where the job is suspended; `Invalid` where the folder is not there.
     pub async fn copy_in(&self, id: &JobId, path: &str, mut tar: ByteStream) -> Result<(), Error> {
-        let job = self.job(id).await?;
+        let job = self.job_here(id).await?;
         if job.state.is_terminal() || job.state == State::Suspended {
             return self.copy_in_at_rest(&job, path, tar).await;
         }

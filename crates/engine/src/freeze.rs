@@ -47,6 +47,7 @@ impl Engine {
     /// # Errors
     /// `Conflict` where it is not suspended; `Failed` where it cannot be restored: it stays suspended then.
     pub async fn resume(&self, id: &JobId) -> Result<Job, Error> {
+        self.check_rests_here(id).await?;
         let wake = EventKind::Wake {
             asked: true,
             boot_id: self.boot_id().to_owned(),

@@ -1,7 +1,8 @@
 //! After a start: files that belong to no record go. Whatever lives without a record gets a grace first.
 
+use crate::scheduler::waits;
 use crate::{Engine, Error};
-use dauer_core::{CheckpointId, Intent, SandboxId};
+use dauer_core::{CheckpointId, Intent, JobId, SandboxId};
 use dauer_sandbox::Observed;
 use std::time::Duration;
 
@@ -56,7 +57,8 @@ async fn clean_snapshots(engine: &Engine) -> Result<(), Error> {
 async fn clean_sandboxes(engine: &Engine) -> Result<Vec<SandboxId>, Error> {
     let mut orphans = Vec::new();
     for sandbox in engine.node().sandboxes().await? {
-        if engine.store().owner(&sandbox).await?.is_some() {
+        if let Some(job) = engine.store().owner(&sandbox).await? {
+            stop_strangers(engine, &sandbox, &job).await?;
             continue;
         }
         let mut lives = false;
@@ -70,6 +72,22 @@ async fn clean_sandboxes(engine: &Engine) -> Result<Vec<SandboxId>, Error> {
         }
     }
     Ok(orphans)
+}
+
+/// Ends what lives here of a job that went on on another node.
+async fn stop_strangers(engine: &Engine, sandbox: &SandboxId, job: &JobId) -> Result<(), Error> {
+    if !engine.nodes().is_shared() {
+        return Ok(());
+    }
+    let job = engine.job(job).await?;
+    let elsewhere = engine.held_elsewhere(&job).await?.is_some();
+    let rests = waits(&job) || (job.state.is_terminal() && job.operation.is_none());
+    // Whatever begins from now on is of a later generation.
+    engine
+        .stop_sandbox(sandbox, |generation| {
+            elsewhere || generation < job.generation || (rests && generation == job.generation)
+        })
+        .await
 }
 
 async fn remove_orphan(engine: &Engine, sandbox: &SandboxId) -> Result<(), Error> {

@@ -30,6 +30,7 @@ mod history;
 mod housekeeping;
 pub mod inline;
 mod input;
+mod lease;
 mod leave;
 mod logs;
 mod meter;
@@ -58,6 +59,7 @@ pub use engine::{Config, Engine};
 pub use error::Error;
 pub use files::ByteStream;
 pub use input::StdinSink;
+pub use lease::{LEASE, Member, NodeState};
 pub use logs::{LogChunk, LogTail};
 pub use queues::QueueState;
 pub use retention::Keep;
@@ -68,6 +70,7 @@ pub use stream::{JobStream, Position, StreamItem, StreamPart, Streamed};
 pub use submit::{Accepted, RequestKey, Submission};
 
 // What the engine hands out of the crates below it, for callers that must not know those.
+pub use dauer_core::NodeId;
 pub use dauer_core::ledger::{Account, By, Owner, Range, Sum};
 pub use dauer_core::plan::admission::Limits;
 pub use dauer_sandbox::ExecSession;

@@ -33,7 +33,7 @@ impl Engine {
     /// `NotFound`.
     pub async fn log_tail(&self, id: &JobId, from: u64) -> Result<LogTail, Error> {
         let changes = self.subscribe(id);
-        let job = self.job(id).await?;
+        let job = self.job_here(id).await?;
         Ok(LogTail {
             engine: self.clone(),
             job: id.clone(),
@@ -49,7 +49,7 @@ impl Engine {
     /// # Errors
     /// `NotFound`.
     pub async fn log_offset_at(&self, id: &JobId, at: Timestamp) -> Result<u64, Error> {
-        match self.job(id).await?.sandbox {
+        match self.job_here(id).await?.sandbox {
             Some(sandbox) => {
                 Ok(log::offset_at(&self.node().layout().sandbox(&sandbox).log(), at).await?)
             }
@@ -78,7 +78,7 @@ impl LogTail {
         loop {
             self.changes.mark_unchanged();
             // Looked at before the log is read: output of an ended job is complete, so what is read after this is all.
-            let job = self.engine.job(&self.job).await?;
+            let job = self.engine.job_here(&self.job).await?;
             let ended = job.state.is_terminal() || !follow;
             if self.tail.is_none()
                 && let Some(sandbox) = &job.sandbox

@@ -97,6 +97,13 @@ impl Runner {
         self.known().life.ended_at = None;
     }
 
+    /// It was on a node that was lost: it counts to when that was last heard of.
+    pub(crate) fn note_lost(&mut self, node: &str) {
+        let heard = self.engine.nodes().silent_since(node);
+        let began = self.job.runs_since;
+        self.known().life.ended_at = heard.max(began);
+    }
+
     /// It is gone without a record. Where nobody watched, it counts to when it was last seen alive.
     pub(crate) async fn note_gone(&mut self, sandbox: &SandboxId) -> Result<(), Error> {
         if self.known().watched {

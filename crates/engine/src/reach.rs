@@ -48,6 +48,9 @@ impl Engine {
             return Err(error);
         }
         let job = self.wait_until(id, |job| !on_its_way(job)).await?;
+        if let Some(error) = self.held_elsewhere(&job).await? {
+            return Err(error);
+        }
         let live = self.lock_live().get(id).cloned();
         let link = live.and_then(|live| live.link.lock().expect("no panic while held").clone());
         match link {

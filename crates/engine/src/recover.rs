@@ -4,7 +4,7 @@
 use crate::runner::{LOOK_AGAIN, Message, Runner};
 use crate::{Engine, Error};
 use dauer_core::plan::recovery::{self, Step};
-use dauer_core::{Effect, Ended, EventKind, SandboxId};
+use dauer_core::{Effect, Ended, EventKind, Job, SandboxId};
 use dauer_sandbox::Observed;
 use dauer_sandbox::protocol::ExitRecord;
 use futures_util::StreamExt;
@@ -24,6 +24,12 @@ pub(crate) async fn at_start(engine: &Engine) -> Result<(), Error> {
     if !unsettled.is_empty() {
         tracing::info!(jobs = unsettled.len(), "recovering");
     }
+    reconcile_all(engine, unsettled).await;
+    Ok(())
+}
+
+/// The same for these.
+pub(crate) async fn reconcile_all(engine: &Engine, unsettled: Vec<Job>) {
     // All of them before the first runner commits anything: what it commits is newer.
     for job in &unsettled {
         engine.places().note(job);
@@ -44,7 +50,6 @@ pub(crate) async fn at_start(engine: &Engine) -> Result<(), Error> {
             }
         })
         .await;
-    Ok(())
 }
 
 /// What a record of an exit means for the job.
@@ -170,11 +175,19 @@ impl Runner {
             return Ok(never);
         };
         let generation = self.job.generation;
-        let rebooted = self
-            .job
-            .boot_id
-            .as_deref()
-            .filter(|boot| *boot != self.engine.boot_id())
+        let origin = self.job.boot_id.as_deref();
+        if let Some(node) = origin.and_then(|origin| self.engine.nodes().other_of(origin)) {
+            if self.can_go_on_here().await? {
+                return Ok(recovery::Observed::Gone {
+                    rebooted: None,
+                    never_launched: false,
+                });
+            }
+            self.note_lost(&node);
+            return Ok(recovery::Observed::Elsewhere { node });
+        }
+        let rebooted = origin
+            .filter(|origin| *origin != self.engine.boot_id())
             .map(|_| self.engine.boot_id().to_owned());
         let mut observed = self.look(&sandbox, generation, rebooted.as_ref()).await?;
         if matches!(
@@ -188,6 +201,14 @@ impl Runner {
             observed = self.look(&sandbox, generation, rebooted.as_ref()).await?;
         }
         Ok(observed)
+    }
+
+    /// Its checkpoint was taken on this node, before it went on on another one.
+    async fn can_go_on_here(&self) -> Result<bool, Error> {
+        match &self.job.checkpoint {
+            Some(checkpoint) => Ok(self.engine.node().published(checkpoint).await?.is_some()),
+            None => Ok(false),
+        }
     }
 
     async fn look(

@@ -94,7 +94,8 @@ pub(crate) struct Runner {
     pub(crate) rising_since: Option<(u32, Instant)>,
     /// A task ends the jobs below this one.
     pub(crate) ends_children: bool,
-    pub(crate) gone: bool,
+    /// It has no record any more, or not here: why.
+    pub(crate) gone: Option<Error>,
     /// For the ledger.
     pub(crate) known: Known,
 }
@@ -110,7 +111,14 @@ impl Runner {
         entry: Arc<Live>,
         mut messages: mpsc::UnboundedReceiver<Letter>,
     ) {
-        match engine.job(&id).await {
+        let job = match engine.job(&id).await {
+            Ok(job) => match engine.held_elsewhere(&job).await {
+                Ok(None) => Ok(job),
+                Ok(Some(error)) | Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        match job {
             Ok(job) => Self::of(engine, entry, job).live(messages).await,
             Err(error) => engine.leave_with(&id, &entry, &mut messages, &error),
         }
@@ -132,7 +140,7 @@ impl Runner {
             look_again_after: LOOK_AGAIN,
             rising_since: None,
             ends_children: false,
-            gone: false,
+            gone: None,
             known: Known::default(),
         }
     }
@@ -145,13 +153,9 @@ impl Runner {
             if runner.is_settled() && runner.engine.leave(&id, &runner.entry, &messages) {
                 return;
             }
-            if runner.gone {
-                runner.engine.leave_with(
-                    &id,
-                    &runner.entry,
-                    &mut messages,
-                    &Error::NotFound(id.0.clone()),
-                );
+            if let Some(why) = &runner.gone {
+                let engine = &runner.engine;
+                engine.leave_with(&id, &runner.entry, &mut messages, why);
                 return;
             }
             runner.watch_the_rise();

@@ -4,6 +4,7 @@
 use crate::clock::WallTimer;
 use crate::places::Promise;
 use crate::{Engine, Error, expiry, firing};
+use dauer_core::plan::turn::Due;
 use dauer_core::{EventKind, Job, State, Timestamp};
 use futures_util::future::join_all;
 use std::time::Duration;
@@ -46,6 +47,9 @@ pub(crate) async fn run(engine: Engine) {
         let next = match look(&engine).await {
             Ok(next) => next,
             Err(error) => {
+                if engine.heed(&error) {
+                    return;
+                }
                 tracing::warn!(%error, "asking for due jobs");
                 Some(engine.now().plus_ms(RETRY_MS))
             }
@@ -77,8 +81,7 @@ async fn admit_due(engine: &Engine) -> Result<Option<Timestamp>, dauer_store::Er
             return Ok(None);
         }
         let now = engine.now();
-        let ask = engine.places().ask(now, window(engine));
-        let waiting = engine.store().due(now, &ask).await?;
+        let waiting = engine.due_here(now).await?;
         let (turns, some_wait) = engine.places().choose(waiting, now);
         if turns.is_empty() {
             let opens_at = engine.places().opens_at(now);
@@ -106,10 +109,31 @@ fn window(engine: &Engine) -> usize {
 }
 
 impl Engine {
+    /// Those that are due, without those that rest on another node.
+    async fn due_here(&self, now: Timestamp) -> Result<Vec<Due>, dauer_store::Error> {
+        let elsewhere = self.nodes().elsewhere().len();
+        let ask = self.places().ask(now, window(self) + elsewhere);
+        let mut waiting = self.store().due(now, &ask).await?;
+        let known = self.nodes().elsewhere();
+        waiting.retain(|due| !known.contains(&due.job));
+        Ok(waiting)
+    }
+
     /// Tells a job that it is its turn. Returns when that is committed, so that the next question does not find it due again;
     /// false where it is due still.
     async fn admit(&self, turn: Promise<'_>) -> bool {
         let job = turn.due().job.clone();
+        if self.nodes().is_shared() {
+            match self.rests_elsewhere(&job).await {
+                Ok(false) => {}
+                // It is not asked for again until something changes.
+                Ok(true) => return self.nodes().elsewhere().insert(job),
+                Err(error) => {
+                    tracing::warn!(%job, %error, "a due job could not be looked at");
+                    return false;
+                }
+            }
+        }
         let event = if turn.due().suspended {
             EventKind::Wake {
                 asked: false,
@@ -127,7 +151,7 @@ impl Engine {
                 admitted
             }
             // It ended, or somebody else woke it just now.
-            Err(Error::Conflict(_) | Error::NotFound(_)) => true,
+            Err(Error::Conflict(_) | Error::NotFound(_) | Error::HeldElsewhere { .. }) => true,
             Err(error) => {
                 tracing::warn!(%job, %error, "a due job could not be started");
                 false

@@ -83,7 +83,7 @@ impl Engine {
     /// `NotFound`.
     pub async fn job_stream(&self, id: &JobId, from: Position) -> Result<JobStream, Error> {
         let changes = self.subscribe(id);
-        let job = self.job(id).await?;
+        let job = self.job_here(id).await?;
         Ok(JobStream {
             engine: self.clone(),
             job: id.clone(),

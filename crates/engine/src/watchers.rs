@@ -26,6 +26,14 @@ impl Watchers {
             .subscribe()
     }
 
+    /// Whoever waits looks again.
+    pub(crate) fn publish_all(&self) {
+        let channels = self.channels.lock().expect("no panic while held");
+        for sender in channels.values() {
+            sender.send_modify(|_| {});
+        }
+    }
+
     /// A version was committed.
     pub(crate) fn publish(&self, job: &JobId, version: u64) {
         let mut channels = self.channels.lock().expect("no panic while held");

@@ -26,6 +26,8 @@ pub(crate) async fn info(State(shared): State<Shared>) -> Json<Info> {
         data_dir: shared.about.data_dir.display().to_string(),
         run_dir: shared.about.run_dir.display().to_string(),
         listen: shared.about.listen.clone(),
+        store: Some(shared.about.store.clone()),
+        node: Some(shared.engine.node_id().0.clone()),
         default_driver,
         drivers: shared.engine.drivers().await,
     })

@@ -17,6 +17,7 @@ mod history;
 mod jobs;
 mod listen;
 mod messages;
+mod nodes;
 mod policy;
 mod queues;
 mod request_id;

@@ -3,8 +3,8 @@
 use crate::error::Refusal;
 use crate::gate::{self, Gate, Needs};
 use crate::{
-    about, batches, definitions, document, exec, files, history, jobs, messages, queues, schedules,
-    socket, stream, streams, submit, tokens, usage,
+    about, batches, definitions, document, exec, files, history, jobs, messages, nodes, queues,
+    schedules, socket, stream, streams, submit, tokens, usage,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -25,6 +25,8 @@ pub struct About {
     pub run_dir: PathBuf,
     /// Its address on the network, if it has one.
     pub listen: Option<String>,
+    /// Where its jobs are kept, without passwords.
+    pub store: String,
 }
 
 /// What every handler has.
@@ -89,6 +91,7 @@ routes! {
     get "/v1/ping" Nothing Brief about::ping;
     get "/v1/openapi.json" Nothing Brief document::show;
     get "/v1/info" Read Brief about::info;
+    get "/v1/nodes" Read Brief nodes::list;
     post "/v1/tokens" Admin Brief tokens::create;
     get "/v1/tokens" Admin Brief tokens::list;
     delete "/v1/tokens/{id}" Admin Brief tokens::remove;

@@ -10,6 +10,7 @@ mod error;
 mod history;
 mod lease;
 pub mod moving;
+mod place;
 mod queues;
 mod record;
 mod sqlite;
@@ -18,6 +19,7 @@ pub use capabilities::{Capabilities, Durable};
 pub use error::Error;
 pub use history::{HistoryFilter, HistoryPage, HistoryPlace, NewAudit, Recorded};
 pub use lease::{Leases, Notice};
+pub use place::{open, shown};
 pub use queues::{DaemonRun, Sleeper, Waiting};
 pub use sqlite::{Durability, Sqlite};
 

@@ -3,7 +3,7 @@
 use super::event::Ended;
 use super::inline;
 use super::interrupted::{crash_loop, crashes};
-use super::retry::attempt_over;
+use super::retry::{attempt_over, attempt_over_anew};
 use super::verdict::{Effect, Move, Verdict, Why};
 use super::{CRASHES_IN_A_ROW_MAX, Now, RESTORES_IN_A_ROW_MAX, WAKE_RETRY_MS, movement, next};
 use crate::job::{End, Forget, Intent, Job, Outcome, Reason};
@@ -56,7 +56,31 @@ pub(super) fn incarnation_ended(job: &Job, ended: &Ended, now: Now) -> Verdict {
             Some(end) => Verdict::Move(attempt_over(job, ended_by(job, end, None, Some(9)), now)),
             None => lost(job, *out_of_memory, rebooted.as_deref(), now),
         },
+        Ended::NodeLost { node } => match end {
+            Some(end) => Verdict::Move(attempt_over(job, ended_by(job, end, None, Some(9)), now)),
+            None => node_lost(job, node, now),
+        },
     }
+}
+
+/// Its checkpoint cannot be gone on from, but it stays where it is.
+fn node_lost(job: &Job, node: &str, now: Now) -> Verdict {
+    if job.operation == Some(Operation::Waking) {
+        let message = format!("its node {node} was lost while it was waking");
+        return restore_failed(job, &message, false, now);
+    }
+    let message = match &job.checkpoint {
+        Some(checkpoint) => {
+            format!("its node {node} was lost, which has the files of its checkpoint {checkpoint}")
+        }
+        None => format!("its node {node} was lost, and there was no checkpoint"),
+    };
+    let outcome = Outcome {
+        reason: Some(Reason::Lost),
+        message: Some(message),
+        ..Outcome::default()
+    };
+    Verdict::Move(attempt_over_anew(job, (State::Failed, outcome), now))
 }
 
 fn is_ending(job: &Job) -> bool {

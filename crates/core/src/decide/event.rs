@@ -206,6 +206,12 @@ pub enum Ended {
         /// Because the machine itself went down, which is up again in this boot: not the job's fault.
         rebooted: Option<String>,
     },
+    /// Its node was silent for longer than its lease, and another one took over. What that node has of it is not here: the sandbox,
+    /// if it lives, and the files of its checkpoints.
+    NodeLost {
+        /// The node it was on.
+        node: String,
+    },
 }
 
 /// What comes after a checkpoint.

@@ -67,7 +67,10 @@ fn meter(job: &Job, event: &Event, movement: &mut Move) {
         (Some(_), _) => {}
         (None, EventKind::Started) if !over => opened = Some(began_at.unwrap_or(event.at)),
         // It had run and ended before anybody heard that it ran.
-        (None, EventKind::Ended(Ended::Exited { .. } | Ended::Lost { .. })) => opened = began_at,
+        (
+            None,
+            EventKind::Ended(Ended::Exited { .. } | Ended::Lost { .. } | Ended::NodeLost { .. }),
+        ) => opened = began_at,
         (None, _) => {}
     }
     if let Some(from) = opened {

@@ -16,6 +16,21 @@ pub(super) fn attempt_over(job: &Job, (state, outcome): (State, Outcome), now: N
     }
 }
 
+/// The same where another attempt cannot go on from a checkpoint.
+pub(super) fn attempt_over_anew(
+    job: &Job,
+    (state, outcome): (State, Outcome),
+    now: Now,
+) -> Box<Move> {
+    match due_after(job, state, &outcome, now) {
+        Some(again_at) => {
+            let movement = begin_anew(job, again_at, "attempt_failed");
+            described(job, movement, &outcome, now.at)
+        }
+        None => terminal(job, (state, outcome), now.at),
+    }
+}
+
 /// When the attempt after one that ended like this is due, if there is to be one.
 fn due_after(job: &Job, state: State, outcome: &Outcome, now: Now) -> Option<Timestamp> {
     let policy = &job.spec.retry;
@@ -37,12 +52,16 @@ fn due_after(job: &Job, state: State, outcome: &Outcome, now: Now) -> Option<Tim
 
 /// The attempt is over, the job is not.
 fn attempt_failed(job: &Job, outcome: &Outcome, again_at: Timestamp, at: Timestamp) -> Box<Move> {
-    let mut movement = match (job.spec.retry.from, &job.checkpoint) {
+    let movement = match (job.spec.retry.from, &job.checkpoint) {
         (RetryFrom::Checkpoint, Some(checkpoint)) => go_on(job, checkpoint, again_at),
         (RetryFrom::Checkpoint, None) | (RetryFrom::Start, _) => {
             begin_anew(job, again_at, "attempt_failed")
         }
     };
+    described(job, movement, outcome, at)
+}
+
+fn described(job: &Job, mut movement: Box<Move>, outcome: &Outcome, at: Timestamp) -> Box<Move> {
     timeout::renew_attempt(&mut movement.job);
     timeout::start_of_job(&mut movement.job, at);
     let why = said(outcome).unwrap_or_default();

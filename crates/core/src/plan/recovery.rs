@@ -18,6 +18,11 @@ pub enum Observed {
         /// Its shim was never launched, or had not begun: the program has not run.
         never_launched: bool,
     },
+    /// It was on this other node, which was silent for longer than its lease; nothing of it is here.
+    Elsewhere {
+        /// Which.
+        node: String,
+    },
 }
 
 /// What to do, in order.
@@ -63,13 +68,17 @@ fn of_the_sandbox(job: &Job, observed: &Observed, image_published: bool) -> Vec<
             Some(_) => vec![Step::DestroyLeftover],
         },
         State::Completed | State::Failed | State::Cancelled => match (job.operation, observed) {
-            (None, Observed::Gone { .. } | Observed::Recorded(_)) => Vec::new(),
+            (None, Observed::Gone { .. } | Observed::Recorded(_) | Observed::Elsewhere { .. }) => {
+                Vec::new()
+            }
             (None, Observed::Alive) | (Some(_), _) => vec![Step::DestroyLeftover],
         },
         // Machines come with their own rows; a job never has these states.
         State::Stopped | State::Error => match observed {
             Observed::Alive => vec![Step::Adopt],
-            Observed::Recorded(_) | Observed::Gone { .. } => Vec::new(),
+            Observed::Recorded(_) | Observed::Gone { .. } | Observed::Elsewhere { .. } => {
+                Vec::new()
+            }
         },
     }
 }
@@ -126,6 +135,8 @@ fn running(job: &Job, observed: &Observed, image_published: bool) -> Vec<Step> {
             )
             | None => vec![apply(observed)],
         },
+        // What it left half done is not here.
+        Observed::Elsewhere { .. } => vec![apply(observed)],
         Observed::Recorded(_) | Observed::Gone { .. } => {
             let mut steps = Vec::new();
             if checkpoint_in_flight {
@@ -149,10 +160,12 @@ fn suspended(job: &Job, observed: &Observed) -> Vec<Step> {
         ) => vec![Step::NoteInterruption, Step::RepeatOperation],
         (
             Some(Operation::Waking | Operation::Terminating),
-            Observed::Recorded(_) | Observed::Gone { .. },
+            Observed::Recorded(_) | Observed::Gone { .. } | Observed::Elsewhere { .. },
         ) => vec![apply(observed)],
         (Some(Operation::Terminating), Observed::Alive) => vec![Step::Adopt, Step::RepeatOperation],
-        (None, Observed::Recorded(_) | Observed::Gone { .. }) => Vec::new(),
+        (None, Observed::Recorded(_) | Observed::Gone { .. } | Observed::Elsewhere { .. }) => {
+            Vec::new()
+        }
         (
             None
             | Some(
@@ -174,6 +187,7 @@ fn apply(observed: &Observed) -> Step {
             out_of_memory: false,
             rebooted: rebooted.clone(),
         }),
+        Observed::Elsewhere { node } => Step::Apply(Ended::NodeLost { node: node.clone() }),
         Observed::Alive => panic!("invariant: what lives has not ended"),
     }
 }

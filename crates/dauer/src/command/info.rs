@@ -20,8 +20,14 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         return Ok(0);
     }
     render::print(&format!(
-        "daemon     {} (process {})\ndata       {}\nsocket     {}\nauto is    {}\n\n",
-        info.version, info.pid, info.data_dir, info.run_dir, info.default_driver
+        "daemon     {} (process {})\ndata       {}\nsocket     {}\nstore      {}\nnode       {}\nauto is    {}\n\n",
+        info.version,
+        info.pid,
+        info.data_dir,
+        info.run_dir,
+        info.store.as_deref().unwrap_or("-"),
+        info.node.as_deref().unwrap_or("-"),
+        info.default_driver
     ))?;
     let mut table = render::table(&["DRIVER", "RUNS", "FREEZES", "VERSION"]);
     for driver in &info.drivers {

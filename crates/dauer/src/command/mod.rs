@@ -17,6 +17,7 @@ pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod kill;
 pub(crate) mod logs;
+pub(crate) mod node;
 pub(crate) mod openapi;
 pub(crate) mod ps;
 pub(crate) mod queue;

@@ -2,12 +2,13 @@
 
 use crate::failure::{Failure, Outcome};
 use crate::launch::{self, BUSY, READY};
+use crate::member;
 use crate::settings::Settings;
 use dauer_core::parse;
 use dauer_engine::{Engine, Keep, Room};
 use dauer_sandbox::Layout;
 use dauer_server::{About, Listener, Runtime, Serving, Tcp, Tls};
-use dauer_store::Sqlite;
+use dauer_store::{Sqlite, Store};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -38,6 +39,9 @@ const HISTORY_KEEP: &str = "30d";
 /// Longer than a year, so that each month can be compared with the one a year before.
 const USAGE_KEEP: &str = "400d";
 
+/// What a daemon exits with that another one took over from: a service manager is to start it again.
+const FENCED: i32 = 75;
+
 /// How long a lock that is held is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -50,7 +54,10 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 Examples:
   dauer serve --listen 127.0.0.1:8080
-  dauer serve --listen 0.0.0.0:8443 --tls-self-signed"
+  dauer serve --listen 0.0.0.0:8443 --tls-self-signed
+  dauer serve --store postgres://dauer@db.example/jobs
+
+Exit code: 75 where another daemon on the same store took over from this one; start it again."
 )]
 pub(crate) struct Args {
     /// How many sandboxes live at once; further jobs wait for their turn [default: as many as the memory holds]
@@ -91,6 +98,12 @@ pub(crate) struct Args {
     /// How long jobs that have ended are kept, with their logs and files; 0s for ever [DAUER_JOBS_KEEP; default for ever]
     #[arg(long, value_name = "DURATION", value_parser = is_duration)]
     jobs_keep: Option<String>,
+    /// Where jobs are kept: postgres://USER@HOST/NAME, redis://HOST, sqlite:PATH [DAUER_STORE; default a file in the data folder]
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// How long other daemons on the same store wait for this one before they take over its jobs [DAUER_LEASE; default 45s]
+    #[arg(long, value_name = "DURATION", value_parser = is_duration)]
+    lease: Option<String>,
     /// Standard input is a pipe to say through whether the daemon came up
     #[arg(long, hide = true)]
     started_by_command: bool,
@@ -140,6 +153,8 @@ pub(crate) fn run(args: &Args, mut settings: Settings) -> Outcome {
     args.room.add_to(&mut settings.room);
     settings.history_keep = args.history_keep.clone().or(settings.history_keep);
     settings.jobs_keep = args.jobs_keep.clone().or(settings.jobs_keep);
+    settings.store = args.store.clone().or(settings.store);
+    settings.lease = args.lease.clone().or(settings.lease);
     let mut ready = args.started_by_command.then(take_ready_pipe).transpose()?;
     let outcome = serve(args, settings, &mut ready);
     if let Err(Failure::Message(why)) = &outcome {
@@ -226,13 +241,22 @@ fn lock(path: &Path) -> Result<Option<Flock<File>>, Failure> {
 
 async fn run_daemon(args: &Args, settings: Settings, ready: &mut Option<File>) -> Outcome {
     let layout = settings.layout.clone();
-    let store = Sqlite::open(layout.database()).map_err(Failure::because(format!(
-        "cannot open {}",
-        layout.database().display()
-    )))?;
+    let (store, place) = open_store(&settings).await?;
     let shim_binary = own_binary()?;
+    let tls = tls(args, &layout)?;
+    let tcp = match args.listen {
+        Some(address) => Some(
+            Tcp::bind(address, tls.clone(), args.insecure)
+                .await
+                .map_err(Failure::because(format!("cannot listen at {address}")))?,
+        ),
+        None => None,
+    };
+    let listen = tcp.as_ref().map(Tcp::address).transpose();
+    let listen = listen.map_err(Failure::because("cannot listen"))?;
     let config = dauer_engine::Config {
         layout: layout.clone(),
+        member: member::of(&settings, listen.clone())?,
         guest_binary: guest_binary(&shim_binary)?,
         shim_binary,
         keep: keep(&settings)?,
@@ -251,18 +275,7 @@ async fn run_daemon(args: &Args, settings: Settings, ready: &mut Option<File>) -
         signal(SignalKind::hangup()).map_err(Failure::because("cannot catch signals"))?;
     let mut interrupt =
         signal(SignalKind::interrupt()).map_err(Failure::because("cannot catch signals"))?;
-    let tls = tls(args, &layout)?;
-    let tcp = match args.listen {
-        Some(address) => Some(
-            Tcp::bind(address, tls.clone(), args.insecure)
-                .await
-                .map_err(Failure::because(format!("cannot listen at {address}")))?,
-        ),
-        None => None,
-    };
-    let listen = tcp.as_ref().map(Tcp::address).transpose();
-    let listen = listen.map_err(Failure::because("cannot listen"))?;
-    let engine = Engine::start(config, Arc::new(store), Arc::new(Runtime))
+    let engine = Engine::start(config, store, Arc::new(Runtime))
         .await
         .map_err(Failure::because("cannot start the engine"))?;
     let listener = Listener::bind(&layout.socket())
@@ -282,27 +295,52 @@ async fn run_daemon(args: &Args, settings: Settings, ready: &mut Option<File>) -
         data_dir: layout.data,
         run_dir: layout.run,
         listen,
+        store: place,
     };
     let serving = Serving {
         unix: listener,
         tcp,
         rate_per_second: NonZeroU32::new(args.rate),
     };
+    let mut fenced = None;
     let ended = async {
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => reload(tls.as_deref()),
+                why = engine.fenced() => {
+                    fenced = Some(why);
+                    return;
+                }
             }
         }
         tracing::info!("ending; jobs live on");
     };
     dauer_server::serve(serving, engine.clone(), about, ended).await;
-    engine.shutdown().await;
+    if fenced.is_none() {
+        engine.shutdown().await;
+    }
     // A leftover says a wrong number, which nobody trusts without looking.
     let _ = std::fs::remove_file(&pid_file);
-    Ok(0)
+    match fenced {
+        Some(why) => Err(Failure::Coded(format!("fenced: {why}"), FENCED)),
+        None => Ok(0),
+    }
+}
+
+/// The store that was asked for, else the file of the data folder, which nobody else opens; and what it is called.
+async fn open_store(settings: &Settings) -> Result<(Arc<dyn Store>, String), Failure> {
+    let Some(url) = &settings.store else {
+        let file = settings.layout.database();
+        let store = Sqlite::open(&file)
+            .map_err(Failure::because(format!("cannot open {}", file.display())))?;
+        return Ok((Arc::new(store), format!("sqlite:{}", file.display())));
+    };
+    let store = dauer_store::open(url)
+        .await
+        .map_err(Failure::because("cannot use the store"))?;
+    Ok((store, dauer_store::shown(url)))
 }
 
 fn is_duration(text: &str) -> Result<String, String> {

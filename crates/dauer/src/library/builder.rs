@@ -1,7 +1,7 @@
 //! What an engine is made of.
 
 use crate::{Context, Engine, Error, HandlerError, Sqlite, Store};
-use dauer_core::Json;
+use dauer_core::{Json, NodeId};
 use dauer_engine::inline::{Embedded, Failure, Handler};
 use futures_util::FutureExt;
 use serde::Serialize;
@@ -16,6 +16,8 @@ const CONCURRENCY: usize = 128;
 /// An engine that is to be started.
 pub struct Builder {
     store: Option<Arc<dyn Store>>,
+    url: Option<String>,
+    node: Option<NodeId>,
     handlers: BTreeMap<String, Handler>,
     concurrency: usize,
 }
@@ -24,6 +26,8 @@ impl Builder {
     pub(crate) fn new() -> Self {
         Self {
             store: None,
+            url: None,
+            node: None,
             handlers: BTreeMap::new(),
             concurrency: CONCURRENCY,
         }
@@ -33,6 +37,25 @@ impl Builder {
     #[must_use]
     pub fn store(mut self, store: impl Store) -> Self {
         self.store = Some(Arc::new(store));
+        self.url = None;
+        self
+    }
+
+    /// The same by its URL, for several programs at once: `postgres://USER@HOST/NAME`, `redis://HOST` (with the features of these
+    /// names), `sqlite:PATH` or `memory:`. It is opened when the engine starts. The last of this and [`Builder::store`] counts.
+    #[must_use]
+    pub fn store_url(mut self, url: impl Into<String>) -> Self {
+        self.url = Some(url.into());
+        self.store = None;
+        self
+    }
+
+    /// What this program is called among those that share the store. One that is started again under its name goes on with its
+    /// jobs at once; without a name others wait until its lease has run out, and so does it itself. Of two programs of one name
+    /// the second ends the first.
+    #[must_use]
+    pub fn node(mut self, name: impl Into<String>) -> Self {
+        self.node = Some(NodeId(name.into()));
         self
     }
 
@@ -72,13 +95,15 @@ impl Builder {
     /// # Errors
     /// Those of the store.
     pub async fn start(self) -> Result<Engine, Error> {
-        let store = match self.store {
-            Some(store) => store,
-            None => Arc::new(Sqlite::memory()?),
+        let store = match (self.store, self.url) {
+            (Some(store), _) => store,
+            (None, Some(url)) => dauer_store::open(&url).await?,
+            (None, None) => Arc::new(Sqlite::memory()?),
         };
         let embedded = Embedded {
             handlers: self.handlers,
             concurrency: self.concurrency,
+            node: self.node,
         };
         let engine = dauer_engine::Engine::embed(embedded, store).await?;
         Ok(Engine { engine })

@@ -11,6 +11,7 @@ impl Engine {
     pub(crate) fn committed(&self, job: &Job) {
         self.inner.watchers.publish(&job.id, job.version);
         self.inner.commits.send_modify(|count| *count += 1);
+        self.nodes().elsewhere().remove(&job.id);
         let less = self.inner.places.note(job);
         if less || scheduler::waits(job) {
             self.inner.schedule_changed.notify_one();
@@ -56,6 +57,20 @@ impl Engine {
         self.let_go(id);
         self.inner.watchers.publish(id, u64::MAX);
         self.inner.commits.send_modify(|count| *count += 1);
+    }
+
+    /// Another node changed this job.
+    pub(crate) fn changed_by_others(&self, id: &JobId) {
+        self.nodes().elsewhere().remove(id);
+        self.inner.watchers.publish(id, 0);
+        self.inner.commits.send_modify(|count| *count += 1);
+    }
+
+    /// Another node may have changed anything.
+    pub(crate) fn any_changed_by_others(&self) {
+        self.inner.watchers.publish_all();
+        self.inner.commits.send_modify(|count| *count += 1);
+        self.inner.schedule_changed.notify_one();
     }
 
     pub(crate) fn subscribe(&self, id: &JobId) -> watch::Receiver<u64> {

@@ -140,8 +140,13 @@ impl Engine {
                 }
                 Err(error) => {
                     host.forget(&job.id);
+                    if self.heed(&error) {
+                        continue;
+                    }
                     match Error::from(error) {
-                        Error::Store(dauer_store::Error::Conflict { .. }) | Error::NotFound(_) => {
+                        Error::Store(dauer_store::Error::Conflict { .. })
+                        | Error::HeldElsewhere { .. }
+                        | Error::NotFound(_) => {
                             progress = true;
                         }
                         error => {

@@ -88,6 +88,10 @@ async fn write(engine: &Engine, finished: Vec<Finished>) {
             });
         }
         if let Some(error) = troubled {
+            if engine.heed(&error) {
+                // They are called again by whoever took over.
+                return;
+            }
             // What happened has happened, and only a record makes it count.
             tracing::warn!(%error, jobs = again.len(), "commit failed; trying again");
             tokio::time::sleep(pause).await;

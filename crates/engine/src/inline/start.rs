@@ -1,8 +1,10 @@
 //! An engine inside another program: functions only, no sandboxes.
 
 use super::{Handler, Host};
-use crate::{Caller, Config, Engine, Error, RuntimeApi, recover, scheduler, submit};
+use crate::lease::{LEASE, Member};
+use crate::{Caller, Config, Engine, Error, RuntimeApi, lease, recover, scheduler, submit};
 use async_trait::async_trait;
+use dauer_core::NodeId;
 use dauer_core::plan::admission::Limits;
 use dauer_sandbox::Layout;
 use dauer_store::Store;
@@ -17,6 +19,8 @@ pub struct Embedded {
     pub handlers: BTreeMap<String, Handler>,
     /// So many of them run at once.
     pub concurrency: usize,
+    /// What this program is called among those on the store.
+    pub node: Option<NodeId>,
 }
 
 impl Engine {
@@ -44,6 +48,7 @@ impl Engine {
                 cpu_millis_max: u64::MAX,
                 memory_bytes_max: u64::MAX,
             },
+            member: member(embedded.node, store.is_shared()),
             usage_keep: None,
             keep: crate::Keep::default(),
             paused: false,
@@ -51,12 +56,27 @@ impl Engine {
         };
         let api = Arc::new(NoSandboxes);
         let engine = Self::assemble(config, store, api, process, Some(host)).await?;
+        engine.join().await?;
         engine.load_queues().await?;
         recover::at_start(&engine).await?;
+        lease::look_once(&engine).await;
         engine.tell_all_followers().await?;
         super::start(&engine, ended);
         tokio::spawn(scheduler::run(engine.clone()));
         Ok(engine)
+    }
+}
+
+/// A program without a name has the store for itself, or another name each time.
+fn member(node: Option<NodeId>, is_shared: bool) -> Member {
+    let nameless = || match is_shared {
+        true => NodeId(format!("program-{}", &submit::random_id()[..8])),
+        false => NodeId::from("program"),
+    };
+    Member {
+        node: node.unwrap_or_else(nameless),
+        address: None,
+        lease: LEASE,
     }
 }
 

@@ -22,6 +22,15 @@ impl Engine {
         }
         self.stop_tasks();
         self.lock_live().clear();
+        self.give_back_lease().await;
+    }
+
+    /// Every function ends where it next awaits, and nothing is written of it.
+    pub(crate) fn drop_calls(&self) {
+        let Some(host) = self.inline() else { return };
+        host.closing.store(true, Ordering::Relaxed);
+        let running: Vec<_> = host.running().keys().cloned().collect();
+        running.iter().for_each(|job| host.drop_call(job));
     }
 
     async fn give_back(&self, host: &Host) {

@@ -77,7 +77,10 @@ impl Runner {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(5));
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    self.engine.heed(&error);
+                    return Err(error.into());
+                }
             }
         }
     }

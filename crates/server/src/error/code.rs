@@ -55,6 +55,7 @@ codes! {
     DefinitionExists "definition_exists" CONFLICT "Another definition has this name and version";
     ScheduleExists "schedule_exists" CONFLICT "A schedule has this name";
     Conflict "conflict" CONFLICT "It cannot be done in the present state";
+    HeldByAnotherNode "held_by_another_node" CONFLICT "Another node holds the job";
     TooLarge "too_large" PAYLOAD_TOO_LARGE "The request is too large";
     UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "The body is of another kind";
     Unsupported "unsupported" UNPROCESSABLE_ENTITY "This machine or driver cannot do it";
@@ -64,6 +65,7 @@ codes! {
     Failed "failed" INTERNAL_SERVER_ERROR "It was tried and failed";
     Internal "internal" INTERNAL_SERVER_ERROR "The daemon itself failed";
     Timeout "timeout" SERVICE_UNAVAILABLE "The daemon is too busy";
+    Fenced "fenced" SERVICE_UNAVAILABLE "Another daemon took over from this one";
     NoSpace "no_space" INSUFFICIENT_STORAGE "The disk is full";
 }
 

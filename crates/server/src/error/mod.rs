@@ -126,6 +126,8 @@ impl From<Error> for Refusal {
             Error::Invalid(_) | Error::InvalidField { .. } => Code::Invalid,
             Error::Unsupported(_) => Code::Unsupported,
             Error::Conflict(_) | Error::Busy(_) => Code::Conflict,
+            Error::HeldElsewhere { .. } => Code::HeldByAnotherNode,
+            Error::Fenced => Code::Fenced,
             Error::NoSpace(_) => Code::NoSpace,
             Error::BadImage(_) => Code::BadImage,
             Error::Failed(_) => Code::Failed,

@@ -17,6 +17,12 @@ pub struct Info {
     /// Where it listens beside its socket: `http://` or `https://` with address and port.
     #[serde(default)]
     pub listen: Option<String>,
+    /// Where its jobs are kept, as a URL without passwords.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
+    /// Its name among the daemons on that store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// What `auto` means here.
     pub default_driver: String,
     /// Each driver.
