@@ -111,16 +111,6 @@ fn lines(file: &Path) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// Returns once the file says which process of the host runs there.
-fn pid_in(file: &Path) -> i32 {
-    loop {
-        if let Some(pid) = lines(file).last().and_then(|line| line.parse().ok()) {
-            return pid;
-        }
-        std::thread::yield_now();
-    }
-}
-
 /// Returns when a process is gone.
 fn wait_until_gone(pid: i32) {
     while Path::new(&format!("/proc/{pid}")).exists() {
