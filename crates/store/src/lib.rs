@@ -1,4 +1,4 @@
-//! Durable state: one trait, one conformance suite, SQLite first.
+//! Durable state: one trait, one conformance suite, and the back ends.
 //!
 //! Every change of a job is one [`Change`]: the new record at an expected version, its journal entry and
 //! whatever belongs to it (a checkpoint, a token, its output, its signals), in one transaction. Nothing else writes.
@@ -11,6 +11,8 @@ mod history;
 mod lease;
 pub mod moving;
 mod place;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod queues;
 mod record;
 mod sqlite;
@@ -20,6 +22,8 @@ pub use error::Error;
 pub use history::{HistoryFilter, HistoryPage, HistoryPlace, NewAudit, Recorded};
 pub use lease::{Leases, Notice};
 pub use place::{open, shown};
+#[cfg(feature = "postgres")]
+pub use postgres::Postgres;
 pub use queues::{DaemonRun, Sleeper, Waiting};
 pub use sqlite::{Durability, Sqlite};
 

@@ -28,9 +28,19 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>, Error> {
             let opened = opened.map_err(|error| failed("opening the store", Some(error.into())))?;
             Ok(Arc::new(opened?))
         }
-        Place::Postgres => Err(left_out(url, "postgres")),
+        Place::Postgres => postgres(url).await,
         Place::Redis => Err(left_out(url, "redis")),
     }
+}
+
+#[cfg(feature = "postgres")]
+async fn postgres(url: &str) -> Result<Arc<dyn Store>, Error> {
+    Ok(Arc::new(crate::Postgres::connect(url).await?))
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn postgres(url: &str) -> Result<Arc<dyn Store>, Error> {
+    Err(left_out(url, "postgres"))
 }
 
 fn left_out(url: &str, feature: &str) -> Error {

@@ -1,8 +1,11 @@
-//! SQLite passes the suite, in memory and in a file, and random histories shrink when they do not.
+//! Every back end passes the suite, and random histories shrink when they do not.
+
+mod servers;
 
 use dauer_store::conformance::model::{Model, Op};
-use dauer_store::{Durability, Sqlite, conformance};
+use dauer_store::{Durability, Postgres, Sqlite, conformance};
 use proptest::prelude::*;
+use servers::postgres::Server;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,6 +41,37 @@ async fn file_of_several() {
         let name = format!("{}.db", count.fetch_add(1, Ordering::Relaxed));
         let path = folder.path().join(name);
         [(); 3].map(|()| Sqlite::open_shared(&path, Durability::Normal).unwrap())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres() {
+    // The writing is the same with and without syncs.
+    let Some(server) = Server::start(&["fsync=off"]) else {
+        return;
+    };
+    conformance::run(async || Postgres::connect(&server.fresh()).await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_opened_again() {
+    let Some(server) = Server::start(&["fsync=off"]) else {
+        return;
+    };
+    let url = server.fresh();
+    conformance::run_reopening(async || Postgres::connect(&url).await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_of_several() {
+    let Some(server) = Server::start(&["fsync=off"]) else {
+        return;
+    };
+    conformance::run_sharing(async || {
+        let url = server.fresh();
+        let open = async || Postgres::connect(&url).await.unwrap();
+        [open().await, open().await, open().await]
     })
     .await;
 }

@@ -3,6 +3,7 @@
 //! Everything is read once, page by page, with a few bytes kept of each job. A daemon may work on the store meanwhile: what looks
 //! wrong then is looked at again by itself, and only what is wrong of one moment is told.
 
+pub(crate) mod columns;
 mod job;
 #[cfg(test)]
 mod tests;

@@ -7,9 +7,11 @@
 //! A job travels with what belongs to it, as one value; so a store never holds a part of one. Numbers that say an order (of the
 //! journal, of checkpoints, of signals) travel too: they are in ids of events that callers keep.
 
+mod giving;
 mod migration;
 mod tally;
 
+pub(crate) use giving::{PAGE_BYTES_MAX, RUNS_MAX, number, standing, turns_by_queue};
 pub use migration::{BATCH, Migration, Moved, Progress};
 pub use tally::{Tallies, Tally};
 

@@ -5,21 +5,14 @@ use super::fault::Fault;
 use super::{access, check, ledger, queues, read, row, schedules, sql};
 use crate::check::Finding;
 use crate::moving::{
-    Movable, Numbered, Page, Portable, PortableAudit, PortableInterval, PortableJob,
-    PortableSignal, RequestKey, Section, Standing,
+    Movable, Numbered, PAGE_BYTES_MAX, Page, Portable, PortableAudit, PortableInterval,
+    PortableJob, PortableSignal, RUNS_MAX, RequestKey, Section, number, standing, turns_by_queue,
 };
 use crate::record::{self, Write, limit, unsigned};
 use crate::{Error, NewAudit};
 use async_trait::async_trait;
-use dauer_core::{Job, JobId, Json, Signal, Timestamp, Turn, Wait};
+use dauer_core::{JobId, Json, Signal, Timestamp, Wait};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::collections::BTreeMap;
-
-/// A page of jobs ends behind so many bytes of them, so that a page of long ones fits into memory.
-const PAGE_BYTES_MAX: usize = 8 << 20;
-
-/// All runs of daemons that are kept.
-const RUNS_MAX: usize = 1000;
 
 #[async_trait]
 impl Movable for Sqlite {
@@ -89,12 +82,6 @@ fn page(
     }
 }
 
-fn number(after: Option<&str>) -> Result<u64, Fault> {
-    let Some(after) = after else { return Ok(0) };
-    let not_ours = || Fault::Rule(format!("{after:?} is no place in a section of this store"));
-    after.parse().map_err(|_| not_ours())
-}
-
 fn count(connection: &Connection, section: Section) -> Result<u64, Fault> {
     let statement = match section {
         Section::Definitions => sql::COUNT_DEFINITIONS,
@@ -121,7 +108,7 @@ fn few(connection: &Connection, section: Section) -> Result<Vec<(String, Portabl
                 .map(|queue| (queue.name.clone(), Portable::Queue(queue)))
                 .collect()
         }
-        Section::Turns => turns(queues::turns(connection)?),
+        Section::Turns => turns_by_queue(queues::turns(connection)?),
         Section::Access => {
             let tokens = access::all(connection)?.into_iter();
             tokens
@@ -143,20 +130,6 @@ fn few(connection: &Connection, section: Section) -> Result<Vec<(String, Portabl
         | Section::Ledger
         | Section::Schedules => Vec::new(),
     })
-}
-
-/// Turns by their queue.
-fn turns(turns: Vec<Turn>) -> Vec<(String, Portable)> {
-    let mut queues: BTreeMap<String, Vec<Turn>> = BTreeMap::new();
-    for turn in turns {
-        queues.entry(turn.queue.clone()).or_default().push(turn);
-    }
-    let portable = |(queue, mut turns): (String, Vec<Turn>)| {
-        turns.sort_by(|a, b| (a.at, &a.key).cmp(&(b.at, &b.key)));
-        let key = queue.clone();
-        (key, Portable::Turns { queue, turns })
-    };
-    queues.into_iter().map(portable).collect()
 }
 
 fn daemons(connection: &Connection) -> Result<Option<Portable>, Fault> {
@@ -257,7 +230,12 @@ fn jobs(connection: &Connection, after: Option<&str>, most: usize) -> Result<Pag
             .as_str_or_null()
             .map_err(rusqlite::Error::from)?;
         bytes += text(1)?.len() + text(2)?.len() + params.map_or(0, str::len);
-        found.push(alone(record::job(text(0)?, text(1)?, text(2)?, params)?));
+        found.push(PortableJob::alone(record::job(
+            text(0)?,
+            text(1)?,
+            text(2)?,
+            params,
+        )?));
     }
     if let (Some(first), Some(last)) = (found.first(), found.last()) {
         let between = (first.job.id.clone(), last.job.id.clone());
@@ -268,18 +246,6 @@ fn jobs(connection: &Connection, after: Option<&str>, most: usize) -> Result<Pag
     Ok(Page::behind(found, most, key, |one| {
         Portable::Job(Box::new(one))
     }))
-}
-
-fn alone(job: Job) -> PortableJob {
-    PortableJob {
-        job,
-        key: None,
-        checkpoints: Vec::new(),
-        tokens: Vec::new(),
-        output: None,
-        signals: Vec::new(),
-        waits: Vec::new(),
-    }
 }
 
 /// One question for each table, not for each job.
@@ -362,7 +328,7 @@ fn add_belongings(
 }
 
 fn signal(job: &JobId, row: &Row<'_>) -> Result<Numbered<PortableSignal>, Fault> {
-    let standing: String = row.get(6)?;
+    let word: String = row.get(6)?;
     Ok(Numbered {
         number: unsigned(row.get(1)?),
         value: PortableSignal {
@@ -373,11 +339,7 @@ fn signal(job: &JobId, row: &Row<'_>) -> Result<Numbered<PortableSignal>, Fault>
                 payload: Json(row.get(4)?),
                 sent_at: Timestamp(row.get(5)?),
             },
-            standing: Standing::from_name(&standing).ok_or_else(|| {
-                Fault::Rule(format!(
-                    "a signal of job {job} has no good standing ({standing})"
-                ))
-            })?,
+            standing: standing(job, &word)?,
             token: row.get(7)?,
         },
     })

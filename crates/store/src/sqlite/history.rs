@@ -2,16 +2,10 @@
 
 use super::fault::Fault;
 use super::{row, sql};
-use crate::record::{signed, unsigned};
+use crate::record::{Filling, Halving, signed, unsigned};
 use crate::{HistoryFilter, HistoryPage, HistoryPlace, NewAudit, Recorded};
 use dauer_core::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
-
-/// One page looks at no more records than this, however few are wanted of them.
-const LOOKED_AT_MAX: usize = 20_000;
-
-/// Records are in the order of their commits, and the clock may have been set: so far apart they are in the order of their times.
-const CLOCK_SLACK_MS: i64 = 3_600_000;
 
 pub(super) fn put_audit(connection: &Connection, audit: &NewAudit) -> Result<(), Fault> {
     // Behind everything before it, also where the newest entry went with its job.
@@ -43,7 +37,7 @@ pub(super) fn page(connection: &Connection, filter: &HistoryFilter) -> Result<Hi
     if let Some(since) = filter.since
         && place == HistoryPlace::default()
     {
-        place = place_before(&moment, since.0.saturating_sub(CLOCK_SLACK_MS))?;
+        place = place_before(&moment, since)?;
     }
     let (after, audit) = (signed(place.seq), signed(place.audit));
     let mut entries = moment.prepare_cached(match filter.job {
@@ -58,8 +52,7 @@ pub(super) fn page(connection: &Connection, filter: &HistoryFilter) -> Result<Hi
     // All that the audit says of a job is its removal, after which nobody can ask for it.
     let none = if filter.job.is_some() { 0 } else { i64::MAX };
     let mut audits = Stream::of(audits.query(params![after, audit, none])?, other)?;
-    let mut page = HistoryPage::default();
-    let mut looked_at = 0;
+    let mut filling = Filling::new(filter, place);
     loop {
         let first = match (&entries.head, &audits.head) {
             (Some((entry, _)), Some((audit, _))) if audit < entry => audits.take()?,
@@ -67,20 +60,10 @@ pub(super) fn page(connection: &Connection, filter: &HistoryFilter) -> Result<Hi
             (None, _) => audits.take()?,
         };
         let Some((found, record)) = first else {
-            return Ok(page);
+            return Ok(filling.page());
         };
-        let over = |until: &Timestamp| record.at().0 >= until.0.saturating_add(CLOCK_SLACK_MS);
-        if filter.until.as_ref().is_some_and(over) {
-            return Ok(page);
-        }
-        if page.records.len() == filter.limit || looked_at == LOOKED_AT_MAX {
-            page.next = Some(place);
-            return Ok(page);
-        }
-        place = found;
-        looked_at += 1;
-        if filter.accepts(&record) {
-            page.records.push(record);
+        if !filling.take(found, record) {
+            return Ok(filling.page());
         }
     }
 }
@@ -136,31 +119,19 @@ fn other(row: &Row<'_>) -> Result<Placed, Fault> {
     Ok((place, Recorded::Other(audit)))
 }
 
-/// A place such that all that was recorded since then comes behind it. An index on times would make every commit dearer; positions
-/// are in the order of times as good as always, so that halving finds it.
-fn place_before(connection: &Connection, since: i64) -> Result<HistoryPlace, Fault> {
+/// A place such that all that was recorded since then comes behind it.
+fn place_before(connection: &Connection, since: Timestamp) -> Result<HistoryPlace, Fault> {
     let mut statement = connection.prepare_cached(sql::JOURNAL_AT)?;
-    let mut at = |seq: i64| {
-        let found = statement.query_row(params![seq], |row| row.get::<_, i64>(0));
-        found.optional()
-    };
     let newest = connection
         .prepare_cached(sql::JOURNAL_NEWEST)?
         .query_row([], |row| row.get::<_, i64>(0))
         .optional()?;
-    let (mut low, mut high) = (0, newest.unwrap_or(0));
-    // The first entry behind `low` may be older than `since`; that behind `high` is not, or there is none.
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match at(middle)? {
-            Some(at) if at < since => low = middle + 1,
-            Some(_) | None => high = middle,
-        }
+    let mut halving = Halving::new(newest.unwrap_or(0), since);
+    while let Some(seq) = halving.asks() {
+        let found = statement.query_row(params![seq], |row| row.get::<_, i64>(0));
+        halving.answered(found.optional()?);
     }
-    Ok(HistoryPlace {
-        seq: unsigned(low.saturating_sub(1)),
-        audit: 0,
-    })
+    Ok(halving.found())
 }
 
 pub(super) fn oldest(connection: &Connection) -> Result<Option<Timestamp>, Fault> {

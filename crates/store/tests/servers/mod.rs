@@ -1,0 +1,7 @@
+//! Servers that a test starts for itself, and what can be done to the way to them.
+
+// Every test that uses this compiles it, and none needs all of it.
+#![allow(dead_code)]
+
+pub(crate) mod postgres;
+pub(crate) mod proxy;
