@@ -230,6 +230,7 @@ async fn add(
     // Their ids are new: nobody else gives them their turn.
     host.announce_all(&begun);
     if let Err(error) = engine.store().create_begun(new, changes).await {
+        engine.heed(&error);
         begun.iter().for_each(|job| host.forget(&job.id));
         // Nobody waits any more: nothing was made.
         let _gone = answer.send(Err(error));
