@@ -3,7 +3,7 @@
 use crate::command::{
     attach, batch, cancel, checkpoint, checkpoints, completion, cp, def, diff, doctor, events,
     exec, history, info, inspect, kill, logs, node, openapi, ps, queue, result, resume, retry, rm,
-    run, schedule, serve, signal, stop, submit, suspend, tag, token, usage, version, wait,
+    run, schedule, serve, signal, stop, store, submit, suspend, tag, token, usage, version, wait,
 };
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -63,6 +63,7 @@ This machine
   doctor       What each driver can do here, and what is missing
   info         The daemon and its drivers
   node         The daemons that share one store
+  store        Move, check, back up and restore what jobs are kept in
   token        Tokens for callers over a network
   serve        Run the daemon (other commands start it when none runs)
   completion   Completion for a shell
@@ -153,6 +154,7 @@ pub(crate) enum Command {
     Node(node::Args),
     Token(token::Args),
     Serve(serve::Args),
+    Store(store::Args),
     Completion(completion::Args),
     Openapi(openapi::Args),
     Version(version::Args),
@@ -193,6 +195,7 @@ impl Command {
             | Self::Node(_)
             | Self::Token(_)
             | Self::Serve(_)
+            | Self::Store(_)
             | Self::Completion(_)
             | Self::Openapi(_)
             | Self::Version(_) => 1,

@@ -29,7 +29,7 @@ use cli::{Cli, Command};
 use command::{
     attach, batch, cancel, checkpoint, checkpoints, completion, cp, def, diff, doctor, events,
     exec, history, info, inspect, kill, logs, node, openapi, ps, queue, result, resume, retry, rm,
-    run, schedule, serve, signal, stop, submit, suspend, tag, token, usage, version, wait,
+    run, schedule, serve, signal, stop, store, submit, suspend, tag, token, usage, version, wait,
 };
 use context::Context;
 use failure::{Failure, Outcome, report};
@@ -119,6 +119,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Openapi(_) => openapi::run(),
         Command::Doctor(args) => doctor::run(&args, &Settings::load(&cli.global)?),
         Command::Serve(args) => serve::run(&args, Settings::load(&cli.global)?),
+        Command::Store(args) => store::run(args, &Settings::load(&cli.global)?),
         command => {
             let context = Context {
                 settings: Settings::load(&cli.global)?,
@@ -173,6 +174,7 @@ async fn talk(command: Command, context: &Context) -> Outcome {
         Command::Info(args) => info::run(args, context).await,
         Command::Doctor(_)
         | Command::Serve(_)
+        | Command::Store(_)
         | Command::Completion(_)
         | Command::Openapi(_)
         | Command::Version(_) => {

@@ -25,7 +25,7 @@ pub use place::{open, shown};
 #[cfg(feature = "postgres")]
 pub use postgres::Postgres;
 pub use queues::{DaemonRun, Sleeper, Waiting};
-pub use sqlite::{Durability, Sqlite};
+pub use sqlite::{Durability, Sqlite, backup};
 
 use async_trait::async_trait;
 use dauer_core::ledger::{Account, By, Interval, Owner, Range};

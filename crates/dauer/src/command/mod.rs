@@ -30,6 +30,7 @@ pub(crate) mod schedule;
 pub(crate) mod serve;
 pub(crate) mod signal;
 pub(crate) mod stop;
+pub(crate) mod store;
 pub(crate) mod submit;
 pub(crate) mod suspend;
 pub(crate) mod tag;

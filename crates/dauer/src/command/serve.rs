@@ -216,7 +216,7 @@ fn serve(args: &Args, settings: Settings, ready: &mut Option<File>) -> Outcome {
 
 /// The lock of the data folder, held while the daemon lives; `None` where another one holds it. A daemon that was just killed
 /// may hold it for a moment yet, as may a shim that it was about to start: hence the patience.
-fn lock(path: &Path) -> Result<Option<Flock<File>>, Failure> {
+pub(crate) fn lock(path: &Path) -> Result<Option<Flock<File>>, Failure> {
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)

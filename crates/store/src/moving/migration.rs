@@ -59,14 +59,18 @@ impl Migration<'_> {
     pub async fn run(self, tell: impl FnMut(Progress)) -> Result<Moved, Error> {
         self.check_nobody_works_on_them().await?;
         self.check_nothing_is_under_way().await?;
-        self.run_whatever_is_under_way(tell).await
+        self.move_all(true, tell).await
     }
 
     /// The same without looking at what jobs do.
     pub(crate) async fn run_whatever_is_under_way(
         self,
-        mut tell: impl FnMut(Progress),
+        tell: impl FnMut(Progress),
     ) -> Result<Moved, Error> {
+        self.move_all(false, tell).await
+    }
+
+    async fn move_all(self, at_rest: bool, mut tell: impl FnMut(Progress)) -> Result<Moved, Error> {
         let source = known_by(self.from).await?;
         let begun = self.begun(&source).await?;
         let resumed = begun.is_some();
@@ -81,7 +85,7 @@ impl Migration<'_> {
             done_at: None,
         });
         if mark.done_at.is_none() {
-            self.copy(&mut mark, &mut tell).await?;
+            self.copy(&mut mark, at_rest, &mut tell).await?;
         }
         let arrived = read(self.to, &mut tell).await?;
         if let Some((part, source_has, target_has)) = mark.moved.difference(&arrived) {
@@ -173,7 +177,12 @@ impl Migration<'_> {
         Ok(())
     }
 
-    async fn copy(&self, mark: &mut Mark, tell: &mut impl FnMut(Progress)) -> Result<(), Error> {
+    async fn copy(
+        &self,
+        mark: &mut Mark,
+        at_rest: bool,
+        tell: &mut impl FnMut(Progress),
+    ) -> Result<(), Error> {
         let reached = mark.section;
         let left = Section::ALL.into_iter();
         for section in left.skip_while(|section| *section != reached) {
@@ -185,6 +194,10 @@ impl Migration<'_> {
                 .await?;
             loop {
                 let Page { values, next, .. } = page;
+                if at_rest {
+                    // Those that other nodes hold were not among the unsettled ones.
+                    refuse(values.iter().filter_map(under_way).collect())?;
+                }
                 values.iter().for_each(|value| mark.moved.add(value));
                 mark.after.clone_from(&next);
                 match (&next, following(section)) {
@@ -229,6 +242,24 @@ impl Migration<'_> {
 /// Only the daemon can bring to an end what is under way, and what runs is known to the old store only.
 fn is_under_way(job: &Job) -> bool {
     job.operation.is_some() || job.state == State::Running
+}
+
+fn under_way(value: &Portable) -> Option<JobId> {
+    match value {
+        Portable::Job(moved) => Some(&moved.job)
+            .filter(|job| is_under_way(job))
+            .map(|job| job.id.clone()),
+        Portable::Definition(_)
+        | Portable::Entry(_)
+        | Portable::Audit(_)
+        | Portable::Interval(_)
+        | Portable::Schedule(_)
+        | Portable::Queue(_)
+        | Portable::Turns { .. }
+        | Portable::Access(_)
+        | Portable::Daemons { .. }
+        | Portable::Move(_) => None,
+    }
 }
 
 fn refuse(under_way: Vec<JobId>) -> Result<(), Error> {

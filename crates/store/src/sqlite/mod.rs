@@ -3,6 +3,7 @@
 //! Reading order: the schema (`migrations/`), [`sql`], [`write`](mod@write), [`writer`], [`read`], [`readers`], [`open`](mod@open).
 
 mod access;
+pub mod backup;
 mod check;
 mod checkpointer;
 mod export;

@@ -26,7 +26,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
 ];
 
 /// Somebody who looks into the file with a tool may hold it for a moment.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The write-ahead log has this much of the disk for itself, and shrinks to it again after a burst. SQLite begins to copy it
 /// into the file at half of that.
@@ -134,6 +134,32 @@ fn check_is_known(connection: &Connection, path: &Path) -> Result<(), Fault> {
         )
         .into());
     }
+    check_is_not_newer(connection, path)
+}
+
+/// A file of this dauer or of an older one, and not an empty one either.
+pub(super) fn check_is_ours(connection: &Connection, path: &Path) -> Result<(), Fault> {
+    check_is_known(connection, path)?;
+    match version(connection)? {
+        0 => Err(failed(format!("{} is no store of dauer", path.display()), None).into()),
+        _ => Ok(()),
+    }
+}
+
+/// Looking at it is not to change it.
+pub(super) fn check_is_newest(connection: &Connection, path: &Path) -> Result<(), Fault> {
+    let (found, newest) = (version(connection)?, MIGRATIONS.len());
+    if found < newest {
+        let text = format!(
+            "{} has schema version {found}, this dauer writes {newest}: start its daemon once, which brings it up to date",
+            path.display()
+        );
+        return Err(failed(text, None).into());
+    }
+    Ok(())
+}
+
+fn check_is_not_newer(connection: &Connection, path: &Path) -> Result<(), Fault> {
     let (found, known) = (version(connection)?, MIGRATIONS.len());
     if found > known {
         let text = format!(

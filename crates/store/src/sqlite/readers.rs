@@ -34,6 +34,11 @@ impl Readers {
         }
     }
 
+    /// The file.
+    pub(super) fn path(&self) -> PathBuf {
+        self.shared.path.clone()
+    }
+
     /// Runs a read on a blocking thread.
     pub(super) async fn read<T: Send + 'static>(
         &self,
