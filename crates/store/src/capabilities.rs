@@ -7,6 +7,8 @@ pub struct Capabilities {
     pub durable: Durable,
     /// It also survives that another copy of the store takes over. Where it does not, the newest writes may be taken back then.
     pub failover_safe: bool,
+    /// Whoever opened it accepts that a crash of the store takes back everything, where it does.
+    pub volatile_accepted: bool,
 }
 
 /// What an acknowledged write survives, from the most to the least.
@@ -53,10 +55,11 @@ mod tests {
     #[test]
     fn only_a_store_that_loses_nothing_has_nothing_to_say() {
         let loss = |durable| {
-            let failover_safe = true;
+            let (failover_safe, volatile_accepted) = (true, false);
             let capabilities = Capabilities {
                 durable,
                 failover_safe,
+                volatile_accepted,
             };
             capabilities.loss()
         };

@@ -15,8 +15,12 @@ mod place;
 mod postgres;
 mod queues;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 mod sqlite;
 
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
 pub use capabilities::{Capabilities, Durable};
 pub use error::Error;
 pub use history::{HistoryFilter, HistoryPage, HistoryPlace, NewAudit, Recorded};

@@ -91,3 +91,45 @@ proptest! {
         });
     }
 }
+
+mod redis {
+    use super::servers::redis::Server;
+    use super::*;
+    use dauer_store::Redis;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn passes_the_suite() {
+        let Some(server) = Server::start("redis passes the suite", &["--appendonly", "yes"]) else {
+            return;
+        };
+        let count = AtomicU32::new(0);
+        let fresh = || server.url(count.fetch_add(1, Ordering::Relaxed));
+        conformance::run(async || Redis::connect(&fresh()).await.unwrap()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn opened_again() {
+        let Some(server) = Server::durable("redis opened again") else {
+            return;
+        };
+        conformance::run_reopening(async || Redis::connect(&server.url("one")).await.unwrap())
+            .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_several() {
+        let Some(server) = Server::start("redis of several", &["--appendonly", "yes"]) else {
+            return;
+        };
+        let count = AtomicU32::new(0);
+        conformance::run_sharing(async || {
+            let url = server.url(format!("shared-{}", count.fetch_add(1, Ordering::Relaxed)));
+            [
+                Redis::connect(&url).await.unwrap(),
+                Redis::connect(&url).await.unwrap(),
+                Redis::connect(&url).await.unwrap(),
+            ]
+        })
+        .await;
+    }
+}

@@ -80,6 +80,8 @@ impl Store for Sqlite {
             },
             // There is no other copy.
             failover_safe: true,
+            // In memory nobody expects anything else.
+            volatile_accepted: true,
         }
     }
 
