@@ -70,11 +70,11 @@ enum Doing<'a> {
         jobs: Vec<New<'a>>,
     },
     Begin {
-        new: Box<New<'a>>,
-        change: Changed<'a>,
+        jobs: Vec<New<'a>>,
+        changes: Vec<Changed<'a>>,
     },
     Commit {
-        change: Changed<'a>,
+        change: Box<Changed<'a>>,
     },
     DropCheckpoint {
         id: &'a str,
@@ -177,15 +177,12 @@ impl<'a> Doing<'a> {
             Write::Create(jobs) => Self::Create {
                 jobs: New::all(jobs),
             },
-            Write::Both(both) => match &**both {
-                [Write::Create(new), Write::Commit(commit)] if new.len() == 1 => Self::Begin {
-                    new: Box::new(New::of(&new[0])),
-                    change: Changed::of(commit),
-                },
-                other => panic!("invariant: both are a creation and its first change: {other:?}"),
+            Write::Begin { new, changes } => Self::Begin {
+                jobs: New::all(new),
+                changes: changes.iter().map(Changed::of).collect(),
             },
             Write::Commit(commit) => Self::Commit {
-                change: Changed::of(commit),
+                change: Box::new(Changed::of(commit)),
             },
             Write::DropCheckpoint(id) => Self::DropCheckpoint { id: id.as_str() },
             Write::Define(row) => Self::Define {

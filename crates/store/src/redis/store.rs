@@ -29,8 +29,8 @@ impl Store for Redis {
         self.write(Write::create(jobs)).await
     }
 
-    async fn create_begun(&self, new: NewJob, change: Change) -> Result<(), Error> {
-        self.write(Write::create_begun(new, change)).await
+    async fn create_begun(&self, jobs: Vec<NewJob>, changes: Vec<Change>) -> Result<(), Error> {
+        self.write(Write::create_begun(jobs, changes)).await
     }
 
     async fn keyed(&self, keys: Vec<String>) -> Result<BTreeMap<String, Keyed>, Error> {

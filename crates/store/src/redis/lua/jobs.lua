@@ -251,14 +251,32 @@ function writes.commit(w)
     put_change(w.change, found)
 end
 
+-- New jobs, of which some begin in the same moment.
 function writes.begin(w)
-    local new, change = w.new, w.change
-    local refused = check_all_new({ new }) or check_change(change, { v = '1', c = new.columns })
+    local refused, made, sandboxes = check_all_new(w.jobs), {}, {}
     if refused then
         return refused
     end
-    put_new(new)
-    put_change(change, { v = '1', c = new.columns })
+    for _, new in ipairs(w.jobs) do
+        made[new.id] = { v = '1', c = new.columns }
+    end
+    for _, change in ipairs(w.changes) do
+        local sandbox = change.columns.sandbox
+        if sandbox and sandboxes[sandbox] then
+            return { 'rule', 'the sandbox ' .. sandbox .. ' belongs to job ' .. sandboxes[sandbox] .. ', not to ' .. change.id }
+        end
+        sandboxes[sandbox or ''] = sandbox and change.id
+        refused = check_change(change, made[change.id])
+        if refused then
+            return refused
+        end
+    end
+    for _, new in ipairs(w.jobs) do
+        put_new(new)
+    end
+    for _, change in ipairs(w.changes) do
+        put_change(change, made[change.id])
+    end
 end
 
 function writes.drop_checkpoint(w)
