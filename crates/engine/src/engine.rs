@@ -164,6 +164,7 @@ impl Engine {
         );
         let places = Places::new(config.limits);
         dauer_store::moving::check_is_whole(&*store).await?;
+        dauer_store::check_keeps(&*store)?;
         let nodes = Nodes::new(config.member.clone(), store.is_shared());
         let boot_id = nodes.origin(&boot_id);
         Ok(Self {

@@ -1,5 +1,8 @@
 //! What a store promises, so that what needs more can be refused instead of hoped for.
 
+use crate::error::failed;
+use crate::{Error, Store};
+
 /// What an acknowledged write survives, and what the store can do beside keeping it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -48,9 +51,31 @@ impl Capabilities {
     }
 }
 
+/// Errors: `Backend` where the store keeps nothing over a crash, and nobody said that this is meant.
+pub fn check_keeps(store: &dyn Store) -> Result<(), Error> {
+    let Capabilities {
+        durable,
+        volatile_accepted,
+        ..
+    } = store.capabilities();
+    if durable != Durable::Nothing || volatile_accepted {
+        return Ok(());
+    }
+    let why = "the server of the store writes no append-only file, so that every job is lost when it ends: set `appendonly yes` in \
+               its configuration, or add `?volatile=accept` to the address of the store";
+    Err(failed(why, None))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_in_memory_is_meant_to_lose_everything() {
+        let store = crate::Sqlite::memory().unwrap();
+        assert_eq!(store.capabilities().durable, Durable::Nothing);
+        check_keeps(&store).unwrap();
+    }
 
     #[test]
     fn only_a_store_that_loses_nothing_has_nothing_to_say() {

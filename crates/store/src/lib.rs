@@ -21,7 +21,7 @@ mod sqlite;
 
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
-pub use capabilities::{Capabilities, Durable};
+pub use capabilities::{Capabilities, Durable, check_keeps};
 pub use error::Error;
 pub use history::{HistoryFilter, HistoryPage, HistoryPlace, NewAudit, Recorded};
 pub use lease::{Leases, Notice};

@@ -29,13 +29,23 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>, Error> {
             Ok(Arc::new(opened?))
         }
         Place::Postgres => postgres(url).await,
-        Place::Redis => Err(left_out(url, "redis")),
+        Place::Redis => redis(url).await,
     }
 }
 
 #[cfg(feature = "postgres")]
 async fn postgres(url: &str) -> Result<Arc<dyn Store>, Error> {
     Ok(Arc::new(crate::Postgres::connect(url).await?))
+}
+
+#[cfg(feature = "redis")]
+async fn redis(url: &str) -> Result<Arc<dyn Store>, Error> {
+    Ok(Arc::new(crate::Redis::connect(url).await?))
+}
+
+#[cfg(not(feature = "redis"))]
+async fn redis(url: &str) -> Result<Arc<dyn Store>, Error> {
+    Err(left_out(url, "redis"))
 }
 
 #[cfg(not(feature = "postgres"))]

@@ -7,7 +7,9 @@ mod small;
 
 use dauer_core::{Forget, JobId, State};
 use dauer_store::moving::{Movable, Section};
-use dauer_store::{Capabilities, Change, Durable, Error, Leases, NewEntry, Notice, Redis, Store};
+use dauer_store::{
+    Capabilities, Change, Durable, Error, Leases, NewEntry, Notice, Redis, Store, check_keeps,
+};
 use servers::breaking::{Proxy, Way};
 use servers::redis::Server;
 use small::{entry, id, job};
@@ -228,6 +230,21 @@ async fn a_server_without_room_refuses_whole_writes_until_there_is_some() {
         .await
         .unwrap();
     assert_eq!(store.job(&id(written)).await.unwrap(), large(written));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_keeps_nothing_is_used_only_where_that_is_said() {
+    let Some(server) = Server::start("a redis that keeps nothing", &["--appendonly", "no"]) else {
+        return;
+    };
+    let plain = Redis::connect(&server.url("plain")).await.unwrap();
+    let why = check_keeps(&plain).unwrap_err().to_string();
+    assert!(
+        why.contains("appendonly yes") && why.contains("volatile=accept"),
+        "{why}"
+    );
+    let url = format!("{}&volatile=accept", server.url("meant"));
+    check_keeps(&Redis::connect(&url).await.unwrap()).unwrap();
 }
 
 async fn promised(settings: &[&str]) -> Option<Result<Capabilities, Error>> {

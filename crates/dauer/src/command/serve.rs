@@ -340,6 +340,9 @@ async fn open_store(settings: &Settings) -> Result<(Arc<dyn Store>, String), Fai
     let store = dauer_store::open(url)
         .await
         .map_err(Failure::because("cannot use the store"))?;
+    if let Some(loss) = store.capabilities().loss() {
+        tracing::warn!("{loss}");
+    }
     Ok((store, dauer_store::shown(url)))
 }
 
