@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 /// What each driver can do here, and what is missing.
 ///
-/// With the command that installs what is missing. Needs no daemon.
+/// With the command that installs what is missing. Needs no daemon. Where the store is a Redis, also what a crash of it takes back.
 ///
 /// Exit code: 0 where at least one driver runs programs here, 1 otherwise.
 #[derive(Debug, clap::Args)]
@@ -33,12 +33,43 @@ pub(crate) fn run(args: &Args, settings: &Settings) -> Outcome {
                 "\nno job begins: {why}; `dauer queue resume --all` ends that\n"
             ))?;
         }
+        if let Some(said) = store(settings) {
+            render::print(&said)?;
+        }
     }
     Ok(if drivers.iter().any(|driver| driver.usable) {
         0
     } else {
         1
     })
+}
+
+/// What the store promises, where it is a server that may promise less than a file on a disk.
+fn store(settings: &Settings) -> Option<String> {
+    let url = settings.store.as_deref()?;
+    if !url.starts_with("redis") && !url.starts_with("unix:") {
+        return None;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .ok()?;
+    let opened = runtime.block_on(dauer_store::open(url));
+    let said = match opened {
+        Err(error) => format!("cannot be used: {error}"),
+        Ok(store) => promise(store.capabilities()),
+    };
+    Some(format!("\nstore {}: {said}\n", dauer_store::shown(url)))
+}
+
+fn promise(capabilities: dauer_store::Capabilities) -> String {
+    let crash = capabilities.loss().unwrap_or_else(|| {
+        "what was acknowledged survives a crash of the store's machine".to_owned()
+    });
+    if capabilities.failover_safe {
+        return crash;
+    }
+    format!("{crash}; a copy of it that takes over may lack the newest of what was acknowledged")
 }
 
 /// Why nothing begins, where a daemon is there and says so.
@@ -89,6 +120,19 @@ fn report(drivers: &[DriverView], best: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_that_may_take_something_back_says_so() {
+        let said = promise(dauer_store::Capabilities {
+            durable: dauer_store::Durable::UpTo { ms: 2000 },
+            failover_safe: false,
+            volatile_accepted: false,
+        });
+        assert!(
+            said.contains("last 2 s") && said.contains("takes over"),
+            "{said}"
+        );
+    }
 
     #[test]
     fn what_is_missing_comes_with_the_command_that_installs_it() {

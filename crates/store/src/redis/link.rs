@@ -75,6 +75,14 @@ impl Link {
         Ok(made)
     }
 
+    /// Whether it can be reached at all: who opens a store is told at once.
+    pub(super) async fn reach(&self) -> Result<(), Error> {
+        match self.connected().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.server(error).into()),
+        }
+    }
+
     fn give_up(&self, broken: &Numbered) {
         let mut present = self.present();
         if present

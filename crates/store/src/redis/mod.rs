@@ -83,6 +83,7 @@ impl Redis {
     pub async fn connect(url: &str) -> Result<Self, Error> {
         let address = Address::parse(url)?;
         let (reading, writing) = (Link::new(address.clone()), Link::new(address));
+        reading.reach().await?;
         let capabilities = settings::capabilities(&reading).await?;
         layout(&reading).await?;
         let writer = Writer::start(writing);
