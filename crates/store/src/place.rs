@@ -53,6 +53,7 @@ async fn postgres(url: &str) -> Result<Arc<dyn Store>, Error> {
     Err(left_out(url, "postgres"))
 }
 
+#[cfg(not(all(feature = "postgres", feature = "redis")))]
 fn left_out(url: &str, feature: &str) -> Error {
     let shown = shown(url);
     failed(

@@ -1,7 +1,5 @@
 //! What a store in Redis does when its server, or the way there, fails in the middle of writing.
 
-#![cfg(feature = "redis")]
-
 mod servers;
 mod small;
 

@@ -151,5 +151,6 @@ fn capabilities(rows: &[Row]) -> Result<Capabilities, Fault> {
             Durable::Process
         },
         failover_safe,
+        volatile_accepted: false,
     })
 }
