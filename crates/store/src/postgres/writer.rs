@@ -22,6 +22,7 @@ use crate::Error;
 use crate::error::failed;
 use crate::record::Write;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -33,6 +34,9 @@ const ROWS_MAX: usize = 4096;
 
 /// Callers beyond this wait before they are queued.
 const QUEUE_MAX: usize = 1024;
+
+/// So long it is waited for those who were answered.
+const COMING_BACK_MAX: Duration = Duration::from_micros(200);
 
 /// What became of each write.
 pub(super) type Results = Vec<Result<(), Error>>;
@@ -111,6 +115,23 @@ fn gone() -> Error {
     failed("the task that writes has stopped: restart dauer", None)
 }
 
+/// Those who were just answered often have more to say, and half of them would wait for the commit of the other half for ever: a sync
+/// takes far longer than this.
+async fn come_back(
+    requests: &mut mpsc::Receiver<Request>,
+    waiting: &mut Vec<Request>,
+    answered: usize,
+) {
+    let all = (waiting.len() + answered).min(GROUP_MAX);
+    let until = Instant::now() + COMING_BACK_MAX;
+    while waiting.len() < all && Instant::now() < until {
+        match requests.try_recv() {
+            Ok(request) => waiting.push(request),
+            Err(_) => tokio::task::yield_now().await,
+        }
+    }
+}
+
 /// Why nothing is committed yet.
 pub(super) enum Stop<T> {
     /// Nothing of it was written: try again.
@@ -146,7 +167,10 @@ struct Task {
 impl Task {
     async fn serve(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut waiting = Vec::with_capacity(GROUP_MAX);
+        let mut answered = 0;
         while requests.recv_many(&mut waiting, GROUP_MAX).await > 0 {
+            come_back(&mut requests, &mut waiting, answered).await;
+            answered = waiting.len();
             let (mut writes, mut answers) = (Vec::new(), Vec::new());
             let mut rows = 0;
             for request in waiting.drain(..) {
