@@ -12,7 +12,7 @@ use dauer_core::{
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Every method that writes. Each has its call in [`write`].
+/// Every method that writes. Each has its call in [`write()`].
 const WRITES: &[&str] = &[
     "create",
     "create_all",
