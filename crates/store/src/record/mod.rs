@@ -10,9 +10,11 @@ mod page;
 mod write;
 
 pub(crate) use arrival::{Arrival, JobArrival};
+#[cfg(feature = "postgres")]
+pub(crate) use columns::json;
 pub(crate) use columns::{
-    DefinitionRow, checkpoint, interval_kind, json, labels, limit, mark, owner_kind, queue,
-    read_labels, schedule, scope, signed, state, token_columns, token_status, unsigned,
+    DefinitionRow, checkpoint, interval_kind, labels, limit, mark, owner_kind, queue, read_labels,
+    schedule, scope, signed, state, token_columns, token_status, unsigned,
 };
 pub(crate) use job::{LANE_BEGINS_MAX, is_unsettled, job, of_lane};
 pub(crate) use page::{Filling, Halving};

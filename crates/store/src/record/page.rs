@@ -80,6 +80,7 @@ impl<'a> Filling<'a> {
     }
 
     /// Where the last record was that it looked at.
+    #[cfg(feature = "postgres")]
     pub(crate) fn place(&self) -> HistoryPlace {
         self.place
     }
