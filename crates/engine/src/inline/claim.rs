@@ -179,8 +179,7 @@ impl Engine {
 
     /// The first change of a new inline job that is due, where there is room and nobody waits before it.
     fn begins(&self, host: &Host, job: &Job, now: Timestamp) -> Option<(Change, Promise<'_>)> {
-        let due = job.blocked_by.is_empty() && job.wake_at.is_none_or(|at| at <= now);
-        if !due || !job.is_inline() || host.is_closing() {
+        if !is_due(job, now) || !job.is_inline() || host.is_closing() {
             return None;
         }
         let turn = self.places().welcome(job, now)?;
@@ -200,6 +199,10 @@ impl Engine {
             host.forget(&job.id);
         }
     }
+}
+
+fn is_due(job: &Job, now: Timestamp) -> bool {
+    job.blocked_by.is_empty() && job.wake_at.is_none_or(|at| at <= now)
 }
 
 /// Answers as soon as it is committed.
@@ -242,6 +245,8 @@ async fn add(
     let _gone = answer.send(Ok(begun.clone()));
     engine.committed_all(&begun);
     if !later.is_empty() {
+        // Whose time has not come may be asked to begin before: this would be an old record then.
+        later.retain(|job| is_due(job, now));
         host.remember(later);
         engine.accepted();
         engine.schedule_changed().notify_one();
