@@ -11,7 +11,9 @@ mod giving;
 mod migration;
 mod tally;
 
-pub(crate) use giving::{PAGE_BYTES_MAX, RUNS_MAX, number, standing, turns_by_queue};
+pub(crate) use giving::{
+    Few, PAGE_BYTES_MAX, RUNS_MAX, definitions_behind, definitions_page, number, standing,
+};
 pub use migration::{BATCH, Migration, Moved, Progress};
 pub use tally::{Tallies, Tally};
 

@@ -6,13 +6,14 @@ use super::row;
 use super::sql::{Statement, moving as sql, read};
 use crate::check::Finding;
 use crate::moving::{
-    Movable, Numbered, PAGE_BYTES_MAX, Page, Portable, PortableAudit, PortableInterval,
-    PortableJob, PortableSignal, RUNS_MAX, RequestKey, Section, number, standing, turns_by_queue,
+    Few, Movable, Numbered, PAGE_BYTES_MAX, Page, Portable, PortableAudit, PortableInterval,
+    PortableJob, PortableSignal, RUNS_MAX, RequestKey, Section, definitions_behind,
+    definitions_page, number, standing,
 };
 use crate::record::{self, Broken, Write, limit, signed, token_status, unsigned};
-use crate::{DefinitionFilter, Error, NewAudit, Store};
+use crate::{Error, NewAudit, Store};
 use async_trait::async_trait;
-use dauer_core::{DefinitionRef, JobId, Json, Signal, Timestamp, Token, Wait};
+use dauer_core::{JobId, Json, Signal, Timestamp, Token, Wait};
 use serde::de::DeserializeOwned;
 use tokio_postgres::Row;
 
@@ -33,19 +34,8 @@ impl Movable for Postgres {
         let place = || number(after).map_err(|broken| self.readers.error(broken.into()));
         match section {
             Section::Definitions => {
-                let after = after.and_then(|key| key.rsplit_once('@'));
-                let filter = DefinitionFilter {
-                    name: None,
-                    after: after.map(|(name, version)| DefinitionRef {
-                        name: name.to_owned(),
-                        version: version.to_owned(),
-                    }),
-                    limit: most,
-                };
-                let found = self.definitions(filter).await?;
-                let key = |one: &dauer_core::Definition| format!("{}@{}", one.name, one.version);
-                let value = |one| Portable::Definition(Box::new(one));
-                Ok(Page::behind(found, most, key, value))
+                let found = self.definitions(definitions_behind(after, most)).await?;
+                Ok(definitions_page(found, most))
             }
             Section::Jobs => self.jobs_behind(after, most).await,
             Section::Journal => {
@@ -80,15 +70,7 @@ impl Movable for Postgres {
             | Section::Turns
             | Section::Access
             | Section::Daemons
-            | Section::Move => {
-                let few = self.few(section).await?;
-                let behind = few
-                    .into_iter()
-                    .filter(|(key, _)| after.is_none_or(|after| key.as_str() > after));
-                let found: Vec<_> = behind.take(most).collect();
-                let key = |(key, _): &(String, Portable)| key.clone();
-                Ok(Page::behind(found, most, key, |(_, value)| value))
-            }
+            | Section::Move => Ok(self.few(section).await?.behind(after, most)),
         }
     }
 
@@ -115,55 +97,34 @@ impl Postgres {
             | Section::Access
             | Section::Daemons
             | Section::Move => {
-                let few = self.few(section).await?;
-                return Ok(u64::try_from(few.len()).unwrap_or(u64::MAX));
+                return Ok(self.few(section).await?.count());
             }
         };
         let read = |row: &Row| Ok(unsigned(row.try_get(0)?));
         Ok(self.first(statement, &[], read).await?.unwrap_or(0))
     }
 
-    /// The values of a section that never has many, by their keys.
-    async fn few(&self, section: Section) -> Result<Vec<(String, Portable)>, Error> {
+    async fn few(&self, section: Section) -> Result<Few, Error> {
         Ok(match section {
-            Section::Queues => {
-                let queues = self.queues().await?.into_iter();
-                queues
-                    .map(|queue| (queue.name.clone(), Portable::Queue(queue)))
-                    .collect()
-            }
-            Section::Turns => turns_by_queue(self.turns().await?),
-            Section::Access => {
-                let tokens = self.access_tokens().await?.into_iter();
-                tokens
-                    .map(|token| (token.id.clone(), Portable::Access(token)))
-                    .collect()
-            }
+            Section::Queues => Few::queues(self.queues().await?),
+            Section::Turns => Few::turns(self.turns().await?),
+            Section::Access => Few::access(self.access_tokens().await?),
             Section::Daemons => {
                 let asked = (self.node(), limit(RUNS_MAX));
                 let rows = self.rows(&read::DAEMONS, &[&asked.0, &asked.1]).await?;
-                let mut runs = self.each(rows, row::daemon)?;
-                runs.reverse();
-                let heartbeat = self.last_heartbeat().await?;
-                if runs.is_empty() && heartbeat.is_none() {
-                    return Ok(Vec::new());
-                }
-                let value = Portable::Daemons { runs, heartbeat };
-                vec![("daemons".to_owned(), value)]
+                let runs = self.each(rows, row::daemon)?;
+                Few::daemons(runs, self.last_heartbeat().await?)
             }
             Section::Move => {
                 let mark = |row: &Row| Ok(record::mark(row.try_get(0)?)?);
-                let mark = self.first(&sql::MARK, &[], mark).await?;
-                mark.map(|mark| ("move".to_owned(), Portable::Move(Box::new(mark))))
-                    .into_iter()
-                    .collect()
+                Few::mark(self.first(&sql::MARK, &[], mark).await?)
             }
             Section::Definitions
             | Section::Jobs
             | Section::Journal
             | Section::Audit
             | Section::Ledger
-            | Section::Schedules => Vec::new(),
+            | Section::Schedules => Few::none(),
         })
     }
 

@@ -1,6 +1,6 @@
 //! Each kind of write as rows of a plan.
 
-use super::import::access;
+use super::import::{access, definition_row};
 use super::plan::{Apart, Plan, row};
 use super::sql::write as sql;
 use crate::record::{
@@ -37,16 +37,7 @@ impl<'a> Plan<'a> {
                 Ok(())
             }
             Write::Define(definition) => {
-                let row = row![
-                    &definition.id.name,
-                    &definition.id.version,
-                    &definition.runtime_type,
-                    &definition.config,
-                    &definition.retry_policy,
-                    &definition.metadata,
-                    definition.created_at.0,
-                ];
-                self.put(ALL, &sql::INSERT_DEFINITIONS, row);
+                self.put(ALL, &sql::INSERT_DEFINITIONS, definition_row(definition));
                 Ok(())
             }
             Write::Undefine(id) => {

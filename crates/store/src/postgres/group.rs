@@ -105,7 +105,8 @@ impl Group<'_> {
             // The server said no, and then what it did of it: nothing.
             (Some((place, fault)), Some(Ok(_))) => Err(match fault.trouble() {
                 Some(Trouble::Refused) if place == 1 => Cut::Fenced,
-                _ => Cut::from(fault),
+                Some(Trouble::Refused | Trouble::Lost | Trouble::Again | Trouble::Pooled)
+                | None => Cut::from(fault),
             }),
             (None, Some(Err(fault))) if fault.trouble() != Some(Trouble::Lost) => {
                 Err(Cut::from(fault))
@@ -166,7 +167,7 @@ impl Group<'_> {
             Ok(_) => Ok(()),
             Err(fault) => Err(match fault.trouble() {
                 Some(Trouble::Refused) => Cut::Fenced,
-                _ => fault.into(),
+                Some(Trouble::Lost | Trouble::Again | Trouble::Pooled) | None => fault.into(),
             }),
         }
     }

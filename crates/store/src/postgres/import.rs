@@ -2,7 +2,7 @@
 
 use super::plan::{Plan, additions, row};
 use super::sql::{moving, write as sql};
-use crate::record::{Arrival, JobArrival, labels, signed, token_columns};
+use crate::record::{Arrival, DefinitionRow, JobArrival, labels, signed, token_columns};
 use dauer_core::{AccessToken, State};
 use std::collections::HashSet;
 
@@ -40,15 +40,7 @@ impl<'a> Plan<'a> {
                     }
                 }
                 Arrival::Definition(definition) => {
-                    let row = row![
-                        &definition.id.name,
-                        &definition.id.version,
-                        &definition.runtime_type,
-                        &definition.config,
-                        &definition.retry_policy,
-                        &definition.metadata,
-                        definition.created_at.0,
-                    ];
+                    let row = definition_row(definition);
                     self.put(ALL, &moving::IMPORT_DEFINITIONS, row);
                 }
                 Arrival::Entry(entry) => {
@@ -188,6 +180,18 @@ impl<'a> Plan<'a> {
 }
 
 /// A token for callers.
+pub(super) fn definition_row(definition: &DefinitionRow) -> [super::plan::Cell<'_>; 7] {
+    row![
+        &definition.id.name,
+        &definition.id.version,
+        &definition.runtime_type,
+        &definition.config,
+        &definition.retry_policy,
+        &definition.metadata,
+        definition.created_at.0,
+    ]
+}
+
 pub(super) fn access(token: &AccessToken) -> [super::plan::Cell<'_>; 7] {
     row![
         &token.id,

@@ -7,18 +7,14 @@ use super::link::Link;
 use super::{Redis, decoded, jobs, ledger, records, waiting};
 use crate::check::Finding;
 use crate::moving::{
-    Movable, Numbered, Page, Portable, PortableAudit, PortableInterval, PortableJob,
-    PortableSignal, RequestKey, Section, Standing,
+    Few, Movable, Numbered, Page, Portable, PortableAudit, PortableInterval, PortableJob,
+    PortableSignal, RUNS_MAX, RequestKey, Section, Standing, definitions_behind, definitions_page,
 };
 use crate::record::{self, Write};
-use crate::{DefinitionFilter, Error, Recorded, Store};
+use crate::{Error, Recorded, Store};
 use async_trait::async_trait;
-use dauer_core::{Checkpoint, DefinitionRef, Json, Turn, Wait};
+use dauer_core::{Checkpoint, Json, Wait};
 use redis::Value;
-use std::collections::BTreeMap;
-
-/// All runs of daemons that are kept.
-const RUNS_MAX: usize = 1000;
 
 /// As the scripts say it.
 pub(super) fn letter(standing: Standing) -> &'static str {
@@ -55,7 +51,10 @@ impl Movable for Redis {
         }
         let link = &self.reading;
         match section {
-            Section::Definitions => self.definitions_page(after, limit).await,
+            Section::Definitions => {
+                let found = self.definitions(definitions_behind(after, limit)).await?;
+                Ok(definitions_page(found, limit))
+            }
             Section::Jobs => jobs_page(link, after, limit).await,
             Section::Journal => {
                 let from = place(after)?;
@@ -75,13 +74,7 @@ impl Movable for Redis {
             | Section::Turns
             | Section::Access
             | Section::Daemons
-            | Section::Move => {
-                let few = self.few(section).await?.into_iter();
-                let behind = few.filter(|(key, _)| after.is_none_or(|after| key.as_str() > after));
-                let found: Vec<_> = behind.take(limit).collect();
-                let key = |(key, _): &(String, Portable)| key.clone();
-                Ok(Page::behind(found, limit, key, |(_, value)| value))
-            }
+            | Section::Move => Ok(self.few(section).await?.behind(after, limit)),
         }
     }
 
@@ -119,82 +112,31 @@ impl Redis {
             | Section::Turns
             | Section::Access
             | Section::Daemons
-            | Section::Move => {
-                let few = self.few(section).await?;
-                Ok(u64::try_from(few.len()).unwrap_or(u64::MAX))
-            }
+            | Section::Move => Ok(self.few(section).await?.count()),
         }
     }
 
-    /// The values of a section that never has many, by their keys.
-    async fn few(&self, section: Section) -> Result<Vec<(String, Portable)>, Error> {
+    async fn few(&self, section: Section) -> Result<Few, Error> {
         Ok(match section {
-            Section::Queues => {
-                let queues = self.queues().await?.into_iter();
-                queues
-                    .map(|queue| (queue.name.clone(), Portable::Queue(queue)))
-                    .collect()
-            }
-            Section::Turns => turns(self.turns().await?),
-            Section::Access => {
-                let tokens = self.access_tokens().await?.into_iter();
-                tokens
-                    .map(|token| (token.id.clone(), Portable::Access(token)))
-                    .collect()
-            }
+            Section::Queues => Few::queues(self.queues().await?),
+            Section::Turns => Few::turns(self.turns().await?),
+            Section::Access => Few::access(self.access_tokens().await?),
             Section::Daemons => {
-                let mut runs = waiting::daemons(&self.reading, RUNS_MAX).await?;
-                runs.reverse();
-                let heartbeat = self.last_heartbeat().await?;
-                let any = !runs.is_empty() || heartbeat.is_some();
-                let all = Portable::Daemons { runs, heartbeat };
-                any.then(|| ("daemons".to_owned(), all))
-                    .into_iter()
-                    .collect()
+                let runs = waiting::daemons(&self.reading, RUNS_MAX).await?;
+                Few::daemons(runs, self.last_heartbeat().await?)
             }
             Section::Move => {
                 let mark: Option<String> = self.on_key("GET", "moving", &[]).await?;
-                let mark = mark.map(|mark| record::mark(&mark)).transpose()?;
-                let portable = |mark| ("move".to_owned(), Portable::Move(Box::new(mark)));
-                mark.map(portable).into_iter().collect()
+                Few::mark(mark.map(|mark| record::mark(&mark)).transpose()?)
             }
             Section::Definitions
             | Section::Jobs
             | Section::Journal
             | Section::Audit
             | Section::Ledger
-            | Section::Schedules => Vec::new(),
+            | Section::Schedules => Few::none(),
         })
     }
-
-    async fn definitions_page(&self, after: Option<&str>, limit: usize) -> Result<Page, Error> {
-        let after = after.and_then(|key| key.rsplit_once('@'));
-        let filter = DefinitionFilter {
-            name: None,
-            after: after.map(|(name, version)| DefinitionRef {
-                name: name.to_owned(),
-                version: version.to_owned(),
-            }),
-            limit,
-        };
-        let found = self.definitions(filter).await?;
-        let key = |one: &dauer_core::Definition| format!("{}@{}", one.name, one.version);
-        let value = |one| Portable::Definition(Box::new(one));
-        Ok(Page::behind(found, limit, key, value))
-    }
-}
-
-/// Turns by their queue.
-fn turns(turns: Vec<Turn>) -> Vec<(String, Portable)> {
-    let mut queues: BTreeMap<String, Vec<Turn>> = BTreeMap::new();
-    for turn in turns {
-        queues.entry(turn.queue.clone()).or_default().push(turn);
-    }
-    let portable = |(queue, mut turns): (String, Vec<Turn>)| {
-        turns.sort_by(|a, b| (a.at, &a.key).cmp(&(b.at, &b.key)));
-        (queue.clone(), Portable::Turns { queue, turns })
-    };
-    queues.into_iter().map(portable).collect()
 }
 
 async fn jobs_page(link: &Link, after: Option<&str>, limit: usize) -> Result<Page, Error> {

@@ -3,6 +3,7 @@
 use super::answer::{self, list, text, texts, tuple};
 use super::ask::Ask;
 use super::encode::{definition_member, encoded};
+use super::fault::Fault;
 use super::{Redis, decoded, jobs, ledger, records, waiting};
 use crate::record::{self, QueueWrite, ScheduleWrite, Upkeep, Write};
 use crate::{
@@ -184,7 +185,8 @@ impl Store for Redis {
         let signal = decoded::read(signal, "a signal")?;
         Ok(Some(match found[0].as_str() {
             "taken" => SignalFor::Taken(signal),
-            _ => SignalFor::Waiting(signal),
+            "waiting" => SignalFor::Waiting(signal),
+            _ => return Err(Fault::Form("a signal").into()),
         }))
     }
 

@@ -8,17 +8,24 @@ use dauer_core::{AccessToken, Timestamp};
 use rusqlite::{Connection, Row, params};
 
 pub(super) fn add(connection: &Connection, token: &AccessToken) -> Result<(), Fault> {
-    connection
-        .prepare_cached(sql::ACCESS_INSERT)?
-        .execute(params![
-            token.id,
-            token.name,
-            token.scope.name(),
-            token.digest,
-            token.created_at.0,
-            token.expires_at.map(|at| at.0),
-            token.last_used_at.map(|at| at.0)
-        ])?;
+    put(connection, sql::ACCESS_INSERT, token)
+}
+
+/// By one of the statements that take a whole token.
+pub(super) fn put(
+    connection: &Connection,
+    statement: &str,
+    token: &AccessToken,
+) -> Result<(), Fault> {
+    connection.prepare_cached(statement)?.execute(params![
+        token.id,
+        token.name,
+        token.scope.name(),
+        token.digest,
+        token.created_at.0,
+        token.expires_at.map(|at| at.0),
+        token.last_used_at.map(|at| at.0)
+    ])?;
     Ok(())
 }
 

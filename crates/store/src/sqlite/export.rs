@@ -5,8 +5,9 @@ use super::fault::Fault;
 use super::{access, check, ledger, queues, read, row, schedules, sql};
 use crate::check::Finding;
 use crate::moving::{
-    Movable, Numbered, PAGE_BYTES_MAX, Page, Portable, PortableAudit, PortableInterval,
-    PortableJob, PortableSignal, RUNS_MAX, RequestKey, Section, number, standing, turns_by_queue,
+    Few, Mark, Movable, Numbered, PAGE_BYTES_MAX, Page, Portable, PortableAudit, PortableInterval,
+    PortableJob, PortableSignal, RUNS_MAX, RequestKey, Section, definitions_behind,
+    definitions_page, number, standing,
 };
 use crate::record::{self, Write, limit, unsigned};
 use crate::{Error, NewAudit};
@@ -67,17 +68,7 @@ fn page(
             Ok(Page::behind(schedules, most, key, value))
         }
         Section::Queues | Section::Turns | Section::Access | Section::Daemons | Section::Move => {
-            let few = few(&moment, section)?;
-            let behind = few
-                .into_iter()
-                .filter(|(key, _)| after.is_none_or(|after| key.as_str() > after));
-            let found: Vec<_> = behind.take(most).collect();
-            Ok(Page::behind(
-                found,
-                most,
-                |(key, _)| key.clone(),
-                |(_, value)| value,
-            ))
+            Ok(few(&moment, section)?.behind(after, most))
         }
     }
 }
@@ -91,78 +82,43 @@ fn count(connection: &Connection, section: Section) -> Result<u64, Fault> {
         Section::Ledger => sql::COUNT_LEDGER,
         Section::Schedules => sql::COUNT_SCHEDULES,
         Section::Queues | Section::Turns | Section::Access | Section::Daemons | Section::Move => {
-            let few = few(connection, section)?;
-            return Ok(u64::try_from(few.len()).unwrap_or(u64::MAX));
+            return Ok(few(connection, section)?.count());
         }
     };
     let mut statement = connection.prepare_cached(statement)?;
     Ok(unsigned(statement.query_row([], |row| row.get(0))?))
 }
 
-/// The values of a section that never has many, by their keys.
-fn few(connection: &Connection, section: Section) -> Result<Vec<(String, Portable)>, Fault> {
+fn few(connection: &Connection, section: Section) -> Result<Few, Fault> {
     Ok(match section {
-        Section::Queues => {
-            let queues = queues::all(connection)?.into_iter();
-            queues
-                .map(|queue| (queue.name.clone(), Portable::Queue(queue)))
-                .collect()
+        Section::Queues => Few::queues(queues::all(connection)?),
+        Section::Turns => Few::turns(queues::turns(connection)?),
+        Section::Access => Few::access(access::all(connection)?),
+        Section::Daemons => {
+            let runs = queues::daemons(connection, RUNS_MAX)?;
+            Few::daemons(runs, ledger::last_beat(connection)?)
         }
-        Section::Turns => turns_by_queue(queues::turns(connection)?),
-        Section::Access => {
-            let tokens = access::all(connection)?.into_iter();
-            tokens
-                .map(|token| (token.id.clone(), Portable::Access(token)))
-                .collect()
-        }
-        Section::Daemons => daemons(connection)?
-            .map(|value| ("daemons".to_owned(), value))
-            .into_iter()
-            .collect(),
-        Section::Move => mark(connection)?
-            .map(|value| ("move".to_owned(), value))
-            .into_iter()
-            .collect(),
+        Section::Move => Few::mark(mark(connection)?),
         Section::Definitions
         | Section::Jobs
         | Section::Journal
         | Section::Audit
         | Section::Ledger
-        | Section::Schedules => Vec::new(),
+        | Section::Schedules => Few::none(),
     })
 }
 
-fn daemons(connection: &Connection) -> Result<Option<Portable>, Fault> {
-    let mut runs = queues::daemons(connection, RUNS_MAX)?;
-    runs.reverse();
-    let heartbeat = ledger::last_beat(connection)?;
-    let any = !runs.is_empty() || heartbeat.is_some();
-    Ok(any.then_some(Portable::Daemons { runs, heartbeat }))
-}
-
-fn mark(connection: &Connection) -> Result<Option<Portable>, Fault> {
+fn mark(connection: &Connection) -> Result<Option<Mark>, Fault> {
     let found: Option<String> = connection
         .prepare_cached(sql::MARK)?
         .query_row([], |row| row.get(0))
         .optional()?;
-    let Some(text) = found else { return Ok(None) };
-    Ok(Some(Portable::Move(Box::new(record::mark(&text)?))))
+    Ok(found.map(|text| record::mark(&text)).transpose()?)
 }
 
 fn definitions(connection: &Connection, after: Option<&str>, most: usize) -> Result<Page, Fault> {
-    let after = after.and_then(|key| key.rsplit_once('@'));
-    let filter = crate::DefinitionFilter {
-        name: None,
-        after: after.map(|(name, version)| dauer_core::DefinitionRef {
-            name: name.to_owned(),
-            version: version.to_owned(),
-        }),
-        limit: most,
-    };
-    let found = read::definitions(connection, &filter)?;
-    let key = |one: &dauer_core::Definition| format!("{}@{}", one.name, one.version);
-    let value = |one| Portable::Definition(Box::new(one));
-    Ok(Page::behind(found, most, key, value))
+    let found = read::definitions(connection, &definitions_behind(after, most))?;
+    Ok(definitions_page(found, most))
 }
 
 fn audit(connection: &Connection, after: u64, most: usize) -> Result<Page, Fault> {

@@ -2,12 +2,12 @@
 
 use super::fault::Fault;
 use super::lease::Holder;
-use super::{kept, rows, sql, write};
+use super::{access, kept, rows, sql, write};
 use crate::DaemonRun;
 use crate::Entry;
 use crate::moving::{PortableAudit, PortableInterval};
 use crate::record::{Arrival, DefinitionRow, JobArrival, labels, signed};
-use dauer_core::{AccessToken, State, Timestamp, Turn};
+use dauer_core::{State, Timestamp, Turn};
 use rusqlite::{Connection, params};
 
 /// Writes all of these.
@@ -109,7 +109,7 @@ fn everything_else(connection: &Connection, value: &Arrival) -> Result<(), Fault
                 ])?;
             Ok(())
         }
-        Arrival::Access(token) => access(connection, token),
+        Arrival::Access(token) => access::put(connection, sql::ACCESS_IMPORT, token),
         Arrival::Queue { name, settings } => {
             connection
                 .prepare_cached(sql::QUEUE_PUT)?
@@ -195,21 +195,6 @@ fn interval(connection: &Connection, moved: &PortableInterval) -> Result<(), Fau
             interval.closed_by,
             labels(&interval.labels),
             signed(moved.number)
-        ])?;
-    Ok(())
-}
-
-fn access(connection: &Connection, token: &AccessToken) -> Result<(), Fault> {
-    connection
-        .prepare_cached(sql::ACCESS_IMPORT)?
-        .execute(params![
-            token.id,
-            token.name,
-            token.scope.name(),
-            token.digest,
-            token.created_at.0,
-            token.expires_at.map(|at| at.0),
-            token.last_used_at.map(|at| at.0)
         ])?;
     Ok(())
 }
