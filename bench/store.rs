@@ -90,6 +90,7 @@ fn job(n: u64) -> Job {
         unique: None,
         after: Vec::new(),
         batch: None,
+        keep_disk: None,
     };
     let mut job = Job::new(
         JobId(format!(

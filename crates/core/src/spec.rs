@@ -1,6 +1,8 @@
 //! What a caller asks for: an immutable description of a job, complete once it is accepted.
 
-use crate::{After, DEFAULT_QUEUE, DefinitionRef, JobId, RetryPolicy, Timestamp, Unique};
+use crate::{
+    After, CheckpointId, DEFAULT_QUEUE, DefinitionRef, JobId, RetryPolicy, Timestamp, Unique,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -112,6 +114,9 @@ pub struct JobSpec {
     /// Which jobs it was handed over with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<String>,
+    /// Its files become this snapshot when it exits with 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_disk: Option<CheckpointId>,
 }
 
 impl JobSpec {

@@ -63,6 +63,7 @@ fn spec(words: &Words<'_>) -> JobSpec {
         unique: None,
         after: words.after(),
         batch: None,
+        keep_disk: None,
     }
 }
 

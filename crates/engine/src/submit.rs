@@ -260,6 +260,7 @@ pub(crate) fn sandbox_spec(job: &Job, origin: Origin, config: &Config) -> Sandbo
         memory_bytes: spec.memory_bytes,
         network: spec.network,
         publish: spec.publish,
+        keep_disk: spec.keep_disk,
         layout: config.layout.clone(),
         guest_binary: config.guest_binary.clone(),
     }

@@ -65,6 +65,9 @@ pub enum ExitRecord {
         /// What is known of it besides.
         #[serde(default)]
         life: Life,
+        /// Why its files were not kept, where they were to be and could not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unkept: Option<String>,
     },
     /// The sandbox or the program could not be started.
     StartFailed {

@@ -45,6 +45,9 @@ pub struct SandboxSpec {
     pub network: Network,
     /// Forwarded ports.
     pub publish: Vec<Publish>,
+    /// Its files become this snapshot when the program exits with 0.
+    #[serde(default)]
+    pub keep_disk: Option<CheckpointId>,
     /// Where things lie.
     pub layout: Layout,
     /// The guest agent on the host.

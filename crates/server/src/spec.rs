@@ -94,6 +94,7 @@ pub(crate) fn from_request(job: CreateJob) -> Result<JobSpec, Refusal> {
         // Resolved with the request: what is named there may be another job of it.
         after: Vec::new(),
         batch: None,
+        keep_disk: None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Plans: what to do, from what is written down and what is there.
 
 pub mod admission;
+pub mod eviction;
 pub mod firing;
 pub mod places;
 pub mod rates;

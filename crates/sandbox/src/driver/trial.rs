@@ -136,6 +136,7 @@ fn incarnation(folder: &Path, driver: &str, guest: &Path) -> Incarnation {
         memory_bytes: None,
         network: Network::None,
         publish: Vec::new(),
+        keep_disk: None,
         layout,
         guest_binary: guest.to_path_buf(),
     };

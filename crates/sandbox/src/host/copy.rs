@@ -7,7 +7,7 @@ use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Copies what is in `from` into the existing folder `to`. Sockets are left out: nobody listens on a copy.
 pub fn tree(from: &Path, to: &Path) -> Result<(), Error> {
@@ -20,6 +20,23 @@ pub fn tree(from: &Path, to: &Path) -> Result<(), Error> {
             tree(&source, &target)?;
             keep_attributes(&source, &target)
                 .map_err(Error::io(format!("copy {}", source.display())))?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies these of what is in `from`, by their paths within it and parents first, into the existing folder `to`. Nothing below them
+/// comes along.
+pub fn chosen(from: &Path, to: &Path, paths: &[PathBuf]) -> Result<(), Error> {
+    let failed = |path: &Path| Error::io(format!("copy {}", from.join(path).display()));
+    for path in paths {
+        one(&from.join(path), &to.join(path)).map_err(failed(path))?;
+    }
+    // Folders last: filling them changes their times, and what may not be written to could not be filled.
+    for path in paths.iter().rev() {
+        let (source, target) = (from.join(path), to.join(path));
+        if target.is_dir() && !target.is_symlink() {
+            keep_attributes(&source, &target).map_err(failed(path))?;
         }
     }
     Ok(())

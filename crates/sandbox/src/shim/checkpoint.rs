@@ -7,7 +7,7 @@
 
 use super::state::Shim;
 use super::{clock, process, start};
-use crate::driver::Checkpointer;
+use crate::driver::{Checkpointer, Identity};
 use crate::protocol::{Phase, Reply};
 use crate::snapshot::{self, Cpu, FORMAT_VERSION, Manifest};
 use crate::{Error, disk, files};
@@ -138,9 +138,26 @@ impl Drop for Quiet<'_> {
 }
 
 /// The folder that is being written; deleted when this is dropped.
-struct Unpublished<'a> {
-    shim: &'a Shim,
-    id: &'a CheckpointId,
+pub(super) struct Unpublished<'a> {
+    pub(super) shim: &'a Shim,
+    pub(super) id: &'a CheckpointId,
+}
+
+impl Unpublished<'_> {
+    /// Makes it what others find under its id, durably.
+    pub(super) fn publish(self) -> Result<(), Error> {
+        let layout = &self.shim.incarnation.spec.layout;
+        let partial = layout.partial_snapshot(self.id);
+        snapshot::make_durable(layout, self.id)?;
+        let free = disk::free_bytes(&partial)?;
+        if free < LEFT_BYTES_MIN {
+            return Err(disk::no_space(&partial, LEFT_BYTES_MIN));
+        }
+        snapshot::publish(layout, self.id)?;
+        // It is no partial folder any more: nothing to delete.
+        std::mem::forget(self);
+        Ok(())
+    }
 }
 
 impl Drop for Unpublished<'_> {
@@ -184,7 +201,10 @@ impl<'a> Taking<'a> {
 
     fn run(mut self, token: Option<String>) -> Result<Checkpoint, Error> {
         let identity = self.checkpointer.identity()?;
-        let mut manifest = self.blank(identity, token)?;
+        let mut manifest = Manifest {
+            token,
+            ..blank(self.shim, self.id, identity, &self.uppers)?
+        };
         self.hold_still()?;
         let since = Instant::now();
         self.pause()?;
@@ -205,46 +225,10 @@ impl<'a> Taking<'a> {
             .collect();
         manifest.describe(&self.partial, &known)?;
         manifest.write(&self.partial)?;
-        self.publish()?;
+        if let Some(unpublished) = self.unpublished.take() {
+            unpublished.publish()?;
+        }
         Ok(self.finish(&manifest))
-    }
-
-    fn blank(
-        &self,
-        identity: crate::driver::Identity,
-        token: Option<String>,
-    ) -> Result<Manifest, Error> {
-        let spec = &self.shim.incarnation.spec;
-        let kernel =
-            nix::sys::utsname::uname().map_err(Error::os("ask for the kernel's version"))?;
-        Ok(Manifest {
-            format_version: FORMAT_VERSION,
-            id: self.id.clone(),
-            job: JobId(spec.job.clone()),
-            sandbox: spec.id.clone(),
-            generation: spec.generation,
-            image: spec.image.clone(),
-            identity,
-            cpu: Cpu::here()?,
-            kernel: kernel.release().to_string_lossy().into_owned(),
-            page_bytes: snapshot::page_bytes(),
-            log_offset: 0,
-            token,
-            taken_at: clock::now(),
-            frozen_ms: 0,
-            job_pid: self.shim.job_pid(),
-            uppers: self.uppers.iter().map(|(point, _)| point.clone()).collect(),
-            mount_points: spec
-                .mounts
-                .iter()
-                .map(|mount| mount.target.clone())
-                .collect(),
-            memory_bytes: 0,
-            disk_bytes: 0,
-            blocks_bytes: None,
-            files: Vec::new(),
-            tree_xxh3_128: String::new(),
-        })
     }
 
     fn hold_still(&mut self) -> Result<(), Error> {
@@ -288,19 +272,6 @@ impl<'a> Taking<'a> {
         Ok(())
     }
 
-    fn publish(&mut self) -> Result<(), Error> {
-        let layout = &self.shim.incarnation.spec.layout;
-        snapshot::make_durable(layout, self.id)?;
-        let free = disk::free_bytes(&self.partial)?;
-        if free < LEFT_BYTES_MIN {
-            return Err(disk::no_space(&self.partial, LEFT_BYTES_MIN));
-        }
-        snapshot::publish(layout, self.id)?;
-        // It is no partial folder any more: nothing to delete.
-        std::mem::forget(self.unpublished.take());
-        Ok(())
-    }
-
     fn finish(mut self, manifest: &Manifest) -> Checkpoint {
         let checkpoint = manifest.checkpoint();
         if self.freeze {
@@ -313,6 +284,45 @@ impl<'a> Taking<'a> {
         }
         checkpoint
     }
+}
+
+/// The manifest of what is taken of this incarnation now, without what is only known when it is written.
+pub(super) fn blank(
+    shim: &Shim,
+    id: &CheckpointId,
+    identity: Identity,
+    uppers: &[(String, PathBuf)],
+) -> Result<Manifest, Error> {
+    let spec = &shim.incarnation.spec;
+    let kernel = nix::sys::utsname::uname().map_err(Error::os("ask for the kernel's version"))?;
+    Ok(Manifest {
+        format_version: FORMAT_VERSION,
+        id: id.clone(),
+        job: JobId(spec.job.clone()),
+        sandbox: spec.id.clone(),
+        generation: spec.generation,
+        image: spec.image.clone(),
+        identity,
+        cpu: Cpu::here()?,
+        kernel: kernel.release().to_string_lossy().into_owned(),
+        page_bytes: snapshot::page_bytes(),
+        log_offset: 0,
+        token: None,
+        taken_at: clock::now(),
+        frozen_ms: 0,
+        job_pid: shim.job_pid(),
+        uppers: uppers.iter().map(|(point, _)| point.clone()).collect(),
+        mount_points: spec
+            .mounts
+            .iter()
+            .map(|mount| mount.target.clone())
+            .collect(),
+        memory_bytes: 0,
+        disk_bytes: 0,
+        blocks_bytes: None,
+        files: Vec::new(),
+        tree_xxh3_128: String::new(),
+    })
 }
 
 fn check_room(shim: &Shim, uppers: &[(String, PathBuf)], freeze: bool) -> Result<(), Error> {

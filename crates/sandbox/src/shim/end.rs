@@ -1,14 +1,14 @@
 //! The owner: waits for what ends the incarnation, records it, removes everything.
 //!
 //! ```text
-//! how it ended → log complete → exit.json by rename → told → fsync → destroyed → socket removed → exit
+//! how it ended → (files kept) → log complete → exit.json by rename → told → fsync → destroyed → socket removed → exit
 //! ```
 //!
 //! The socket goes last: as long as it is there, the daemon cleans up by name after a shim that died on the way.
 
 use super::start::{self, Ready};
 use super::state::Shim;
-use super::{Asker, Occurrence, agent, clock, failure};
+use super::{Asker, Occurrence, agent, clock, failure, keep};
 use crate::protocol::{ExitRecord, Phase};
 use crate::{Error, files};
 use dauer_wire::guest::{ExitStatus, StartFailure};
@@ -33,6 +33,17 @@ pub(super) fn own(shim: &Arc<Shim>, ready: Ready, occurrences: &Receiver<Occurre
     let record = match start::start(shim, ready) {
         Ok(()) => wait(shim, occurrences, &mut askers),
         Err(error) => failure(&shim.incarnation.spec, &error),
+    };
+    let record = match keep::wanted(shim, &record) {
+        Some(id) => {
+            see_it_gone(occurrences, &mut askers);
+            match destroy(shim) {
+                Ok(()) => keep::keep(shim, id, record),
+                // It may still write: the record says why nothing is kept.
+                Err(error) => keep::unkept(record, &error),
+            }
+        }
+        None => record,
     };
     conclude(shim, &record);
     let destroyed = destroy(shim);
@@ -120,6 +131,23 @@ fn wait(shim: &Shim, occurrences: &Receiver<Occurrence>, askers: &mut Vec<Asker>
     }
 }
 
+/// A sandbox whose program has ended ends by itself, and by then has written out what it held back.
+fn see_it_gone(occurrences: &Receiver<Occurrence>, askers: &mut Vec<Asker>) {
+    let deadline = Some(Instant::now() + LAST_WORDS_MAX);
+    loop {
+        match next(occurrences, deadline) {
+            Some(Occurrence::SandboxEnded) | None => return,
+            Some(Occurrence::DestroyAsked(asker)) => askers.push(asker),
+            Some(
+                Occurrence::Started
+                | Occurrence::StartFailed(_)
+                | Occurrence::Exited(_)
+                | Occurrence::ChannelClosed,
+            ) => {}
+        }
+    }
+}
+
 /// `None` at the deadline.
 fn next(occurrences: &Receiver<Occurrence>, deadline: Option<Instant>) -> Option<Occurrence> {
     match deadline {
@@ -144,6 +172,7 @@ fn exited(shim: &Shim, status: ExitStatus) -> ExitRecord {
         out_of_memory: out_of_memory(shim),
         at,
         life: shim.life(),
+        unkept: None,
     }
 }
 
@@ -199,6 +228,7 @@ fn destroyed(shim: &Shim, occurrences: &Receiver<Occurrence>) -> ExitRecord {
                     out_of_memory: false,
                     at,
                     life: shim.life(),
+                    unkept: None,
                 };
             }
         }

@@ -18,6 +18,7 @@ mod clock;
 mod connection;
 mod door;
 mod end;
+mod keep;
 mod outbox;
 mod output;
 mod process;

@@ -118,6 +118,7 @@ impl Fixture {
             memory_bytes: None,
             network: Network::None,
             publish: Vec::new(),
+            keep_disk: None,
             layout: self.node.layout().clone(),
             guest_binary: self.node.guest_binary().to_owned(),
         }

@@ -1,6 +1,7 @@
 //! From the start to the end.
 
 use crate::fixture::{Running, code, left_of, patient, with_each_driver};
+use dauer_core::CheckpointId;
 use dauer_sandbox::protocol::{ExitRecord, Phase};
 use dauer_sandbox::{LinkEvent, Observed};
 
@@ -235,4 +236,55 @@ fn kill(pid: i32) {
 fn alive(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     !stat.is_empty() && !stat.contains(") Z ")
+}
+
+#[test]
+fn what_a_program_leaves_that_ends_well_is_kept_before_its_end_is_told() {
+    with_each_driver(false, async |fixture| {
+        let id = CheckpointId("0123456789abcdef".into());
+        let mut spec = fixture.shell(
+            "mkdir -p /var/tmp/kept/a && head -c 3000000 /dev/zero | tr '\\0' x > /var/tmp/kept/a/large; ln -s a /var/tmp/kept/b",
+        );
+        spec.keep_disk = Some(id.clone());
+        let record = fixture.launch(&spec).await.ended().await;
+        let ExitRecord::Exited { status, unkept, .. } = &record else {
+            panic!("{record:?}")
+        };
+        assert_eq!((status.code, unkept), (Some(0), &None));
+        let checkpoint = fixture.node.published(&id).await.unwrap().unwrap();
+        assert_eq!(checkpoint.memory_bytes, 0);
+        assert!(checkpoint.disk_bytes >= 3_000_000, "{checkpoint:?}");
+        let folder = fixture.node.layout().snapshot(&id);
+        let manifest = dauer_sandbox::snapshot::read(fixture.node.layout(), &id)
+            .unwrap()
+            .unwrap();
+        manifest.verify(&folder).unwrap();
+        let changes = fixture.node.snapshot_changes(&id).await.unwrap();
+        let paths: Vec<_> = changes.iter().map(|change| change.path.as_str()).collect();
+        for path in ["/var/tmp/kept/a/large", "/var/tmp/kept/b"] {
+            assert!(paths.contains(&path), "{path} is not in {paths:?}");
+        }
+        fixture.node.remove_snapshot(&id).await.unwrap();
+    });
+}
+
+#[test]
+fn nothing_is_kept_of_a_program_that_fails_or_is_killed() {
+    with_each_driver(false, async |fixture| {
+        let id = CheckpointId("0123456789abcdef".into());
+        for script in ["echo x > /var/tmp/x; exit 3", "kill -9 $$", "exec /no/such"] {
+            let mut spec = fixture.shell(script);
+            spec.keep_disk = Some(id.clone());
+            fixture.launch(&spec).await.ended().await;
+            assert_eq!(fixture.node.snapshots().await.unwrap(), [], "{script}");
+        }
+        let mut spec = fixture.shell("exec sleep 1000");
+        spec.keep_disk = Some(id.clone());
+        let mut job = fixture.launch(&spec).await;
+        job.running().await;
+        patient(job.link.destroy()).await.unwrap();
+        job.ended().await;
+        assert_eq!(fixture.node.snapshots().await.unwrap(), []);
+        assert!(!fixture.node.layout().partial_snapshot(&id).exists());
+    });
 }

@@ -89,6 +89,9 @@ pub(crate) fn named(n: u64, name: Option<&str>) -> Job {
         unique: None,
         after: Vec::new(),
         batch: Some(format!("batch-{}", n % 2)),
+        keep_disk: n
+            .is_multiple_of(3)
+            .then(|| CheckpointId(format!("{n:016x}"))),
     };
     let at = Timestamp(1_700_000_000_000 + i64::try_from(n).unwrap_or(0));
     Job::new(id(n), spec, at)

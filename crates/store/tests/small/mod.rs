@@ -49,6 +49,7 @@ pub(crate) fn job(n: u64) -> Job {
         unique: None,
         after: Vec::new(),
         batch: None,
+        keep_disk: None,
     };
     Job::new(id(n), spec, Timestamp(0))
 }

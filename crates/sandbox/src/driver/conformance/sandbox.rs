@@ -104,6 +104,7 @@ impl Bench {
             memory_bytes: None,
             network: Network::None,
             publish: Vec::new(),
+            keep_disk: None,
             layout: self.layout.clone(),
             guest_binary: self.guest.clone(),
         }
