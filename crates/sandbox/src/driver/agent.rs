@@ -3,8 +3,9 @@
 //! A frozen agent's code is not in its image but in its file. An upgrade of Dauer must not change that file under
 //! sandboxes that run or are frozen, so each version of it is copied aside once.
 
+use super::Incarnation;
 use super::tool::Stamp;
-use crate::host::root::make_folder;
+use crate::host::root::{RECORD, make_folder};
 use crate::{Error, Layout};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -12,6 +13,40 @@ use std::path::{Path, PathBuf};
 
 /// In the data folder: `<digest>/dauer`, and links from stamps to digests.
 const GUESTS: &str = "guests";
+
+/// In the scratch folder and in each checkpoint: which agent runs inside.
+const AGENT_FILE: &str = "agent";
+
+/// Installs the agent for a fresh incarnation and keeps in its scratch folder which one it is. Returns the folder for inside.
+pub(super) fn of_fresh(incarnation: &Incarnation) -> Result<PathBuf, Error> {
+    let spec = &incarnation.spec;
+    let (digest, folder) = install(&spec.layout, &spec.guest_binary)?;
+    remember(incarnation, &digest)?;
+    Ok(folder)
+}
+
+/// The folder with the agent that a checkpoint was taken with, kept like that of a fresh one. Errors: `BadImage`.
+pub(super) fn of_checkpoint(incarnation: &Incarnation, memory: &Path) -> Result<PathBuf, Error> {
+    let path = memory.join(AGENT_FILE);
+    let digest = fs::read_to_string(&path)
+        .map_err(|e| Error::BadImage(format!("{} cannot be read: {e}", path.display())))?;
+    remember(incarnation, &digest)?;
+    installed(&incarnation.spec.layout, &digest)
+}
+
+fn remember(incarnation: &Incarnation, digest: &str) -> Result<(), Error> {
+    let path = incarnation.scratch.join(AGENT_FILE);
+    fs::write(&path, digest).map_err(Error::io(format!("write {}", path.display())))
+}
+
+/// Copies into a checkpoint what its incarnation is made of beside memory and changed files.
+pub(super) fn save_records(incarnation: &Incarnation, into: &Path) -> Result<(), Error> {
+    for name in [AGENT_FILE, RECORD] {
+        let from = incarnation.scratch.join(name);
+        fs::copy(&from, into.join(name)).map_err(Error::io(format!("copy {}", from.display())))?;
+    }
+    Ok(())
+}
 
 /// The folder with this version of the agent, and its digest. Copies it if it is not there yet; safe for several processes at once.
 pub(crate) fn install(layout: &Layout, binary: &Path) -> Result<(String, PathBuf), Error> {

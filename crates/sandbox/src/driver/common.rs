@@ -2,10 +2,11 @@
 
 use super::{Incarnation, mount_points};
 use crate::host::root::{Root, make_folder};
-use crate::host::{cgroup, mounts, nat, process, userns};
+use crate::host::{cgroup, mounts, nat, netns, process, userns};
 use crate::{Error, SandboxSpec};
 use dauer_core::{Image, Network};
 use nix::sys::statvfs::statvfs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -68,6 +69,19 @@ pub(super) fn prepare(incarnation: &Incarnation) -> Result<Root, Error> {
     root.record(&incarnation.scratch)?;
     root.build(incarnation)?;
     Ok(root)
+}
+
+/// A network namespace with its loopback up and, where the spec wants it, a way out. `None` for the host's own.
+pub(super) fn network(incarnation: &Incarnation) -> Result<Option<OwnedFd>, Error> {
+    match incarnation.spec.network {
+        Network::Host => Ok(None),
+        Network::None => netns::create().map(Some),
+        Network::Nat => {
+            let namespace = netns::create()?;
+            nat::connect(incarnation, &namespace)?;
+            Ok(Some(namespace))
+        }
+    }
 }
 
 /// Kills all processes of an instance and removes its cgroup and network.

@@ -8,6 +8,9 @@ mod capabilities;
 mod common;
 #[doc(hidden)]
 pub mod conformance;
+mod criu;
+mod gate;
+mod hidden;
 mod mount_points;
 pub mod native;
 pub mod oci;

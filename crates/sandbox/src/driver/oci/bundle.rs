@@ -2,7 +2,8 @@
 
 use super::profile::Profile;
 use crate::Error;
-use crate::driver::{INSTANCE_VARIABLE, Incarnation, capabilities, mount_points, seccomp};
+use crate::driver::hidden::Hidden;
+use crate::driver::{INSTANCE_VARIABLE, Incarnation, capabilities, criu, mount_points, seccomp};
 use crate::host::cgroup::Limits;
 use crate::host::root::{Root, make_folder, merged};
 use crate::host::{mounts, userns};
@@ -20,11 +21,7 @@ pub(super) fn write(
     network: Option<&str>,
     limits: &Limits,
 ) -> Result<(), Error> {
-    let criu = bundle.join("criu.conf");
-    // The network needs no lock: nothing but the sandbox's own loopback carries a connection that is kept. Its one cgroup is made and limited anew for
-    // each incarnation, by the runtime: reading and writing every value of every controller would be for nothing.
-    let text = "network-lock skip\nmanage-cgroups=ignore\nghost-limit 1073741824\nlink-remap\n";
-    std::fs::write(&criu, text).map_err(Error::io(format!("write {}", criu.display())))?;
+    let criu = criu::configure(bundle)?;
     let config = config(profile, incarnation, agent, network, limits, &criu)?;
     let path = bundle.join("config.json");
     let bytes = serde_json::to_vec(&config).expect("a JSON value serializes");
@@ -68,45 +65,13 @@ fn config(
     config["linux"]["readonlyPaths"] = json!(hidden.read_only);
     config["linux"]["seccomp"] = seccomp::oci();
     if profile == Profile::Runc {
-        config["annotations"] = json!({ "org.criu.config": criu });
+        config["annotations"] = json!({ criu::CONFIGURATION_ANNOTATION: criu });
         if userns::is_root() {
             config["linux"]["cgroupsPath"] = json!(format!("/dauer/{}", incarnation.instance));
             config["linux"]["resources"] = resources(limits);
         }
     }
     Ok(config)
-}
-
-/// How what tells or changes something about the host is hidden without a tmpfs, which is how runtimes mask folders: CRIU
-/// starts `tar` for each of those, at every freeze and at every thaw.
-struct Hidden {
-    /// Covered by `/dev/null`.
-    files: Vec<&'static str>,
-    /// Covered by an empty folder.
-    covered: Vec<&'static str>,
-    /// Nothing can be changed in there. Folders of `/proc`, which no runtime lets a mount cover, tell no more than which devices there are.
-    read_only: Vec<&'static str>,
-}
-
-impl Hidden {
-    fn plan() -> Result<Self, Error> {
-        let mut plan = Self {
-            files: Vec::new(),
-            covered: Vec::new(),
-            read_only: mount_points::READ_ONLY.to_vec(),
-        };
-        for path in mount_points::MASKED {
-            let list = if !Path::new(path).exists() || !mounts::is_folder(Path::new(path))? {
-                &mut plan.files
-            } else if path.starts_with("/proc/") {
-                &mut plan.read_only
-            } else {
-                &mut plan.covered
-            };
-            list.push(path);
-        }
-        Ok(plan)
-    }
 }
 
 fn namespaces(network: Network, path: Option<&str>) -> Vec<Value> {

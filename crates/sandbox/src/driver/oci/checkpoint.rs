@@ -1,13 +1,13 @@
 //! Freezing with memory: `runsc checkpoint`, and `runc checkpoint` with CRIU.
 
-use super::gate::Gate;
 use super::profile::{Profile, os};
 use super::{Oci, SOCKET, STATE_FOLDER, control, tool};
+use crate::driver::gate::Gate;
 use crate::driver::{
     AgentStdio, Checkpointer, Driver, Identity, Incarnation, Running, Verification, agent, common,
+    criu,
 };
 use crate::host::cgroup;
-use crate::host::root::{RECORD, make_folder};
 use crate::snapshot::{Digests, Follow, Intake};
 use crate::{Error, files};
 use std::ffi::OsStr;
@@ -21,15 +21,6 @@ const IMAGE_FILES: [&str; 3] = ["checkpoint.img", "pages_meta.img", "pages.img"]
 
 /// The release whose control protocol for checkpoints is known; any other is asked by its own tool.
 const DIRECT_RELEASE: &str = "20240729";
-
-/// In the scratch folder and in each checkpoint: which agent runs inside.
-const AGENT_FILE: &str = "agent";
-
-/// Keeps in the scratch folder which agent this incarnation runs.
-pub(super) fn remember_agent(incarnation: &Incarnation, digest: &str) -> Result<(), Error> {
-    let path = incarnation.scratch.join(AGENT_FILE);
-    fs::write(&path, digest).map_err(Error::io(format!("write {}", path.display())))
-}
 
 impl Oci {
     /// gVisor: over the socket, else by the command line.
@@ -87,8 +78,8 @@ impl Oci {
     }
 
     fn save_runc(&self, incarnation: &Incarnation, into: &Path) -> Result<Digests, Error> {
-        self.inform_criu(incarnation);
-        let work = Self::work_folder(incarnation, "criu")?;
+        self.criu_is_informed.inform(incarnation);
+        let work = criu::work_folder(incarnation)?;
         let verb = [
             os("checkpoint"),
             os("--leave-running"),
@@ -102,39 +93,8 @@ impl Oci {
         // CRIU only ever adds to the files of pages; others may get a new beginning.
         let follow = Follow::of(into, |name| name.starts_with("pages-"))?;
         self.command(incarnation, &verb)
-            .map_err(|e| Self::with_criu_log(e, &work.join("dump.log")))?;
+            .map_err(|e| criu::with_log(e, &work.join("dump.log")))?;
         Ok(follow.finish())
-    }
-
-    fn work_folder(incarnation: &Incarnation, name: &str) -> Result<PathBuf, Error> {
-        let folder = incarnation.scratch.join(name);
-        make_folder(&folder)?;
-        Ok(folder)
-    }
-
-    /// Adds to a failure of runc what CRIU wrote into its own log.
-    fn with_criu_log(error: Error, log: &Path) -> Error {
-        let errors = fs::read_to_string(log).unwrap_or_default();
-        let mut errors: Vec<_> = errors
-            .lines()
-            .filter(|line| line.contains("Error ("))
-            .map(str::trim)
-            .collect();
-        match error {
-            Error::Tool {
-                tool,
-                status,
-                output,
-            } if !errors.is_empty() => {
-                errors.truncate(3);
-                Error::Tool {
-                    tool,
-                    status,
-                    output: format!("{}; {output}", errors.join("; ")),
-                }
-            }
-            other => other,
-        }
     }
 }
 
@@ -187,11 +147,7 @@ impl Checkpointer for Oci {
         // Asking for the size takes some milliseconds, in which the sandbox would stand still for nothing.
         let known = saved
             .map_err(|error| common::explain_space(error, into, self.memory_bytes(incarnation)))?;
-        for name in [AGENT_FILE, RECORD] {
-            let from = incarnation.scratch.join(name);
-            fs::copy(&from, into.join(name))
-                .map_err(Error::io(format!("copy {}", from.display())))?;
-        }
+        agent::save_records(incarnation, into)?;
         Ok(known)
     }
 
@@ -202,11 +158,7 @@ impl Checkpointer for Oci {
         stdio: AgentStdio,
         verification: Verification,
     ) -> Result<Running, Error> {
-        let path = from.join(AGENT_FILE);
-        let digest = fs::read_to_string(&path)
-            .map_err(|e| Error::BadImage(format!("{} cannot be read: {e}", path.display())))?;
-        remember_agent(incarnation, &digest)?;
-        let agent = agent::installed(&incarnation.spec.layout, &digest)?;
+        let agent = agent::of_checkpoint(incarnation, from)?;
         let gate = Gate::before(
             from,
             &incarnation.scratch,
@@ -223,8 +175,8 @@ impl Checkpointer for Oci {
                 stdio,
             ),
             Profile::Runc => {
-                self.inform_criu(incarnation);
-                let work = Self::work_folder(incarnation, "criu")?;
+                self.criu_is_informed.inform(incarnation);
+                let work = criu::work_folder(incarnation)?;
                 let verb: [&OsStr; 7] = [
                     os("restore"),
                     os("--file-locks"),
@@ -235,7 +187,7 @@ impl Checkpointer for Oci {
                     work.as_os_str(),
                 ];
                 self.launch(incarnation, &verb, &agent, stdio)
-                    .map_err(|e| Self::with_criu_log(e, &work.join("restore.log")))
+                    .map_err(|e| criu::with_log(e, &work.join("restore.log")))
             }
             Profile::Crun => Err(self
                 .profile

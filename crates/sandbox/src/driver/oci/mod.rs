@@ -11,15 +11,13 @@
 mod bundle;
 mod checkpoint;
 mod control;
-mod gate;
-mod kdat;
 mod profile;
 
-use super::{AgentStdio, Checkpointer, Driver, Incarnation, Running, agent, common, tool};
+use super::{AgentStdio, Checkpointer, Driver, Incarnation, Running, agent, common, criu, tool};
 use crate::host::cgroup::{self, Cgroup, Limits};
 use crate::host::root::make_folder;
 use crate::host::run::{Tool, View};
-use crate::host::{nat, netns, userns};
+use crate::host::userns;
 use crate::{Error, SandboxSpec};
 use dauer_core::Network;
 use profile::Profile;
@@ -51,7 +49,7 @@ pub struct Oci {
     /// at each checkpoint.
     networks: Mutex<Vec<OwnedFd>>,
     /// CRIU was shown what is known of this kernel.
-    criu_is_informed: OnceLock<()>,
+    criu_is_informed: criu::Informed,
 }
 
 impl Oci {
@@ -66,7 +64,7 @@ impl Oci {
             profile,
             cache: OnceLock::new(),
             networks: Mutex::default(),
-            criu_is_informed: OnceLock::new(),
+            criu_is_informed: criu::Informed::default(),
         })
     }
 
@@ -79,15 +77,6 @@ impl Oci {
                 self.profile.install()
             ))
         })
-    }
-
-    /// Before CRIU is started, in the shim's own mount namespace.
-    fn inform_criu(&self, incarnation: &Incarnation) {
-        self.criu_is_informed.get_or_init(|| {
-            if let Some(criu) = self.profile.criu() {
-                kdat::show(&incarnation.spec.layout.data, &criu);
-            }
-        });
     }
 
     fn limits(&self, spec: &SandboxSpec) -> Limits {
@@ -197,13 +186,8 @@ impl Oci {
     /// A network namespace by descriptor, where the runtime is not to make one itself: with runc's own, loopback is down after a restore.
     fn network(&self, incarnation: &Incarnation) -> Result<Option<OwnedFd>, Error> {
         match (incarnation.spec.network, self.profile) {
-            (Network::Host, _) | (Network::None, Profile::Gvisor) => Ok(None),
-            (Network::None, Profile::Runc | Profile::Crun) => netns::create().map(Some),
-            (Network::Nat, _) => {
-                let namespace = netns::create()?;
-                nat::connect(incarnation, &namespace)?;
-                Ok(Some(namespace))
-            }
+            (Network::None, Profile::Gvisor) => Ok(None),
+            (Network::None | Network::Host | Network::Nat, _) => common::network(incarnation),
         }
     }
 
@@ -277,9 +261,7 @@ impl Driver for Oci {
     }
 
     fn start(&self, incarnation: &Incarnation, stdio: AgentStdio) -> Result<Running, Error> {
-        let (digest, agent) =
-            agent::install(&incarnation.spec.layout, &incarnation.spec.guest_binary)?;
-        checkpoint::remember_agent(incarnation, &digest)?;
+        let agent = agent::of_fresh(incarnation)?;
         self.launch(incarnation, &[OsStr::new("run")], &agent, stdio)
     }
 
