@@ -52,6 +52,13 @@ fn main() {
                 .collect();
             std::process::exit(dauer_sandbox::view::run(&words))
         }
+        Some("snapshot-stream") => {
+            let words: Vec<String> = arguments[2..]
+                .iter()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect();
+            std::process::exit(dauer_sandbox::stream::run(&words))
+        }
         Some(_) | None => std::process::exit(command_line(&arguments)),
     }
 }

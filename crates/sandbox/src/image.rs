@@ -47,6 +47,17 @@ pub fn lower(layout: &Layout, image: &Image) -> Result<PathBuf, Error> {
     }
 }
 
+/// Refuses an image that is not on this machine, without unpacking anything. Errors: `Invalid` with what to do.
+pub fn check_here(image: &Image) -> Result<(), Error> {
+    match image {
+        Image::Host => Ok(()),
+        Image::Directory(path) | Image::Tar(path) if Path::new(path).exists() => Ok(()),
+        Image::Directory(path) | Image::Tar(path) => Err(Error::Invalid(format!(
+            "its image {path} is not on this machine: bring it to the same path first"
+        ))),
+    }
+}
+
 /// How a tar file is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Packing {

@@ -11,6 +11,7 @@
 //!        ── Link (commands) ─►   └ log, handles.json, exit.json                           └─ the job
 //! ```
 
+pub mod chunks;
 mod dial;
 pub mod disk;
 pub mod driver;
@@ -27,6 +28,7 @@ pub mod protocol;
 pub mod shim;
 pub mod snapshot;
 pub mod spec;
+pub mod stream;
 mod streams;
 pub mod view;
 
@@ -36,6 +38,6 @@ pub const OPEN_FILES_VARIABLE: &str = "DAUER_OPEN_FILES";
 pub use error::Error;
 pub use layout::Layout;
 pub use link::{Link, LinkEvent, LinkEvents};
-pub use node::{Node, Observed};
+pub use node::{Node, Observed, Stored};
 pub use spec::{Origin, SandboxSpec};
 pub use streams::{ExecInput, ExecOutput, ExecSession, StdinSink};

@@ -1,6 +1,10 @@
 //! One machine's sandboxes as the daemon sees them: launch a shim, adopt one, find out how it ended, clean up after
 //! it. Everything works from names and from the kernel; scratch files are only hints.
 
+mod storage;
+
+pub use storage::Stored;
+
 use crate::dial::{connect, is_alive};
 use crate::host::cgroup;
 use crate::link::{Link, LinkEvents};

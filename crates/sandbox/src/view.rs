@@ -6,7 +6,8 @@
 use crate::driver::{self, Incarnation};
 use crate::host::mounts;
 use crate::host::root::{self, RECORD, Root};
-use crate::{Error, Layout, SandboxSpec, disk, files, snapshot};
+use crate::snapshot::Reader;
+use crate::{Error, Layout, SandboxSpec, disk, files};
 use dauer_core::{CheckpointId, SandboxId};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -145,9 +146,15 @@ fn build(incarnation: &Incarnation) -> Result<(), Error> {
 
 /// Fills a scratch folder with a checkpoint's uppers. They are linked, not copied: a reader changes nothing.
 fn unpack(layout: &Layout, checkpoint: &CheckpointId, scratch: &Path) -> Result<(), Error> {
-    let saved = layout.snapshot(checkpoint);
-    let manifest = snapshot::read(layout, checkpoint)?.ok_or(Error::Gone)?;
-    for (number, (_, upper)) in manifest.saved_uppers(&saved).into_iter().enumerate() {
+    // Until here: a file with another name keeps its content.
+    let reader = Reader::open(layout, checkpoint)?;
+    let saved = reader.folder();
+    for (number, (_, upper)) in reader
+        .manifest()
+        .saved_uppers(saved)
+        .into_iter()
+        .enumerate()
+    {
         disk::link_tree(&upper, &scratch.join("upper").join(number.to_string()))?;
     }
     let record = saved.join("memory").join(RECORD);

@@ -5,8 +5,8 @@
 
 mod changes;
 mod tree;
-mod xattr;
+pub(crate) mod xattr;
 
 pub use changes::{ChangeKind, Changed, changes};
 pub use tree::{copy_tree, link_tree, tree_bytes};
-pub(crate) use tree::{free_bytes, no_space, walk};
+pub(crate) use tree::{free_bytes, next_data, no_space, walk};

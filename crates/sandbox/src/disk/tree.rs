@@ -197,7 +197,7 @@ fn contents(source: &Path, target: &Path, length: u64) -> io::Result<()> {
     }
     to.set_len(length)?;
     let mut at = 0;
-    while let Some((start, end)) = data_from(&from, at, length)? {
+    while let Some((start, end)) = next_data(&from, at, length)? {
         copy_range(&from, &to, start, end)?;
         at = end;
     }
@@ -205,7 +205,7 @@ fn contents(source: &Path, target: &Path, length: u64) -> io::Result<()> {
 }
 
 /// The next stretch of a file that is not a hole.
-fn data_from(file: &File, at: u64, length: u64) -> io::Result<Option<(u64, u64)>> {
+pub(crate) fn next_data(file: &File, at: u64, length: u64) -> io::Result<Option<(u64, u64)>> {
     if at >= length {
         return Ok(None);
     }

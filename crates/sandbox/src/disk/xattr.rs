@@ -41,37 +41,52 @@ pub(super) fn get(path: &Path, name: &CStr) -> io::Result<Option<Vec<u8>>> {
 
 /// Copies every attribute.
 pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let (source, target) = (c_path(from)?, c_path(to)?);
+    for (name, value) in all(from)? {
+        set(to, &name, &value)?;
+    }
+    Ok(())
+}
+
+/// Every attribute.
+pub(crate) fn all(path: &Path) -> io::Result<Vec<(CString, Vec<u8>)>> {
+    let source = c_path(path)?;
     // SAFETY: a terminated string and a buffer of the given length.
     let names = match filled(|to, length| unsafe {
         libc::llistxattr(source.as_ptr(), to.cast(), length)
     }) {
         Ok(names) => names,
-        Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(()),
+        Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(Vec::new()),
         Err(e) => return Err(e),
     };
+    let mut all = Vec::new();
     for name in names.split_inclusive(|byte| *byte == 0) {
         let Ok(name) = CStr::from_bytes_with_nul(name) else {
             continue;
         };
-        let Some(value) = get(from, name)? else {
-            continue;
-        };
-        // SAFETY: terminated strings and a buffer of the given length.
-        let result = unsafe {
-            libc::lsetxattr(
-                target.as_ptr(),
-                name.as_ptr(),
-                value.as_ptr().cast(),
-                value.len(),
-                0,
-            )
-        };
-        if result != 0 {
-            return Err(io::Error::last_os_error());
+        if let Some(value) = get(path, name)? {
+            all.push((name.to_owned(), value));
         }
     }
-    Ok(())
+    Ok(all)
+}
+
+/// Sets one.
+pub(crate) fn set(path: &Path, name: &CStr, value: &[u8]) -> io::Result<()> {
+    let target = c_path(path)?;
+    // SAFETY: terminated strings and a buffer of the given length.
+    let result = unsafe {
+        libc::lsetxattr(
+            target.as_ptr(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// The value of an attribute of overlayfs, as root or an ordinary user has it.

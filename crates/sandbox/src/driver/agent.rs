@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const GUESTS: &str = "guests";
 
 /// In the scratch folder and in each checkpoint: which agent runs inside.
-const AGENT_FILE: &str = "agent";
+pub(crate) const AGENT_FILE: &str = "agent";
 
 /// Installs the agent for a fresh incarnation and keeps in its scratch folder which one it is. Returns the folder for inside.
 pub(super) fn of_fresh(incarnation: &Incarnation) -> Result<PathBuf, Error> {
@@ -27,9 +27,9 @@ pub(super) fn of_fresh(incarnation: &Incarnation) -> Result<PathBuf, Error> {
 
 /// The folder with the agent that a checkpoint was taken with, kept like that of a fresh one. Errors: `BadImage`.
 pub(super) fn of_checkpoint(incarnation: &Incarnation, memory: &Path) -> Result<PathBuf, Error> {
-    let path = memory.join(AGENT_FILE);
-    let digest = fs::read_to_string(&path)
-        .map_err(|e| Error::BadImage(format!("{} cannot be read: {e}", path.display())))?;
+    let digest = recorded(memory)?.ok_or_else(|| {
+        Error::BadImage(format!("{} is missing", memory.join(AGENT_FILE).display()))
+    })?;
     remember(incarnation, &digest)?;
     installed(&incarnation.spec.layout, &digest)
 }
@@ -106,6 +106,48 @@ pub(crate) fn installed(layout: &Layout, digest: &str) -> Result<PathBuf, Error>
         "the guest agent {digest} this checkpoint was taken with is not in {}",
         folder.display()
     )))
+}
+
+/// Which agent runs in a checkpoint; `None` where its driver has none. Errors: `BadImage` where that is no digest.
+pub(crate) fn recorded(memory: &Path) -> Result<Option<String>, Error> {
+    let path = memory.join(AGENT_FILE);
+    let digest = match fs::read_to_string(&path) {
+        Ok(digest) => digest,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io(format!("read {}", path.display()))(e)),
+    };
+    if !is_digest(&digest) {
+        return Err(Error::BadImage(format!(
+            "{} names no guest agent: the image is damaged",
+            path.display()
+        )));
+    }
+    Ok(Some(digest))
+}
+
+/// The binary of a version that was installed once. Errors: `BadImage`.
+pub(crate) fn binary(layout: &Layout, digest: &str) -> Result<PathBuf, Error> {
+    Ok(installed(layout, digest)?.join("dauer"))
+}
+
+/// Keeps an agent that came with a checkpoint, unless that version is here. Errors: `BadImage` where it is another one.
+pub(crate) fn take_in(layout: &Layout, digest: &str, bytes: &[u8]) -> Result<(), Error> {
+    if !is_digest(digest) || format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes)) != digest {
+        return Err(Error::BadImage(
+            "the guest agent that came with it is not the one it names".into(),
+        ));
+    }
+    if installed(layout, digest).is_ok() {
+        return Ok(());
+    }
+    copy(bytes, &folder(layout, digest))
+}
+
+fn is_digest(text: &str) -> bool {
+    text.len() == 32
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn folder(layout: &Layout, digest: &str) -> PathBuf {

@@ -3,7 +3,7 @@
 //!
 //! A driver that cannot freeze memory has no [`Checkpointer`].
 
-mod agent;
+pub(crate) mod agent;
 mod capabilities;
 mod common;
 #[doc(hidden)]

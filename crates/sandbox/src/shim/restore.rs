@@ -3,10 +3,11 @@
 use super::start::From;
 use crate::driver::{Driver, Incarnation};
 use crate::host::userns;
-use crate::{Error, Origin, disk, files, snapshot};
+use crate::snapshot::Reader;
+use crate::{Error, Origin, disk, files};
 
-/// What this incarnation begins from. For a checkpoint: its uppers are copied to where `prepare` will mount them; nothing of it is verified yet.
-/// Errors: `BadImage` for what can never be restored here; `NoSpace`; `Io`.
+/// What this incarnation begins from. For a checkpoint: its uppers are copied to where `prepare` will mount them; nothing of it is verified yet,
+/// and until its reader is dropped nobody takes its content away. Errors: `BadImage` for what can never be restored here; `NoSpace`; `Io`.
 pub(super) fn begin(incarnation: &Incarnation, driver: &dyn Driver) -> Result<From, Error> {
     let spec = &incarnation.spec;
     let Origin::Checkpoint { checkpoint, .. } = &spec.origin else {
@@ -16,11 +17,9 @@ pub(super) fn begin(incarnation: &Incarnation, driver: &dyn Driver) -> Result<Fr
         // Owners are part of what is verified, and the manifest names them as they are in there.
         userns::enter()?;
     }
-    let manifest = snapshot::read(&spec.layout, checkpoint)?
-        .ok_or_else(|| Error::BadImage(format!("snapshots/{checkpoint} does not exist")))?;
-    let folder = spec.layout.snapshot(checkpoint);
+    let reader = Reader::open(&spec.layout, checkpoint)?;
     let uppers = driver.uppers(incarnation);
-    for (point, saved) in manifest.saved_uppers(&folder) {
+    for (point, saved) in reader.manifest().saved_uppers(reader.folder()) {
         let upper = uppers
             .iter()
             .find(|(own, _)| *own == point)
@@ -34,13 +33,13 @@ pub(super) fn begin(incarnation: &Incarnation, driver: &dyn Driver) -> Result<Fr
         files::remove_tree(upper)?;
         disk::copy_tree(&saved, upper)?;
     }
-    Ok(From::Checkpoint(Box::new(manifest)))
+    Ok(From::Checkpoint(Box::new(reader)))
 }
 
 /// Refuses what this machine or its tools cannot restore. After `prepare`, by which the driver knows where it keeps what it has found out about
 /// its tools: asking them anew takes longer than some restores. Errors: `BadImage`.
 pub(super) fn check_machine(from: &From, driver: &dyn Driver) -> Result<(), Error> {
-    let From::Checkpoint(manifest) = from else {
+    let From::Checkpoint(reader) = from else {
         return Ok(());
     };
     let checkpointer = driver.checkpointer().ok_or_else(|| {
@@ -49,5 +48,5 @@ pub(super) fn check_machine(from: &From, driver: &dyn Driver) -> Result<(), Erro
             driver.name()
         ))
     })?;
-    manifest.check_machine(&checkpointer.identity()?)
+    reader.manifest().check_machine(&checkpointer.identity()?)
 }

@@ -4,7 +4,7 @@ use super::state::Shim;
 use super::{Occurrence, agent, clock, process};
 use crate::driver::{AgentStdio, Driver, Running, Verification};
 use crate::protocol::Phase;
-use crate::snapshot::Manifest;
+use crate::snapshot::{Manifest, Reader};
 use crate::{Error, Origin};
 use dauer_wire::guest::{Resume, ToGuest};
 use dauer_wire::http::Marker;
@@ -17,7 +17,7 @@ pub(super) enum From {
     /// The image and nothing else.
     Fresh,
     /// A checkpoint whose files are already in the new uppers.
-    Checkpoint(Box<Manifest>),
+    Checkpoint(Box<Reader>),
 }
 
 /// Everything that was to be done with one thread is done, or has failed.
@@ -56,10 +56,10 @@ pub(super) fn start(shim: &Arc<Shim>, ready: Ready) -> Result<(), Error> {
                 Err(error) => return Err(with_complaint(shim, error)),
             }
         }
-        From::Checkpoint(manifest) => {
-            let running = restore(shim, driver, manifest, stdio)?;
+        From::Checkpoint(reader) => {
+            let running = restore(shim, driver, reader, stdio)?;
             // Before the first byte of the new incarnation: its output waits in the pipe until now.
-            shim.output.mark(&marker(shim, manifest))?;
+            shim.output.mark(&marker(shim, reader.manifest()))?;
             channel.attend(shim)?;
             Some(running.pid)
         }
@@ -73,9 +73,9 @@ pub(super) fn start(shim: &Arc<Shim>, ready: Ready) -> Result<(), Error> {
             shim.tell(Occurrence::SandboxEnded);
         }
     }
-    if let From::Checkpoint(manifest) = from {
+    if let From::Checkpoint(reader) = from {
         shim.agent.push(resume(shim.generation())?);
-        if let Some(pid) = manifest.job_pid {
+        if let Some(pid) = reader.manifest().job_pid {
             shim.set_job_pid(pid);
         }
         shim.enter(Phase::Running);
@@ -86,13 +86,13 @@ pub(super) fn start(shim: &Arc<Shim>, ready: Ready) -> Result<(), Error> {
 fn restore(
     shim: &Shim,
     driver: &dyn Driver,
-    manifest: &Manifest,
+    reader: &Reader,
     stdio: AgentStdio,
 ) -> Result<Running, Error> {
-    let folder = shim.incarnation.spec.layout.snapshot(&manifest.id);
+    let folder = reader.folder().to_owned();
     let memory = folder.join("memory");
     let checkpointer = driver.checkpointer().ok_or(Error::Gone)?;
-    let whole = manifest.clone();
+    let whole = reader.manifest().clone();
     let verification = Verification::begin(move || whole.verify(&folder))?;
     checkpointer
         .restore(&shim.incarnation, &memory, stdio, verification)

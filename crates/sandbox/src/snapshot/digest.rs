@@ -39,7 +39,7 @@ impl Contents {
         disk::walk(folder, |path, meta| {
             let within = path.strip_prefix(folder).unwrap_or(path);
             let name = escaped(within.as_os_str().as_bytes());
-            if name == "manifest.json" {
+            if super::OWN_NAMES.contains(&name.as_str()) {
                 return Ok(());
             }
             blocks_bytes += meta.blocks() * BLOCK_BYTES;
@@ -309,7 +309,7 @@ pub(super) fn hex(digest: u128) -> String {
 }
 
 /// Any file name as text, so that it can be read back.
-fn escaped(name: &[u8]) -> String {
+pub(super) fn escaped(name: &[u8]) -> String {
     let mut text = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
         text.push_str(&chunk.valid().replace('%', "%25"));

@@ -14,13 +14,18 @@ mod cpu;
 mod digest;
 mod follow;
 mod intake;
+mod reader;
+mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use cpu::Cpu;
 pub use digest::{Digested, Digests};
 pub(crate) use follow::Follow;
 pub(crate) use intake::Intake;
+pub use reader::Reader;
+pub(crate) use reader::{Locked, lock};
+pub use stream::{Head, STREAM_VERSION, export, head, import};
 
 use crate::driver::Identity;
 use crate::{Error, Layout, disk, files};
@@ -35,6 +40,9 @@ pub const FORMAT_VERSION: u32 = 1;
 
 /// Longer files are digested in pieces of so many bytes.
 pub const PIECE_BYTES: u64 = 32 << 20;
+
+/// What is in a checkpoint's folder beside what was taken.
+pub(crate) const OWN_NAMES: [&str; 5] = ["manifest.json", "recipe", "recipe.new", "raw", "raw.new"];
 
 /// Over so many files, one `syncfs` is cheaper than an `fsync` each, though it also writes what others have dirty.
 const SYNC_EACH_MAX: usize = 64;
@@ -119,6 +127,14 @@ impl Manifest {
             token: self.token.clone(),
             blocks_bytes: self.blocks_bytes,
         }
+    }
+
+    /// Whether there is memory in it, or files alone.
+    #[must_use]
+    pub fn has_memory(&self) -> bool {
+        self.files
+            .iter()
+            .any(|file| file.path.starts_with("memory/"))
     }
 
     /// Mount points inside with their saved uppers in `folder`.

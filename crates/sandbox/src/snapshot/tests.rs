@@ -3,7 +3,7 @@
 use super::*;
 use std::os::unix::fs::FileExt;
 
-fn layout(folder: &Path) -> Layout {
+pub(crate) fn layout(folder: &Path) -> Layout {
     Layout {
         data: folder.to_owned(),
         run: folder.join("run"),
@@ -18,7 +18,7 @@ fn identity() -> Identity {
     }
 }
 
-fn blank(id: &CheckpointId) -> Manifest {
+pub(crate) fn blank(id: &CheckpointId) -> Manifest {
     Manifest {
         format_version: FORMAT_VERSION,
         id: id.clone(),
@@ -46,7 +46,7 @@ fn blank(id: &CheckpointId) -> Manifest {
 }
 
 /// A published checkpoint with small, empty, odd and large files.
-fn published(layout: &Layout) -> (CheckpointId, Manifest) {
+pub(super) fn published(layout: &Layout) -> (CheckpointId, Manifest) {
     let id = CheckpointId("00112233445566aa".into());
     let partial = layout.partial_snapshot(&id);
     for folder in ["memory", "disk/0/etc", "disk/1"] {
