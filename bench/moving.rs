@@ -96,7 +96,7 @@ fn resident_mb() -> u64 {
 fn entry(event: &str, from: Option<State>) -> NewEntry {
     NewEntry {
         at: Timestamp(0),
-        event: event.into(),
+        event: event.to_owned().into(),
         from,
         detail: None,
         by: Some("uid:0".into()),

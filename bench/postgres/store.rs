@@ -53,7 +53,7 @@ fn job(n: u64) -> Job {
 fn entry(event: &str, from: Option<State>) -> NewEntry {
     NewEntry {
         at: Timestamp(1),
-        event: event.into(),
+        event: event.to_owned().into(),
         from,
         detail: None,
         by: Some("uid:0".into()),

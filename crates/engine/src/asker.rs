@@ -43,10 +43,12 @@ impl Asker {
     }
 
     /// Who, and what for, as the journal has it.
-    pub(crate) fn words(asker: Option<&Self>) -> (Option<String>, Option<String>) {
+    pub(crate) fn words<B: From<&'static str> + From<String>>(
+        asker: Option<&Self>,
+    ) -> (Option<B>, Option<String>) {
         match asker {
-            Some(asker) => (Some(asker.by.clone()), asker.why.clone()),
-            None => (Some(NODE.to_owned()), None),
+            Some(asker) => (Some(asker.by.clone().into()), asker.why.clone()),
+            None => (Some(NODE.into()), None),
         }
     }
 }
@@ -102,6 +104,6 @@ mod tests {
             Asker::words(Some(&asker)),
             (Some("uid:7".into()), Some("a test".into()))
         );
-        assert_eq!(Asker::words(None), (Some("node".into()), None));
+        assert_eq!(Asker::words::<String>(None), (Some("node".into()), None));
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn change_of(
     let (by, why) = Asker::words(asker);
     let entry = NewEntry {
         at,
-        event: movement.event.to_owned(),
+        event: movement.event.into(),
         from: Some(from),
         detail: movement.detail,
         by,

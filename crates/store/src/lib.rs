@@ -40,6 +40,7 @@ use dauer_core::{
 };
 use moving::Movable;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// One transition of one job, written whole or not at all.
@@ -105,13 +106,13 @@ pub struct NewEntry {
     /// When.
     pub at: Timestamp,
     /// What happened, as a word.
-    pub event: String,
+    pub event: Cow<'static, str>,
     /// State before; absent for the first.
     pub from: Option<State>,
     /// A line more.
     pub detail: Option<String>,
     /// Who asked for it: `uid:0`, `token:ci`, `job:<id>`, `schedule:<name>`, or `node` where nobody did.
-    pub by: Option<String>,
+    pub by: Option<Cow<'static, str>>,
     /// What they asked it for, in their words.
     pub why: Option<String>,
 }

@@ -7,6 +7,7 @@ use dauer_core::{
     Checkpoint, CheckpointId, EndsChildren, Forget, Job, JobId, Operation, Priority, SandboxId,
     State, Timestamp, Token, TokenStatus,
 };
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 pub(super) const JOBS: u64 = 16;
@@ -319,13 +320,13 @@ impl Model {
             seq: 0,
             job: job.id.clone(),
             at,
-            event,
+            event: event.into_owned(),
             from,
             to,
             operation,
             generation,
             detail,
-            by,
+            by: by.map(Cow::into_owned),
             why,
         });
     }

@@ -114,7 +114,7 @@ pub(crate) fn due(job: &Job) -> Due {
 pub(crate) fn entry(event: &str) -> NewEntry {
     NewEntry {
         at: Timestamp(1_700_000_000_000),
-        event: event.into(),
+        event: event.to_owned().into(),
         from: None,
         detail: Some(format!("about {event}")),
         by: Some("uid:7".into()),

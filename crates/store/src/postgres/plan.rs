@@ -42,6 +42,8 @@ cells! {
     String => |text| Cell::Text(Some(Cow::Owned(text)));
     Option<&'a str> => |text| Cell::Text(text.map(Cow::Borrowed));
     &'a Option<String> => |text| Cell::Text(text.as_deref().map(Cow::Borrowed));
+    &'a Cow<'static, str> => |text| Cell::Text(Some(Cow::Borrowed(text)));
+    &'a Option<Cow<'static, str>> => |text| Cell::Text(text.as_deref().map(Cow::Borrowed));
     i64 => |number| Cell::Number(Some(number));
     u32 => |number| Cell::Number(Some(i64::from(number)));
     u64 => |number| Cell::Number(Some(signed(number)));

@@ -7,25 +7,25 @@ use std::sync::LazyLock;
 
 static RECORD: LazyLock<Blank> = LazyLock::new(|| {
     let spec = r#"{"name":null,"driver":""}"#;
-    Blank::of::<Job>(&format!(
-        r#"{{"spec":{spec},"state":"pending","created_at":0}}"#
-    ))
+    let least = format!(r#"{{"spec":{spec},"state":"pending","created_at":0}}"#);
+    Blank::of::<Job>(&least, &["id", "spec"])
 });
 
-static SPEC: LazyLock<Blank> = LazyLock::new(|| Blank::of::<JobSpec>(r#"{"driver":""}"#));
+static SPEC: LazyLock<Blank> =
+    LazyLock::new(|| Blank::of::<JobSpec>(r#"{"driver":""}"#, &["params", "retry"]));
 
-static RETRY: LazyLock<Blank> = LazyLock::new(|| Blank::of::<RetryPolicy>("{}"));
+static RETRY: LazyLock<Blank> = LazyLock::new(|| Blank::of::<RetryPolicy>("{}", &[]));
 
 /// The record of a job as JSON, without its id and its spec: that hardly ever changes, and is written once.
 pub(super) fn record(job: &Job) -> String {
-    lean::json(job, &RECORD, &["id", "spec"])
+    lean::json(job, &RECORD)
 }
 
 /// The spec of a job as JSON without its parameters, and those.
 pub(super) fn spec(spec: &JobSpec) -> (String, Option<String>) {
     let params = spec.params.as_ref().map(ToString::to_string);
-    let mut text = lean::json(spec, &SPEC, &["params", "retry"]);
-    let retry = lean::json(&spec.retry, &RETRY, &[]);
+    let mut text = lean::json(spec, &SPEC);
+    let retry = lean::json(&spec.retry, &RETRY);
     if retry != "{}" {
         // There is a driver before it.
         text.truncate(text.len() - 1);

@@ -58,7 +58,7 @@ pub(crate) fn job(n: u64) -> Job {
 pub(crate) fn entry(event: &str) -> NewEntry {
     NewEntry {
         at: Timestamp(0),
-        event: event.into(),
+        event: event.to_owned().into(),
         from: None,
         detail: None,
         by: None,
