@@ -101,7 +101,7 @@ mod tests {
         );
         assert_eq!(current(), None);
         assert_eq!(
-            Asker::words(Some(&asker)),
+            Asker::words::<String>(Some(&asker)),
             (Some("uid:7".into()), Some("a test".into()))
         );
         assert_eq!(Asker::words::<String>(None), (Some("node".into()), None));
