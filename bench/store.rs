@@ -91,6 +91,9 @@ fn job(n: u64) -> Job {
         after: Vec::new(),
         batch: None,
         keep_disk: None,
+        from: None,
+        from_disk: false,
+        fork: None,
     };
     let mut job = Job::new(
         JobId(format!(

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod decide;
 pub mod definition;
+pub mod fork;
 pub mod id;
 pub mod job;
 pub mod kept;
@@ -25,6 +26,7 @@ pub use decide::{
     Effect, Ended, Event, EventKind, Move, Refusal, Returned, Then, Verdict, Why, decide,
 };
 pub use definition::{Definition, DefinitionRef};
+pub use fork::Fork;
 pub use id::{CheckpointId, JobId, NodeId, SandboxId, Timestamp};
 pub use job::{
     Checkpoint, End, EndsChildren, Forget, Intent, Job, Lock, Outcome, Progress, Reason, Token,

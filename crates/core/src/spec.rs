@@ -1,7 +1,7 @@
 //! What a caller asks for: an immutable description of a job, complete once it is accepted.
 
 use crate::{
-    After, CheckpointId, DEFAULT_QUEUE, DefinitionRef, JobId, RetryPolicy, Timestamp, Unique,
+    After, CheckpointId, DEFAULT_QUEUE, DefinitionRef, Fork, JobId, RetryPolicy, Timestamp, Unique,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -117,6 +117,17 @@ pub struct JobSpec {
     /// Its files become this snapshot when it exits with 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_disk: Option<CheckpointId>,
+
+    /// The kept state that each of its attempts begins from; the start of its program where absent. Its folder stays as long as
+    /// the job is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<CheckpointId>,
+    /// Only the files of that state are below it: its program begins anew on them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub from_disk: bool,
+    /// Which of several copies it is, where it goes on as another job was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fork: Option<Fork>,
 }
 
 impl JobSpec {

@@ -64,6 +64,9 @@ fn spec(words: &Words<'_>) -> JobSpec {
         after: words.after(),
         batch: None,
         keep_disk: None,
+        from: words.value("forked").map(CheckpointId::from),
+        from_disk: words.has("disk"),
+        fork: None,
     }
 }
 
@@ -128,7 +131,7 @@ fn checkpoint(job: &Job, words: &Words<'_>) -> Checkpoint {
         memory_bytes: 1,
         disk_bytes: 0,
         log_offset: 0,
-        token: None,
+        token: words.value("token").map(str::to_owned),
         blocks_bytes: Some(4096),
     }
 }
@@ -249,6 +252,10 @@ fn event(job: &Job, line: &str, at: i64) -> Event {
         },
         "discard" => EventKind::Discarded,
         "retry" => EventKind::RetryAsked,
+        "rollback" => EventKind::RollbackAsked {
+            to: words.value("id").map(|_| Box::new(checkpoint(job, &words))),
+            boot_id: "boot".into(),
+        },
         "grace_over" => EventKind::GraceOver,
         "deadline" => EventKind::DeadlineReached,
         "interrupted" => EventKind::Interrupted {

@@ -231,7 +231,7 @@ pub(crate) fn marker(marker: &Marker) -> Option<String> {
         } => Some(format!(
             "restored from checkpoint {checkpoint} (generation {generation}); output since that checkpoint may follow again"
         )),
-        Marker::Woken { .. } => None,
+        Marker::Forked { .. } | Marker::Woken { .. } => None,
     }
 }
 

@@ -200,6 +200,7 @@ impl From<Refusal> for Error {
             | Refusal::WrongState { .. }
             | Refusal::Locked
             | Refusal::ChildrenEnding
+            | Refusal::NothingToGoBackTo
             | Refusal::TooManyLocks => Self::Conflict(text),
         }
     }

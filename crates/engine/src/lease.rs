@@ -447,7 +447,7 @@ impl Engine {
             Err(Error::NotFound(_)) => return Ok(false),
             record => record?,
         };
-        let Some(checkpoint) = &record.checkpoint else {
+        let Some(checkpoint) = record.checkpoint.as_ref().or(record.spec.from.as_ref()) else {
             return Ok(false);
         };
         Ok(self.node().published(checkpoint).await?.is_none())

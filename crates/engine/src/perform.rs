@@ -14,7 +14,7 @@ impl Runner {
     /// Carries out one effect. Returns what follows from it at once, if anything does.
     pub(crate) async fn perform(&mut self, effect: Effect) -> Option<(Option<u32>, EventKind)> {
         match effect {
-            Effect::Start => self.launch(Origin::Fresh).await,
+            Effect::Start => self.launch(self.beginning()).await,
             Effect::Restore {
                 checkpoint,
                 after_loss,
@@ -43,6 +43,16 @@ impl Runner {
                 self.drop_checkpoints(keep);
                 None
             }
+        }
+    }
+
+    /// What its program begins on.
+    fn beginning(&self) -> Origin {
+        match &self.job.spec.from {
+            Some(from) if self.job.spec.from_disk => Origin::Files {
+                checkpoint: from.clone(),
+            },
+            Some(_) | None => Origin::Fresh,
         }
     }
 

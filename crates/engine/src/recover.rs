@@ -205,7 +205,7 @@ impl Runner {
 
     /// Its checkpoint was taken on this node, before it went on on another one.
     async fn can_go_on_here(&self) -> Result<bool, Error> {
-        match &self.job.checkpoint {
+        match self.job.resume_point() {
             Some(checkpoint) => Ok(self.engine.node().published(checkpoint).await?.is_some()),
             None => Ok(false),
         }

@@ -3,7 +3,7 @@
 use crate::ask::Ask;
 use crate::{Engine, Error};
 use async_trait::async_trait;
-use dauer_core::{JobId, Then, TokenStatus};
+use dauer_core::{Job, JobId, Then, Token, TokenStatus};
 use dauer_wire::guest::{ApiRequest, ApiResponse};
 use dauer_wire::http::CheckpointStatus;
 use std::time::Duration;
@@ -101,6 +101,7 @@ impl Engine {
         let known = self.store().token(job, token).await?;
         let present = self.job(job).await?;
         let holds_locks = present.locks_held(self.now()).next().is_some();
+        let known = known.or_else(|| inherited(&present, token));
         let known = match known {
             // Asked again: what came of it before counts no longer.
             Some(known) if !queued || !matches!(known.status, TokenStatus::Failed { .. }) => known,
@@ -140,4 +141,17 @@ impl Engine {
             queued.iter().any(|other| other == token)
         })
     }
+}
+
+/// The key with which the state was asked for that a fork goes on from: asked with again in there, that is what came of it.
+fn inherited(job: &Job, token: &str) -> Option<Token> {
+    let fork = job.spec.fork.as_ref()?;
+    let checkpoint = job.forked_from()?.clone();
+    (fork.token.as_deref() == Some(token)).then(|| Token {
+        job: job.id.clone(),
+        token: token.to_owned(),
+        // Before its first.
+        generation: 0,
+        status: TokenStatus::Done { checkpoint },
+    })
 }

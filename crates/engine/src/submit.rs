@@ -6,7 +6,7 @@ use crate::check::{self, check};
 use crate::{Config, Engine, Error, clock};
 use dauer_core::{EventKind, Job, JobId, JobSpec, OnConflict, SandboxId};
 use dauer_sandbox::driver::{self, probe};
-use dauer_sandbox::{Origin, SandboxSpec};
+use dauer_sandbox::{HOST_NAME, Origin, SandboxSpec};
 use dauer_store::{Keyed, NewEntry, NewJob};
 use dauer_wire::http::DriverView;
 
@@ -235,6 +235,19 @@ pub(crate) fn new_job(job: Job, key: Option<(String, String)>) -> NewJob {
     };
     NewJob { job, entry, key }
 }
+/// Its own name where a host may have it, else one made from its id, of which the end is random.
+fn host_name(job: &Job) -> String {
+    let may = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let name = job.spec.name.as_deref().filter(|name| {
+        name.len() <= 63 && name.chars().all(may) && !name.starts_with('-') && !name.ends_with('-')
+    });
+    match (name, job.id.as_str().rsplit_once('-')) {
+        (Some(name), _) => name.to_owned(),
+        (None, Some((_, end))) => end.to_owned(),
+        (None, None) => HOST_NAME.to_owned(),
+    }
+}
+
 /// What a shim is told of a job's present incarnation.
 pub(crate) fn sandbox_spec(job: &Job, origin: Origin, config: &Config) -> SandboxSpec {
     let spec = JobSpec::clone(&job.spec);
@@ -246,6 +259,7 @@ pub(crate) fn sandbox_spec(job: &Job, origin: Origin, config: &Config) -> Sandbo
         generation: job.generation,
         origin,
         job: job.id.0.clone(),
+        host_name: host_name(job),
         driver: spec.driver,
         image: spec.image,
         argv: spec.argv,

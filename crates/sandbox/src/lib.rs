@@ -39,5 +39,5 @@ pub use error::Error;
 pub use layout::Layout;
 pub use link::{Link, LinkEvent, LinkEvents};
 pub use node::{Node, Observed, Stored};
-pub use spec::{Origin, SandboxSpec};
+pub use spec::{HOST_NAME, Origin, SandboxSpec};
 pub use streams::{ExecInput, ExecOutput, ExecSession, StdinSink};

@@ -17,6 +17,9 @@ pub struct SandboxSpec {
     pub origin: Origin,
     /// For `DAUER_JOB_ID`.
     pub job: String,
+    /// What its programs are told is the host's name.
+    #[serde(default = "unnamed")]
+    pub host_name: String,
     /// Who makes it.
     pub driver: String,
     /// The read-only root.
@@ -54,6 +57,14 @@ pub struct SandboxSpec {
     pub guest_binary: PathBuf,
 }
 
+/// The name of a sandbox that has none of its own.
+pub const HOST_NAME: &str = "dauer";
+
+/// As in the specs of the first builds.
+fn unnamed() -> String {
+    HOST_NAME.to_owned()
+}
+
 /// What an incarnation begins from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "from", rename_all = "snake_case")]
@@ -67,4 +78,20 @@ pub enum Origin {
         /// It goes on after a loss, so its output may repeat and the log gets a mark.
         after_loss: bool,
     },
+    /// The files of a published checkpoint, and a program that begins anew on them.
+    Files {
+        /// Which.
+        checkpoint: CheckpointId,
+    },
+}
+
+impl Origin {
+    /// The checkpoint whose files it begins with.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<&CheckpointId> {
+        match self {
+            Self::Fresh => None,
+            Self::Checkpoint { checkpoint, .. } | Self::Files { checkpoint } => Some(checkpoint),
+        }
+    }
 }

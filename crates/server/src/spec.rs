@@ -95,6 +95,10 @@ pub(crate) fn from_request(job: CreateJob) -> Result<JobSpec, Refusal> {
         after: Vec::new(),
         batch: None,
         keep_disk: None,
+
+        from: None,
+        from_disk: false,
+        fork: None,
     })
 }
 

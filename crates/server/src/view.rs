@@ -3,8 +3,8 @@
 use dauer_core::{Checkpoint, Image, Job, Progress, timeout};
 use dauer_engine::{ChangeKind, Changed, Entry};
 use dauer_wire::http::{
-    ChangeView, CheckpointView, DefinitionRefView, EventView, Handles, JobView, ProgressView,
-    SelfView,
+    ChangeView, CheckpointView, DefinitionRefView, EventView, ForkView, Handles, JobView,
+    ProgressView, SelfView,
 };
 
 /// A job as an element of a list.
@@ -96,6 +96,15 @@ pub(crate) fn whole_job(
     }
 }
 
+fn fork(job: &Job) -> Option<ForkView> {
+    let fork = job.spec.fork.as_ref()?;
+    Some(ForkView {
+        index: fork.index,
+        of: fork.of,
+        source: fork.source.0.clone(),
+    })
+}
+
 /// The job as it sees itself.
 pub(crate) fn own_job(job: &Job) -> SelfView {
     SelfView {
@@ -110,7 +119,7 @@ pub(crate) fn own_job(job: &Job) -> SelfView {
             .map(|checkpoint| checkpoint.0.clone()),
         retries: job.retries,
         definition: definition(job),
-        fork: None,
+        fork: fork(job),
         locks: job.locks.len(),
     }
 }

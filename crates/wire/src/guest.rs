@@ -139,6 +139,12 @@ pub struct Resume {
     pub wall_clock_ms: i64,
     /// Hexadecimal, for agents in VMs that must reseed.
     pub entropy: String,
+    /// The job that goes on, for `DAUER_JOB_ID` of what is started from now on: another one than before in a fork.
+    #[serde(default)]
+    pub job: Option<String>,
+    /// The name of the host, where the agent is the one who can set it.
+    #[serde(default)]
+    pub host_name: Option<String>,
 }
 
 /// What the agent found when it was asked to hold still.

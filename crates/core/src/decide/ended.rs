@@ -69,7 +69,7 @@ fn node_lost(job: &Job, node: &str, now: Now) -> Verdict {
         let message = format!("its node {node} was lost while it was waking");
         return restore_failed(job, &message, false, now);
     }
-    let message = match &job.checkpoint {
+    let message = match job.resume_point() {
         Some(checkpoint) => {
             format!("its node {node} was lost, which has the files of its checkpoint {checkpoint}")
         }
@@ -235,7 +235,7 @@ fn lost(job: &Job, out_of_memory: bool, rebooted: Option<&str>, now: Now) -> Ver
         }
         return verdict;
     }
-    let Some(checkpoint) = job.checkpoint.clone() else {
+    let Some(checkpoint) = job.resume_point().cloned() else {
         let mut verdict = failed(
             Reason::Lost,
             "its sandbox vanished and there was no checkpoint",

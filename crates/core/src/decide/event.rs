@@ -125,6 +125,13 @@ pub enum EventKind {
     Discarded,
     /// Somebody wants a job that failed or was cancelled tried again, or one that waits for that tried now.
     RetryAsked,
+    /// Somebody wants it to go on from an earlier state of its own.
+    RollbackAsked {
+        /// A checkpoint of it; absent: the state that it was forked from.
+        to: Option<Box<Checkpoint>>,
+        /// This boot of the machine.
+        boot_id: String,
+    },
     /// The grace of an ending job is over.
     GraceOver,
     /// One of its times is over, see [`crate::timeout`].

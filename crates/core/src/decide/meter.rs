@@ -142,7 +142,11 @@ fn store(job: &Job, event: &Event, movement: &mut Move) {
         let closing = close(job, Kind::Storage, at, None, movement.event);
         movement.kept.push(Kept::Closed(closing));
     }
-    if let Some(checkpoint) = &movement.checkpoint {
+    let pointed_to = match &event.kind {
+        EventKind::RollbackAsked { to, .. } => to.as_deref(),
+        _ => movement.checkpoint.as_ref(),
+    };
+    if let Some(checkpoint) = pointed_to {
         let bytes = checkpoint.bytes_on_disk();
         let opening = open(job, Kind::Storage, bytes, at, movement.event);
         movement.kept.push(Kept::Opened(opening));

@@ -7,7 +7,7 @@
 //! incarnations that are over, `own` about what a job asks for itself and signals to it, `retry` about trying again, `interrupted` about
 //! nodes that go down, `children` about the jobs below, `after` about those that others wait for, `describe` about tags and metadata,
 //! `inline` about functions of the program itself;
-//! `meter` adds what each move means for the ledger.
+//! `rollback` about going back to an earlier state; `meter` adds what each move means for the ledger.
 
 mod after;
 mod children;
@@ -21,6 +21,7 @@ mod interrupted;
 mod meter;
 mod own;
 mod retry;
+mod rollback;
 mod verdict;
 
 pub use describe::merge;
@@ -41,6 +42,7 @@ use own::{
     exit_asked, lock_asked, lock_released, progressed, signal_sent, signal_taken, wait_noted,
 };
 use retry::retry_asked;
+use rollback::rollback_asked;
 
 /// A job that killed its sandbox so often without reaching another checkpoint is not tried again.
 pub const RESTORES_IN_A_ROW_MAX: u32 = 5;
@@ -151,6 +153,7 @@ fn verdict(job: &Job, event: &Event) -> Verdict {
         EventKind::Described { tags, metadata } => described(job, tags, metadata, at),
         EventKind::Discarded => discarded(job),
         EventKind::RetryAsked => retry_asked(job, at),
+        EventKind::RollbackAsked { to, boot_id } => rollback_asked(job, to.as_deref(), boot_id, at),
         EventKind::GraceOver => grace_over(job, at),
         EventKind::DeadlineReached => deadline_reached(job, now),
         EventKind::Interrupted { boot_id } => interrupted(job, boot_id, now),
@@ -209,7 +212,7 @@ fn admitted(
     next.state = State::Running;
     // Only a retry that goes on where it was has a checkpoint.
     let (operation, effect) = match &job.checkpoint {
-        None => (Operation::Starting, Effect::Start),
+        None => (Operation::Starting, beginning(job)),
         Some(checkpoint) => {
             let restore = Effect::Restore {
                 checkpoint: checkpoint.clone(),
@@ -232,6 +235,17 @@ fn admitted(
         .into_iter()
         .collect();
     Verdict::Move(movement)
+}
+
+/// What an attempt without a checkpoint begins with.
+pub(crate) fn beginning(job: &Job) -> Effect {
+    match job.forked_from() {
+        None => Effect::Start,
+        Some(from) => Effect::Restore {
+            checkpoint: from.clone(),
+            after_loss: false,
+        },
+    }
 }
 
 fn counted(job: &Job, ms: u64, at: Timestamp) -> Kept {

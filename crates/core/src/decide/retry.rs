@@ -129,7 +129,7 @@ fn go_on(job: &Job, checkpoint: &CheckpointId, due_at: Timestamp) -> Box<Move> {
     movement
 }
 
-fn waiting_again(job: &Job, due_at: Timestamp) -> Job {
+pub(super) fn waiting_again(job: &Job, due_at: Timestamp) -> Job {
     let mut next = next(job);
     next.state = State::PendingRetry;
     // Stays until the old incarnation is gone, so that nothing begins beside it.

@@ -109,6 +109,8 @@ pub enum Refusal {
     TooManyLocks,
     /// The jobs below it are being cancelled: ask again when that is done.
     ChildrenEnding,
+    /// It has no checkpoint, and was not forked from one.
+    NothingToGoBackTo,
 }
 
 impl std::fmt::Display for Refusal {
@@ -122,6 +124,9 @@ impl std::fmt::Display for Refusal {
             ),
             Self::ChildrenEnding => {
                 f.write_str("the jobs below it are being cancelled: try again when that is done")
+            }
+            Self::NothingToGoBackTo => {
+                f.write_str("the job has no checkpoint to go back to: `dauer retry` begins it anew")
             }
             Self::Locked => f.write_str("the job holds a lock: try again when it is given back"),
             Self::TooManyLocks => write!(

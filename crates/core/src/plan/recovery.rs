@@ -2,6 +2,7 @@
 //!
 //! Used at start-up, in the periodic reconcile, and wherever a record may have drifted. Nothing else guesses.
 
+use crate::decide::beginning;
 use crate::{Effect, Ended, Intent, Job, Operation, State, Timestamp};
 
 /// What was found of the incarnation that a record names.
@@ -196,7 +197,7 @@ fn apply(observed: &Observed) -> Step {
 #[must_use]
 pub fn pending_effects(job: &Job, now: Timestamp) -> Vec<Effect> {
     let destroy = |generation| Effect::Destroy { generation };
-    let restore = |after_loss| match &job.checkpoint {
+    let restore = |after_loss| match job.resume_point() {
         Some(checkpoint) => vec![Effect::Restore {
             checkpoint: checkpoint.clone(),
             after_loss,
@@ -217,7 +218,7 @@ pub fn pending_effects(job: &Job, now: Timestamp) -> Vec<Effect> {
     };
     match job.operation {
         // What a shim that died half way left of this incarnation goes first.
-        Some(Operation::Starting) => vec![destroy(job.generation), Effect::Start],
+        Some(Operation::Starting) => vec![destroy(job.generation), beginning(job)],
         Some(Operation::Waking) => [vec![destroy(job.generation)], restore(false)].concat(),
         Some(Operation::Restarting) => {
             let leftovers = vec![

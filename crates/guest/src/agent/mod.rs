@@ -36,8 +36,8 @@ use dauer_wire::guest::{Quiesced, Scope, Signal};
 use sessions::Sessions;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 /// Enough for every thread here; small, because each page touched goes into every checkpoint.
@@ -51,8 +51,10 @@ pub(crate) struct Agent {
     /// The raw pipe that is the job's standard output.
     stdout: OwnedFd,
     generation: AtomicU32,
-    /// Known from Start on; last in every environment.
-    surroundings: OnceLock<Vec<(String, String)>>,
+    /// Known from Start on.
+    api: OnceLock<String>,
+    /// Another one in a fork.
+    job: Mutex<String>,
 }
 
 /// Runs the agent until the job has ended.
@@ -78,7 +80,8 @@ pub(crate) fn run() -> ExitCode {
         sessions: Sessions::default(),
         stdout: channel.job_stdout,
         generation: AtomicU32::new(0),
-        surroundings: OnceLock::new(),
+        api: OnceLock::new(),
+        job: Mutex::default(),
     }));
     agent.outbox.send(FromGuest::Hello(PROTOCOL));
     channel::serve(agent, channel.from_shim)
@@ -143,16 +146,11 @@ impl Agent {
                 return self.job_failed(format!("cannot serve the runtime API inside: {error}"));
             }
         };
-        let surroundings = vec![
-            (
-                "DAUER_API".to_owned(),
-                format!("http://127.0.0.1:{}", relay.port()),
-            ),
-            ("DAUER_JOB_ID".to_owned(), start.job),
-        ];
-        if self.surroundings.set(surroundings).is_err() {
+        let api = format!("http://127.0.0.1:{}", relay.port());
+        if self.api.set(api).is_err() {
             return; // A second Start changes nothing: the job of the first one runs.
         }
+        self.lock_job().clone_from(&start.job);
         // The program first: starting it beside threads costs more, and its first connection waits for the relay in the kernel.
         self.launch(0, &start.command);
         let threads = spawn_thread("reaper", move || reaper::run(&self.sessions))
@@ -176,11 +174,25 @@ impl Agent {
     }
 
     fn launch(&'static self, session: u64, command: &Command) {
-        let nothing = Vec::new();
-        let surroundings = self.surroundings.get().unwrap_or(&nothing);
-        if let Err(failure) = launch::launch(self, session, command, surroundings) {
+        let surroundings = self.surroundings();
+        if let Err(failure) = launch::launch(self, session, command, &surroundings) {
             self.start_failed(session, failure);
         }
+    }
+
+    /// Last in every environment.
+    fn surroundings(&self) -> Vec<(String, String)> {
+        let api = self
+            .api
+            .get()
+            .map(|api| ("DAUER_API".to_owned(), api.clone()));
+        let job = ("DAUER_JOB_ID".to_owned(), self.lock_job().clone());
+        api.into_iter().chain([job]).collect()
+    }
+
+    fn lock_job(&self) -> MutexGuard<'_, String> {
+        // A name is always whole.
+        self.job.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn signal(&self, session: u64, signal: Signal) {
@@ -204,11 +216,23 @@ impl Agent {
     fn resume(&'static self, resume: &Resume) {
         let before = self.generation.swap(resume.generation, Ordering::Relaxed);
         if before != resume.generation {
+            self.become_the_job(resume);
             self.sessions.close_all_but_the_job();
             let mut turn = self.outbox.turn_although_held();
             self.calls.send_again(&mut turn);
         }
         self.outbox.release();
+    }
+
+    /// In a fork the sandbox is another job's from here on.
+    fn become_the_job(&self, resume: &Resume) {
+        if let Some(job) = &resume.job {
+            self.lock_job().clone_from(job);
+        }
+        if let Some(name) = &resume.host_name {
+            // Not allowed where the runtime has set it before anything ran.
+            let _ = nix::unistd::sethostname(name);
+        }
     }
 
     /// The job's first process has ended: ends the rest, sends what is left, then the last frame of all.

@@ -320,6 +320,8 @@ impl Inside {
             generation,
             wall_clock_ms: 0,
             entropy: String::new(),
+            job: None,
+            host_name: None,
         }));
     }
 

@@ -23,6 +23,12 @@ pub(super) fn names() -> [&'static str; KEPT.len()] {
     KEPT.map(|(name, _)| name)
 }
 
+/// Those of an agent that has to name its own host. No other process gets more than [`names`]: an exec is bound by them.
+pub(super) fn names_of_a_naming_agent() -> Vec<&'static str> {
+    let names = names();
+    names.into_iter().chain(["CAP_SYS_ADMIN"]).collect()
+}
+
 /// A bit for each.
 pub(super) fn mask() -> u64 {
     KEPT.iter().fold(0, |mask, (_, number)| mask | 1 << number)

@@ -33,19 +33,22 @@ struct Keeper {
 }
 
 impl Gate {
-    /// Puts it before the image in `from`, at this file. Errors: `Io`; those of the verification where this cannot be done and it
+    /// Puts it before the image in `from`, at this file; the runtime finds `instead` in place of what is there by that name. Errors: `Io`; those of the verification where this cannot be done and it
     /// has to come first.
     pub(super) fn before(
         from: &Path,
         scratch: &Path,
         file: &str,
+        instead: Option<(String, Vec<u8>)>,
         verification: Verification,
     ) -> Result<Self, Error> {
         let folder = scratch.join(FOLDER);
         // Of an earlier try.
         files::remove_tree(&folder)?;
         make_folder(&folder)?;
-        for name in files::names(from)?.iter().filter(|name| *name != file) {
+        let other = instead.as_ref().map(|(name, _)| name.as_str());
+        let linked = |name: &&String| *name != file && Some(name.as_str()) != other;
+        for name in files::names(from)?.iter().filter(linked) {
             if std::fs::hard_link(from.join(name), folder.join(name)).is_err() {
                 // Another file system, or one without links.
                 files::remove_tree(&folder)?;
@@ -55,6 +58,11 @@ impl Gate {
                     keeper: None,
                 });
             }
+        }
+        if let Some((name, content)) = &instead {
+            let path = folder.join(name);
+            std::fs::write(&path, content)
+                .map_err(Error::io(format!("write {}", path.display())))?;
         }
         let pipe = folder.join(file);
         nix::unistd::mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR)

@@ -118,6 +118,7 @@ fn incarnation(folder: &Path, driver: &str, guest: &Path) -> Incarnation {
         generation: 0,
         origin: Origin::Fresh,
         job: "trial".to_owned(),
+        host_name: crate::HOST_NAME.to_owned(),
         driver: driver.to_owned(),
         image: Image::Host,
         argv: vec![

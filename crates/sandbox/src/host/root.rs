@@ -300,7 +300,7 @@ impl Root {
                 .mount(&piece.merged)
                 .map_err(|errno| refused(piece, errno))?;
         }
-        if matches!(incarnation.spec.origin, Origin::Fresh)
+        if inject_is_due(&incarnation.spec.origin)
             && let Some(inject) = &incarnation.spec.inject
         {
             self.inject(
@@ -326,15 +326,23 @@ impl Root {
     }
 }
 
+/// Whether the program is about to begin: what goes on has what was injected in its files already.
+fn inject_is_due(origin: &Origin) -> bool {
+    match origin {
+        Origin::Fresh | Origin::Files { .. } => true,
+        Origin::Checkpoint { .. } => false,
+    }
+}
+
 /// What this incarnation was made of, or the one that its checkpoint was taken of.
 fn recorded(incarnation: &Incarnation) -> Result<Option<Record>, Error> {
     let own = files::read_json(&incarnation.scratch.join(RECORD))?;
-    match &incarnation.spec.origin {
-        Origin::Checkpoint { checkpoint, .. } if own.is_none() => {
+    match incarnation.spec.origin.checkpoint() {
+        Some(checkpoint) if own.is_none() => {
             let saved = incarnation.spec.layout.snapshot(checkpoint);
             files::read_json(&saved.join("memory").join(RECORD))
         }
-        Origin::Checkpoint { .. } | Origin::Fresh => Ok(own),
+        Some(_) | None => Ok(own),
     }
 }
 

@@ -91,7 +91,7 @@ pub(super) fn unfreeze(shim: &Shim) -> Result<(), Error> {
     let checkpointer = driver.checkpointer().ok_or(Error::Gone)?;
     snapshot::remove(&shim.incarnation.spec.layout, &checkpoint.id)?;
     checkpointer.resume(&shim.incarnation)?;
-    shim.agent.release(start::resume(shim.generation())?);
+    shim.agent.release(start::resume(&shim.incarnation.spec)?);
     shim.enter(Phase::Running);
     Ok(())
 }
@@ -129,7 +129,7 @@ struct Quiet<'a>(&'a Shim);
 
 impl Drop for Quiet<'_> {
     fn drop(&mut self) {
-        match start::resume(self.0.generation()) {
+        match start::resume(&self.0.incarnation.spec) {
             Ok(frame) => self.0.agent.release(frame),
             // The kernel has random bytes once it is up.
             Err(error) => eprintln!("shim: {error}"),

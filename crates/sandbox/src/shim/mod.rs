@@ -199,14 +199,16 @@ fn failure(spec: &SandboxSpec, error: &Error) -> ExitRecord {
             bad_image: matches!(error, Error::BadImage(_)),
             at,
         },
-        (Origin::Fresh, Error::StartFailed { code, message }) => ExitRecord::StartFailed {
-            failure: StartFailure {
-                code: *code,
-                message: message.clone(),
-            },
-            at,
-        },
-        (Origin::Fresh, error) => ExitRecord::StartFailed {
+        (Origin::Fresh | Origin::Files { .. }, Error::StartFailed { code, message }) => {
+            ExitRecord::StartFailed {
+                failure: StartFailure {
+                    code: *code,
+                    message: message.clone(),
+                },
+                at,
+            }
+        }
+        (Origin::Fresh | Origin::Files { .. }, error) => ExitRecord::StartFailed {
             failure: StartFailure {
                 code: 125,
                 message: error.to_string(),

@@ -10,7 +10,7 @@ use crate::{Error, Origin, disk, files};
 /// and until its reader is dropped nobody takes its content away. Errors: `BadImage` for what can never be restored here; `NoSpace`; `Io`.
 pub(super) fn begin(incarnation: &Incarnation, driver: &dyn Driver) -> Result<From, Error> {
     let spec = &incarnation.spec;
-    let Origin::Checkpoint { checkpoint, .. } = &spec.origin else {
+    let Some(checkpoint) = spec.origin.checkpoint() else {
         return Ok(From::Fresh);
     };
     if !userns::is_root() {
@@ -33,7 +33,17 @@ pub(super) fn begin(incarnation: &Incarnation, driver: &dyn Driver) -> Result<Fr
         files::remove_tree(upper)?;
         disk::copy_tree(&saved, upper)?;
     }
-    Ok(From::Checkpoint(Box::new(reader)))
+    match &spec.origin {
+        Origin::Fresh | Origin::Files { .. } => {
+            // Nothing else verifies them: the program begins at once.
+            reader.manifest().verify(reader.folder())?;
+            Ok(From::Fresh)
+        }
+        Origin::Checkpoint { .. } if !reader.manifest().has_memory() => Err(Error::BadImage(
+            format!("{checkpoint} has no memory: a program can only begin anew on its files"),
+        )),
+        Origin::Checkpoint { .. } => Ok(From::Checkpoint(Box::new(reader))),
+    }
 }
 
 /// Refuses what this machine or its tools cannot restore. After `prepare`, by which the driver knows where it keeps what it has found out about

@@ -5,7 +5,7 @@ use super::{Occurrence, agent, clock, process};
 use crate::driver::{AgentStdio, Driver, Running, Verification};
 use crate::protocol::Phase;
 use crate::snapshot::{Manifest, Reader};
-use crate::{Error, Origin};
+use crate::{Error, Origin, SandboxSpec};
 use dauer_wire::guest::{Resume, ToGuest};
 use dauer_wire::http::Marker;
 use std::fs::File;
@@ -74,7 +74,7 @@ pub(super) fn start(shim: &Arc<Shim>, ready: Ready) -> Result<(), Error> {
         }
     }
     if let From::Checkpoint(reader) = from {
-        shim.agent.push(resume(shim.generation())?);
+        shim.agent.push(resume(&shim.incarnation.spec)?);
         if let Some(pid) = reader.manifest().job_pid {
             shim.set_job_pid(pid);
         }
@@ -119,9 +119,11 @@ impl Channel {
 }
 
 /// Lets the agent go on after a freeze, as this incarnation.
-pub(super) fn resume(generation: u32) -> Result<dauer_wire::frame::Frame, Error> {
+pub(super) fn resume(spec: &SandboxSpec) -> Result<dauer_wire::frame::Frame, Error> {
     let resume = Resume {
-        generation,
+        generation: spec.generation,
+        job: Some(spec.job.clone()),
+        host_name: Some(spec.host_name.clone()),
         wall_clock_ms: clock::now().0,
         entropy: process::entropy(32)?,
     };
@@ -129,7 +131,15 @@ pub(super) fn resume(generation: u32) -> Result<dauer_wire::frame::Frame, Error>
 }
 
 fn marker(shim: &Shim, manifest: &Manifest) -> Marker {
-    match &shim.incarnation.spec.origin {
+    let spec = &shim.incarnation.spec;
+    if manifest.job.as_str() != spec.job {
+        return Marker::Forked {
+            job: manifest.job.to_string(),
+            checkpoint: manifest.id.to_string(),
+            generation: shim.generation(),
+        };
+    }
+    match &spec.origin {
         Origin::Checkpoint {
             after_loss: true,
             checkpoint,
@@ -141,6 +151,7 @@ fn marker(shim: &Shim, manifest: &Manifest) -> Marker {
         Origin::Checkpoint {
             after_loss: false, ..
         }
+        | Origin::Files { .. }
         | Origin::Fresh => Marker::Woken {
             generation: shim.generation(),
         },

@@ -104,6 +104,7 @@ impl Fixture {
             generation: 1,
             origin: Origin::Fresh,
             job: "0190-test".into(),
+            host_name: dauer_sandbox::HOST_NAME.to_owned(),
             driver: self.driver.clone(),
             image: Image::Host,
             argv: argv.iter().map(|&word| word.to_owned()).collect(),

@@ -124,9 +124,9 @@ impl Asked<'_> {
             Some(token) => return Ok(token),
             None => {}
         }
-        // The sandbox stays the same over every restore, and its agent counts from one.
-        let sandbox = self.engine.job(&self.caller.job).await?.sandbox;
-        match (self.request.headers.get(REQUEST_HEADER), sandbox) {
+        // The sandbox stays the same over every restore, also of a fork, and its agent counts from one.
+        let job = self.engine.job(&self.caller.job).await?;
+        match (self.request.headers.get(REQUEST_HEADER), job.numbered_by()) {
             (Some(number), Some(sandbox)) => Ok(format!("request-{sandbox}-{number}")),
             (None, _) | (_, None) => Err(Refusal::malformed(
                 "give a token: it is the key under which the request can be repeated",
@@ -146,9 +146,13 @@ fn span_ms(span: Option<&Span>) -> Result<Option<u64>, Refusal> {
     }
 }
 
-/// A job may name itself by id or name, and nobody else.
+/// A job may name itself by id or name, a fork also by the id that its program began with, and nobody else.
 async fn check_is_own(engine: &Engine, caller: &Caller, named: &str) -> Result<(), Refusal> {
     if named == caller.job.as_str() {
+        return Ok(());
+    }
+    let known_as = engine.job(&caller.job).await?.spec.fork.clone();
+    if known_as.is_some_and(|fork| fork.known_as.iter().any(|id| id.as_str() == named)) {
         return Ok(());
     }
     match engine.find(named).await {

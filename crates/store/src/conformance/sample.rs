@@ -92,6 +92,9 @@ pub(crate) fn named(n: u64, name: Option<&str>) -> Job {
         keep_disk: n
             .is_multiple_of(3)
             .then(|| CheckpointId(format!("{n:016x}"))),
+        from: None,
+        from_disk: false,
+        fork: None,
     };
     let at = Timestamp(1_700_000_000_000 + i64::try_from(n).unwrap_or(0));
     Job::new(id(n), spec, at)

@@ -50,6 +50,9 @@ pub(crate) fn job(n: u64) -> Job {
         after: Vec::new(),
         batch: None,
         keep_disk: None,
+        from: None,
+        from_disk: false,
+        fork: None,
     };
     Job::new(id(n), spec, Timestamp(0))
 }

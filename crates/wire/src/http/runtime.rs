@@ -28,10 +28,22 @@ pub struct SelfView {
     pub definition: Option<DefinitionRefView>,
     /// Which of several copies it is, where it was forked.
     #[serde(default)]
-    pub fork: Option<u32>,
+    pub fork: Option<ForkView>,
     /// Locks it holds.
     #[serde(default)]
     pub locks: usize,
+}
+
+/// Which of several copies of another job one is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ForkView {
+    /// From 0.
+    pub index: u32,
+    /// So many were made together.
+    pub of: u32,
+    /// The job whose state they went on from.
+    pub source: String,
 }
 
 /// `GET /v1/self/metadata`.

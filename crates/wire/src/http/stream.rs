@@ -71,6 +71,15 @@ pub enum Marker {
         /// Where in the log that checkpoint was taken.
         log_offset: u64,
     },
+    /// The job goes on as another one was.
+    Forked {
+        /// That one.
+        job: String,
+        /// From this checkpoint.
+        checkpoint: String,
+        /// The new incarnation.
+        generation: u32,
+    },
     /// The job was suspended and goes on.
     Woken {
         /// The new incarnation.

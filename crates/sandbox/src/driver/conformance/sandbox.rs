@@ -90,6 +90,7 @@ impl Bench {
             generation: 1,
             origin: Origin::Fresh,
             job: "conformance".to_owned(),
+            host_name: crate::HOST_NAME.to_owned(),
             driver: self.driver.clone(),
             image: Image::Host,
             argv: vec!["/bin/sleep".to_owned(), "1000".to_owned()],
@@ -185,6 +186,8 @@ impl Bench {
             generation,
             wall_clock_ms: 0,
             entropy: String::new(),
+            job: None,
+            host_name: None,
         }))?;
         Ok(sandbox)
     }
@@ -365,6 +368,8 @@ impl Sandbox {
             generation,
             wall_clock_ms: 0,
             entropy: String::new(),
+            job: None,
+            host_name: None,
         }))
     }
 

@@ -1,6 +1,9 @@
 //! CRIU as every driver needs it that freezes memory by way of runc.
 
 mod kdat;
+mod uts;
+
+pub(in crate::driver) use uts::renamed;
 
 use super::Incarnation;
 use super::tool;

@@ -225,7 +225,7 @@ pub(super) fn plan(
         )?;
     }
     list.add(Action::HostName {
-        name: c"dauer".to_owned(),
+        name: text(Path::new(&incarnation.spec.host_name))?,
     });
     if incarnation.spec.network != Network::Host {
         list.add(Action::LoopbackUp);

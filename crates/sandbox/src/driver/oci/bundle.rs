@@ -37,9 +37,10 @@ fn config(
     criu: &Path,
 ) -> Result<Value, Error> {
     let kept = capabilities::names();
+    let agents = profile.agent_capabilities();
     let mut config = json!({
         "ociVersion": "1.0.2",
-        "hostname": "dauer",
+        "hostname": incarnation.spec.host_name,
         "root": { "path": merged(&incarnation.scratch), "readonly": false },
         "process": {
             "terminal": false,
@@ -51,7 +52,7 @@ fn config(
                 "HOME=/root",
                 format!("{INSTANCE_VARIABLE}={}", incarnation.instance),
             ],
-            "capabilities": { "bounding": kept, "effective": kept, "permitted": kept },
+            "capabilities": { "bounding": kept, "effective": agents, "permitted": agents },
             "noNewPrivileges": true,
         },
         "mounts": all_mounts(profile, incarnation, agent)?,

@@ -159,10 +159,16 @@ impl Checkpointer for Oci {
         verification: Verification,
     ) -> Result<Running, Error> {
         let agent = agent::of_checkpoint(incarnation, from)?;
+        let renamed = match self.profile {
+            Profile::Runc => criu::renamed(from, &incarnation.spec.host_name)?,
+            // Its agent does that itself.
+            Profile::Gvisor | Profile::Crun => None,
+        };
         let gate = Gate::before(
             from,
             &incarnation.scratch,
             self.profile.gate(),
+            renamed,
             verification,
         )?;
         let image = gate.folder().as_os_str();

@@ -1,6 +1,7 @@
 //! What differs between the OCI runtimes.
 
 use super::{SOCKET, STATE_FOLDER, tool};
+use crate::driver::capabilities;
 use crate::host::userns;
 use crate::{Error, SandboxSpec};
 use dauer_core::{Network, SandboxId};
@@ -77,6 +78,15 @@ impl Profile {
             Self::Crun => options.push(OsString::from("--cgroup-manager=disabled")),
         }
         options
+    }
+
+    /// What the agent may do.
+    pub(super) fn agent_capabilities(self) -> Vec<&'static str> {
+        match self {
+            // Nobody else can name a host that its own kernel keeps.
+            Self::Gvisor => capabilities::names_of_a_naming_agent(),
+            Self::Runc | Self::Crun => capabilities::names().to_vec(),
+        }
     }
 
     /// The file of an image that this runtime reads when it has set itself up, from the beginning to the end.

@@ -1,0 +1,73 @@
+//! A job that goes on from a state which another one was in.
+
+use crate::{CheckpointId, Job, JobId, JobSpec, SandboxId};
+use serde::{Deserialize, Serialize};
+
+/// Which of several copies a job is. Its program was begun as another job: what that one knew of itself holds here too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fork {
+    /// The job whose state it goes on from; it may be gone.
+    pub source: JobId,
+    /// Which of those that were made together, from 0.
+    pub index: u32,
+    /// So many were made together.
+    pub of: u32,
+    /// The ids by which its program may know itself: of the jobs whose state it went on from, the latest first.
+    #[serde(default)]
+    pub known_as: Vec<JobId>,
+    /// The key with which its state was asked for: asked with again in here, it is answered as restored.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// The sandbox under which its agent began to count requests: keys made from their numbers stay what they are.
+    #[serde(default)]
+    pub numbered_by: Option<SandboxId>,
+}
+
+impl Job {
+    /// The state with memory that it goes on from when its present incarnation is lost.
+    #[must_use]
+    pub fn resume_point(&self) -> Option<&CheckpointId> {
+        self.checkpoint.as_ref().or_else(|| self.forked_from())
+    }
+
+    /// The state with memory that each of its attempts begins from, where that is not the start of its program.
+    #[must_use]
+    pub fn forked_from(&self) -> Option<&CheckpointId> {
+        self.spec.from.as_ref().filter(|_| !self.spec.from_disk)
+    }
+
+    /// The sandbox that keys made from the numbers of its requests name.
+    #[must_use]
+    pub fn numbered_by(&self) -> Option<&SandboxId> {
+        let before = self.spec.fork.as_ref();
+        before
+            .and_then(|fork| fork.numbered_by.as_ref())
+            .or(self.sandbox.as_ref())
+    }
+}
+
+impl JobSpec {
+    /// What is asked for with a job that goes on as one of this spec was: nothing that belongs to one job alone.
+    #[must_use]
+    pub fn forked(&self, from: CheckpointId, fork: Fork) -> Self {
+        Self {
+            name: None,
+            // One port of the host leads to one job.
+            publish: Vec::new(),
+            // It is among its files.
+            inject: None,
+            remove_on_exit: false,
+            run_at: None,
+            schedule: None,
+            scheduled_at: None,
+            parent: None,
+            unique: None,
+            after: Vec::new(),
+            batch: None,
+            from: Some(from),
+            from_disk: false,
+            fork: Some(fork),
+            ..self.clone()
+        }
+    }
+}
