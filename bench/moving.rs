@@ -121,6 +121,7 @@ async fn fill(store: &Sqlite, jobs: u64) {
             job: job.clone(),
             entry: entry("submitted", None),
             key: None,
+            shares: None,
         });
         store.create_all(new.collect()).await.expect("they are new");
         for state in [State::Running, State::Completed] {

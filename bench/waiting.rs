@@ -166,6 +166,7 @@ async fn fill(store: &Sqlite, numbers: std::ops::Range<u64>, edit: impl Fn(&mut 
                 job,
                 entry: entry(),
                 key: None,
+                shares: None,
             }
         });
         store.create_all(new.collect()).await.expect("created");

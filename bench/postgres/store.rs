@@ -112,6 +112,7 @@ async fn claims(store: &Postgres) {
                 job: job(n),
                 entry: entry("created", None),
                 key: None,
+                shares: None,
             };
             let some = (made + 1..=(made + 1_000)).map(new).collect();
             store.create_all(some).await.expect("created");

@@ -4,6 +4,7 @@
 //! does to a job), [`plan`] (what to do about a record and what is really there).
 
 pub mod access;
+pub mod cache;
 pub mod decide;
 pub mod definition;
 pub mod fork;
@@ -17,11 +18,13 @@ pub mod plan;
 pub mod queue;
 pub mod retry;
 pub mod schedule;
+pub mod snapshot;
 pub mod spec;
 pub mod state;
 pub mod timeout;
 
 pub use access::{AccessToken, Scope};
+pub use cache::{CacheEntry, CacheState, CacheTotals};
 pub use decide::{
     Effect, Ended, Event, EventKind, Move, Refusal, Returned, Then, Verdict, Why, decide,
 };
@@ -37,6 +40,7 @@ pub use lease::Lease;
 pub use queue::{After, DEFAULT_QUEUE, OnConflict, Queue, Rate, Turn, Unique, When};
 pub use retry::{Jitter, RetryFrom, RetryOn, RetryPolicy};
 pub use schedule::{CatchUp, Overlap, Schedule, Timing};
+pub use snapshot::{Snapshot, SnapshotKind};
 pub use spec::{INLINE, Image, JobSpec, Mount, Network, Priority, Publish};
 pub use state::{Operation, State};
 pub use timeout::Limit;

@@ -150,7 +150,7 @@ impl Runner {
         self.gone = Some(Error::NotFound(self.job.id.0.clone()));
         self.engine.removed(&self.job.id);
         for checkpoint in checkpoints {
-            self.engine.node().remove_snapshot(&checkpoint.id).await?;
+            self.engine.remove_unreferenced(&checkpoint.id).await?;
         }
         if let Some(sandbox) = &self.job.sandbox {
             self.engine

@@ -159,7 +159,16 @@ impl From<dauer_store::Error> for Error {
             dauer_store::Error::NotUnique { key, job } => Self::NotUnique { key, job: job.0 },
             dauer_store::Error::Defined(id) => Self::DefinitionExists(id),
             dauer_store::Error::ScheduleExists(name) => Self::ScheduleExists(name),
-            changed @ dauer_store::Error::ScheduleChanged(_) => Self::Conflict(changed.to_string()),
+            changed @ (dauer_store::Error::ScheduleChanged(_)
+            | dauer_store::Error::Unreferenced(_)
+            | dauer_store::Error::NoSnapshot(_)
+            | dauer_store::Error::SnapshotNameInUse { .. }
+            | dauer_store::Error::SnapshotChanged(_)
+            | dauer_store::Error::SnapshotCached { .. }
+            | dauer_store::Error::AmbiguousSnapshot(_)
+            | dauer_store::Error::NotCached(_)
+            | dauer_store::Error::CacheKeyInUse(_)
+            | dauer_store::Error::CacheChanged(_)) => Self::Conflict(changed.to_string()),
             dauer_store::Error::Held { job, node } => Self::HeldElsewhere {
                 job: job.0,
                 node: node.0,

@@ -46,7 +46,7 @@ async fn clean_snapshots(engine: &Engine) -> Result<(), Error> {
         })
         .collect();
     for id in published {
-        if !in_flight.contains(&id) && !engine.store().has_checkpoint(&id).await? {
+        if !in_flight.contains(&id) && !engine.store().referenced(&id).await? {
             engine.node().remove_snapshot(&id).await?;
         }
     }

@@ -206,8 +206,10 @@ impl Runner {
     fn drop_checkpoints(&self, keep: Option<CheckpointId>) {
         let engine = self.engine.clone();
         let job = self.job.id.clone();
+        // What it began from it begins from again, whatever became of it: that goes with the job.
+        let keep = [keep, self.job.spec.from.clone()];
         tokio::spawn(async move {
-            if let Err(error) = engine.drop_checkpoints_but(&job, keep.as_ref()).await {
+            if let Err(error) = engine.drop_checkpoints_but(&job, &keep).await {
                 tracing::warn!(%job, %error, "checkpoints that are no longer needed stay until the next start");
             }
         });
@@ -238,17 +240,25 @@ impl Runner {
 }
 
 impl Engine {
+    /// The folder of a checkpoint that somebody needs no longer goes where nobody else keeps it.
+    pub(crate) async fn remove_unreferenced(&self, id: &CheckpointId) -> Result<(), Error> {
+        if !self.store().referenced(id).await? {
+            self.node().remove_snapshot(id).await?;
+        }
+        Ok(())
+    }
+
     async fn drop_checkpoints_but(
         &self,
         job: &JobId,
-        keep: Option<&CheckpointId>,
+        keep: &[Option<CheckpointId>],
     ) -> Result<(), Error> {
         for checkpoint in self.store().checkpoints(job).await? {
-            if Some(&checkpoint.id) == keep {
+            if keep.contains(&Some(checkpoint.id.clone())) {
                 continue;
             }
-            match self.store().drop_checkpoint(&checkpoint.id).await {
-                Ok(()) => self.node().remove_snapshot(&checkpoint.id).await?,
+            match self.store().drop_checkpoint(job, &checkpoint.id).await {
+                Ok(()) => self.remove_unreferenced(&checkpoint.id).await?,
                 // The job's record points to it: it was committed after this began.
                 Err(dauer_store::Error::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),

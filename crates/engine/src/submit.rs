@@ -233,7 +233,12 @@ pub(crate) fn new_job(job: Job, key: Option<(String, String)>) -> NewJob {
         by,
         why,
     };
-    NewJob { job, entry, key }
+    NewJob {
+        job,
+        entry,
+        key,
+        shares: None,
+    }
 }
 /// Its own name where a host may have it, else one made from its id, of which the end is random.
 fn host_name(job: &Job) -> String {

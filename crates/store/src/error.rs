@@ -1,7 +1,7 @@
 //! What can go wrong with a store.
 
 use crate::Keyed;
-use dauer_core::{DefinitionRef, JobId, NodeId};
+use dauer_core::{CheckpointId, DefinitionRef, JobId, NodeId};
 use std::sync::Arc;
 
 /// What went wrong, by what the caller can do next.
@@ -57,6 +57,43 @@ pub enum Error {
     /// Somebody else wrote this schedule first: load again and decide again.
     #[error("the schedule {0} was changed by somebody else")]
     ScheduleChanged(String),
+    /// Nothing keeps this checkpoint any more: its folder may be gone.
+    #[error("checkpoint {0} is gone")]
+    Unreferenced(CheckpointId),
+    /// There is no such snapshot (any more).
+    #[error("no snapshot {0}")]
+    NoSnapshot(String),
+    /// A snapshot has this name.
+    #[error("the name {name:?} is in use by snapshot {snapshot}")]
+    SnapshotNameInUse {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        snapshot: CheckpointId,
+    },
+    /// Somebody else wrote this snapshot first: load again and decide again.
+    #[error("snapshot {0} was changed by somebody else")]
+    SnapshotChanged(CheckpointId),
+    /// The cache has it under this key: evict that first.
+    #[error("snapshot {snapshot} is what the cache has under {key:?}")]
+    SnapshotCached {
+        /// Which snapshot.
+        snapshot: CheckpointId,
+        /// The key.
+        key: String,
+    },
+    /// More than one snapshot matches.
+    #[error("{0:?} matches several snapshots")]
+    AmbiguousSnapshot(String),
+    /// The cache has no such entry that may be used (any more).
+    #[error("the cache has nothing under {0:?}")]
+    NotCached(String),
+    /// The cache has an entry of this key, or one on its way out: use that, or wait until it is gone.
+    #[error("the cache has an entry under {0:?} already")]
+    CacheKeyInUse(String),
+    /// What was to make room in the cache is pinned, on its way out or gone: look again and decide again.
+    #[error("{0:?} cannot be evicted from the cache any more")]
+    CacheChanged(String),
     /// More than one job matches.
     #[error("{0:?} matches several jobs")]
     Ambiguous(String),

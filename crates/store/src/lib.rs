@@ -17,6 +17,7 @@ mod queues;
 mod record;
 #[cfg(feature = "redis")]
 mod redis;
+mod snapshots;
 mod sqlite;
 
 #[cfg(feature = "redis")]
@@ -29,6 +30,7 @@ pub use place::{open, shown};
 #[cfg(feature = "postgres")]
 pub use postgres::Postgres;
 pub use queues::{DaemonRun, Sleeper, Waiting};
+pub use snapshots::{Folder, Snapshots};
 pub use sqlite::{Durability, Sqlite, backup};
 
 use async_trait::async_trait;
@@ -78,6 +80,9 @@ pub struct NewJob {
     pub entry: NewEntry,
     /// The key of the request that asked for it, and the digest of that request. Kept as long as the job.
     pub key: Option<(String, String)>,
+    /// Its own row of the kept state that it begins from (`JobSpec::from`), which is written only while something else still
+    /// keeps that.
+    pub shares: Option<Checkpoint>,
 }
 
 /// A change of a schedule, written whole or not at all.
@@ -214,18 +219,25 @@ pub struct DefinitionFilter {
 /// Durable state of jobs. Every method is atomic; what it returned Ok for survives a crash of the process, and
 /// of the machine where the back end's setting says so.
 #[async_trait]
-pub trait Store: Leases + Movable + Send + Sync + 'static {
+pub trait Store: Leases + Snapshots + Movable + Send + Sync + 'static {
     /// What it promises. Costs nothing.
     fn capabilities(&self) -> Capabilities;
 
     /// Adds a job of version 1 with its first journal entry. Errors: `Conflict` where the id is taken; `NameInUse`.
     async fn create(&self, job: Job, entry: NewEntry) -> Result<(), Error> {
-        let key = None;
-        self.create_all(vec![NewJob { job, entry, key }]).await
+        let (key, shares) = (None, None);
+        let new = NewJob {
+            job,
+            entry,
+            key,
+            shares,
+        };
+        self.create_all(vec![new]).await
     }
 
     /// Adds all of these jobs, or none. Errors: as `create`; `KeyInUse` with what the key of one of them was used for;
-    /// `NotFound` where a parent is not there, `ParentEnding`; `NotUnique` where another job stands for one of them.
+    /// `NotFound` where a parent is not there, `ParentEnding`; `NotUnique` where another job stands for one of them; `Unreferenced`
+    /// where nothing keeps any more what one of them begins from.
     async fn create_all(&self, jobs: Vec<NewJob>) -> Result<(), Error>;
 
     /// Adds all of these jobs, and the first change of each that has one here, in one transaction; or none. Errors: as `create_all`,
@@ -285,15 +297,12 @@ pub trait Store: Leases + Movable + Send + Sync + 'static {
     /// The job whose record names this sandbox.
     async fn owner(&self, sandbox: &SandboxId) -> Result<Option<JobId>, Error>;
 
-    /// The committed checkpoints of a job, oldest first.
+    /// The committed checkpoints of a job, oldest first; among them the one it began from, where it did.
     async fn checkpoints(&self, job: &JobId) -> Result<Vec<Checkpoint>, Error>;
 
-    /// Forgets a checkpoint whose files are about to be deleted. Fine where it is unknown; never the one a job's record points to
-    /// (`Conflict`).
-    async fn drop_checkpoint(&self, id: &CheckpointId) -> Result<(), Error>;
-
-    /// Whether a committed checkpoint has this id.
-    async fn has_checkpoint(&self, id: &CheckpointId) -> Result<bool, Error>;
+    /// This job needs this checkpoint no longer. Its files may go once nothing else keeps them (`Snapshots::referenced`). Fine where it
+    /// is unknown; never the one the job's record points to (`Conflict`).
+    async fn drop_checkpoint(&self, job: &JobId, id: &CheckpointId) -> Result<(), Error>;
 
     /// A token of a job.
     async fn token(&self, job: &JobId, token: &str) -> Result<Option<Token>, Error>;

@@ -2,7 +2,7 @@
 
 use super::{Finding, Rule};
 use crate::record::{Broken, NewRow, ScheduleRow, signed};
-use dauer_core::{Job, Queue, Schedule};
+use dauer_core::{Job, Queue, Schedule, Snapshot};
 
 /// So many columns that differ are told; the others differ for the same reason.
 pub(crate) const DIFFERENT_MAX: usize = 1000;
@@ -154,6 +154,21 @@ pub(crate) fn schedule(
     if *has != should {
         let what = format!("name, version and moment are {has:?}, its record says {should:?}");
         let subject = format!("schedule {}", has.0);
+        found.push(Finding::new(Rule::ColumnDiffers, subject, what));
+    }
+}
+
+/// Looks at a snapshot by its id, version and name.
+pub(crate) fn snapshot(
+    has: &(String, u64, Option<String>),
+    snapshot: Result<Snapshot, Broken>,
+    found: &mut Vec<Finding>,
+) {
+    let Ok(snapshot) = snapshot else { return };
+    let should = (snapshot.id.0, snapshot.version, snapshot.name);
+    if *has != should {
+        let what = format!("id, version and name are {has:?}, its record says {should:?}");
+        let subject = format!("snapshot {}", has.0);
         found.push(Finding::new(Rule::ColumnDiffers, subject, what));
     }
 }

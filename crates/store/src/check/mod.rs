@@ -25,6 +25,10 @@ pub enum Rule {
     Orphan,
     /// A record points to a checkpoint that is not there, or that is another job's.
     CheckpointMissing,
+    /// An entry of the cache leads to a snapshot that is not there.
+    SnapshotMissing,
+    /// A snapshot of a run is there though that has ended.
+    SnapshotOutlived,
     /// A job waits for nothing that could come.
     NeverDue,
     /// Two jobs have what only one may have.
@@ -65,6 +69,10 @@ impl Rule {
             Self::CheckpointMissing => {
                 "the job cannot go on from there: `dauer cancel` it, or restore a good copy"
             }
+            Self::SnapshotMissing => {
+                "`dauer cache rm` the key: the step is done anew when it is next asked for"
+            }
+            Self::SnapshotOutlived => "start the daemon once, or `dauer snapshot rm` it",
             Self::NeverDue => "`dauer cancel` the job and submit it again, or restore a good copy",
             Self::TwoHolders => "`dauer rm` or `dauer cancel` one of them",
             Self::JournalMove | Self::JournalEnd => {
@@ -89,6 +97,8 @@ impl Rule {
             Self::Unreadable => "unreadable",
             Self::Orphan => "orphan",
             Self::CheckpointMissing => "checkpoint_missing",
+            Self::SnapshotMissing => "snapshot_missing",
+            Self::SnapshotOutlived => "snapshot_outlived",
             Self::NeverDue => "never_due",
             Self::TwoHolders => "two_holders",
             Self::JournalMove => "journal_move",

@@ -5,7 +5,7 @@ use super::{Finding, Rule};
 use crate::moving::{self, BATCH, Portable, PortableJob, Progress, Section};
 use crate::{Error, Store};
 use dauer_core::ledger::{Interval, Owner, OwnerKind};
-use dauer_core::{Checkpoint, Job, JobId, NodeId};
+use dauer_core::{CacheState, Checkpoint, CheckpointId, Job, JobId, NodeId};
 use std::collections::{BTreeSet, HashMap};
 
 /// So many jobs that seem wrong are looked at again.
@@ -36,6 +36,8 @@ pub async fn check(
         Section::Definitions,
         Section::Audit,
         Section::Schedules,
+        Section::Snapshots,
+        Section::Cache,
         Section::Queues,
         Section::Turns,
         Section::Access,
@@ -62,6 +64,8 @@ pub async fn check(
     }
     found.extend(held_by_nobody(store, &walk.unsettled).await?);
     found.extend(twice(store, &walk.twice).await?);
+    found.extend(dangling(store, &walk.dangling).await?);
+    found.extend(outlived(store, walk.ephemeral).await?);
     found.sort();
     found.dedup();
     Ok(found)
@@ -111,6 +115,11 @@ struct Walk {
     unsettled: Vec<JobId>,
     claims: HashMap<Claim, JobId>,
     twice: Vec<(Claim, [JobId; 2])>,
+    snapshots: BTreeSet<Short>,
+    /// Snapshots of runs, and the run of each.
+    ephemeral: Vec<(CheckpointId, JobId)>,
+    /// Keys of the cache that lead to a snapshot which was not seen.
+    dangling: Vec<String>,
     /// Every section was read to its end.
     is_whole: bool,
 }
@@ -123,6 +132,9 @@ impl Default for Walk {
             unsettled: Vec::new(),
             claims: HashMap::new(),
             twice: Vec::new(),
+            snapshots: BTreeSet::new(),
+            ephemeral: Vec::new(),
+            dangling: Vec::new(),
             is_whole: true,
         }
     }
@@ -152,6 +164,20 @@ impl Walk {
                 }
             }
             Portable::Job(job) => self.take_job(job),
+            Portable::Snapshot(snapshot) => {
+                self.snapshots.insert(short(&snapshot.id.0));
+                if let Some(run) = &snapshot.ephemeral_of {
+                    self.ephemeral
+                        .push((snapshot.id.clone(), JobId(run.clone())));
+                }
+            }
+            Portable::Cached(entry) => {
+                if entry.state == CacheState::Ready
+                    && !self.snapshots.contains(&short(&entry.snapshot.0))
+                {
+                    self.dangling.push(entry.key.clone());
+                }
+            }
             Portable::Definition(_)
             | Portable::Audit(_)
             | Portable::Schedule(_)
@@ -285,6 +311,46 @@ async fn twice(store: &dyn Store, twice: &[(Claim, [JobId; 2])]) -> Result<Vec<F
             let (word, which) = claim;
             let what = format!("it has the {word} {which:?}, as has job {}", jobs[0]);
             found.push(Finding::new(Rule::TwoHolders, subject(&jobs[1]), what));
+        }
+    }
+    Ok(found)
+}
+
+/// Entries of the cache that may be used and lead nowhere, if they still do.
+async fn dangling(store: &dyn Store, keys: &[String]) -> Result<Vec<Finding>, Error> {
+    let mut found = Vec::new();
+    for key in keys {
+        let Some(entry) = store.cache_entry(key).await? else {
+            continue;
+        };
+        // One that is put after this looked leads to what is there.
+        if entry.state == CacheState::Ready && store.snapshot(&entry.snapshot).await?.is_none() {
+            let what = format!(
+                "it leads to snapshot {}, which is not there",
+                entry.snapshot
+            );
+            let subject = format!("cache entry {key}");
+            found.push(Finding::new(Rule::SnapshotMissing, subject, what));
+        }
+    }
+    Ok(found)
+}
+
+/// Snapshots of runs that have ended, if they are still there.
+async fn outlived(
+    store: &dyn Store,
+    ephemeral: Vec<(CheckpointId, JobId)>,
+) -> Result<Vec<Finding>, Error> {
+    let mut found = Vec::new();
+    for (id, run) in ephemeral {
+        let has_ended = match record(store, &run).await? {
+            Some(job) => job.state.is_terminal() && job.operation.is_none(),
+            None => true,
+        };
+        if has_ended && store.snapshot(&id).await?.is_some() {
+            let what = format!("it belongs to run {run}, which has ended");
+            let subject = format!("snapshot {id}");
+            found.push(Finding::new(Rule::SnapshotOutlived, subject, what));
         }
     }
     Ok(found)

@@ -49,27 +49,27 @@ pub(super) async fn the_resume_point_is_never_dropped(store: Arc<dyn Store>) {
     let mut job = create(&*store, 1).await;
     let old = commit_checkpoint(&*store, &mut job, 1).await;
     let new = commit_checkpoint(&*store, &mut job, 2).await;
-    match store.drop_checkpoint(&new.id).await {
+    match store.drop_checkpoint(&job.id, &new.id).await {
         Err(Error::Conflict {
             job: whose, found, ..
         }) => assert_eq!((whose, found), (job.id.clone(), job.version)),
         other => panic!("{other:?}"),
     }
-    assert!(store.has_checkpoint(&new.id).await.unwrap());
-    store.drop_checkpoint(&old.id).await.unwrap();
-    assert!(!store.has_checkpoint(&old.id).await.unwrap());
+    assert!(store.referenced(&new.id).await.unwrap());
+    store.drop_checkpoint(&job.id, &old.id).await.unwrap();
+    assert!(!store.referenced(&old.id).await.unwrap());
     assert_eq!(
         store.checkpoints(&job.id).await.unwrap(),
         std::slice::from_ref(&new)
     );
     // Again, and what never was.
-    store.drop_checkpoint(&old.id).await.unwrap();
+    store.drop_checkpoint(&job.id, &old.id).await.unwrap();
     store
-        .drop_checkpoint(&CheckpointId::from("ffffffffffffffff"))
+        .drop_checkpoint(&job.id, &CheckpointId::from("ffffffffffffffff"))
         .await
         .unwrap();
     edit(&*store, &mut job, |job| job.checkpoint = None).await;
-    store.drop_checkpoint(&new.id).await.unwrap();
+    store.drop_checkpoint(&job.id, &new.id).await.unwrap();
     assert!(store.checkpoints(&job.id).await.unwrap().is_empty());
     assert_eq!(store.job(&job.id).await.unwrap(), job);
 }
@@ -229,7 +229,7 @@ pub(super) async fn everything_of_a_removed_job_goes(store: Arc<dyn Store>) {
     assert!(store.checkpoints(&job.id).await.unwrap().is_empty());
     assert!(
         !store
-            .has_checkpoint(&CheckpointId(format!("{:016x}", 11)))
+            .referenced(&CheckpointId(format!("{:016x}", 11)))
             .await
             .unwrap()
     );

@@ -2,9 +2,10 @@
 
 use super::sample::{audit, change, checkpoint, create, edit, entry, id, job, named};
 use super::schedules::schedule;
+use super::snapshots::{cached, share, snapshot};
 use crate::check::{Finding, Rule, check};
 use crate::moving::{BATCH, Migration};
-use crate::{Change, NewJob, Sqlite, Store};
+use crate::{Change, Folder, NewJob, Sqlite, Store};
 use dauer_core::ledger::{Closing, Interval, Kind, Labels, Owner};
 use dauer_core::{Job, Kept, Queue, State, Timestamp};
 use std::sync::Arc;
@@ -82,6 +83,7 @@ pub(crate) async fn write_by_the_rules(store: &dyn Store) {
         job: job(5).blocked_by(vec![id(4)]),
         entry: entry("created"),
         key: Some(("key".into(), "digest".into())),
+        shares: None,
     };
     store.create_all(vec![follower]).await.unwrap();
     let daily = schedule("daily", Some(5));
@@ -94,6 +96,17 @@ pub(crate) async fn write_by_the_rules(store: &dyn Store) {
         ..Queue::default()
     };
     store.set_queue(mail, audit("queue_set")).await.unwrap();
+    let kept = snapshot(7, Some("kept"));
+    store
+        .add_snapshot(kept, Folder::Shared, audit("snapshot_added"))
+        .await
+        .unwrap();
+    for key in ["used", "going"] {
+        store.put_cache(cached(key, 7), Vec::new()).await.unwrap();
+    }
+    store.mark_evicting(vec!["going".into()]).await.unwrap();
+    let fork = share(8, &two.checkpoint.clone().unwrap());
+    store.create_all(vec![fork]).await.unwrap();
 }
 
 pub(super) async fn what_was_written_by_the_rules_is_found_whole_also_when_it_was_moved(
@@ -159,6 +172,17 @@ pub(super) async fn what_breaks_a_rule_is_named(store: Arc<dyn Store>) {
     let mut fifteen = create(&*store, 15).await;
     edit(&*store, &mut fifteen, |job| job.wake_at = None).await;
     expect(Rule::NeverDue, 15, "never due").await;
+    // Its run has ended and it is still there.
+    let mut left = snapshot(30, None);
+    left.ephemeral_of = Some(id(1).0);
+    store
+        .add_snapshot(left.clone(), Folder::New, audit("snapshot_added"))
+        .await
+        .unwrap();
+    let outlived = findings(&*store).await;
+    let subject = format!("snapshot {}", left.id);
+    let is_named = |one: &Finding| one.rule == Rule::SnapshotOutlived && one.subject == subject;
+    assert!(outlived.iter().any(is_named), "{outlived:?}");
     // What belongs to a job that is gone and nothing ended.
     let removed = store.remove(&twelve.id, twelve.version, audit("job_removed"));
     removed.await.unwrap();

@@ -1,9 +1,10 @@
 //! The claim that a handle whose lease was taken writes nothing, with any method there is.
 
 use super::sample::{audit, change, checkpoint, create, edit, entry, id, job};
+use super::snapshots::{cached, snapshot};
 use super::{access, definitions, ledger, schedules};
 use crate::moving::Portable;
-use crate::{Error, Filter, HistoryFilter, NewJob, ScheduleChange, Store, UsageQuery};
+use crate::{Error, Filter, Folder, HistoryFilter, NewJob, ScheduleChange, Store, UsageQuery};
 use dauer_core::ledger::{By, Range};
 use dauer_core::plan::turn::Ask;
 use dauer_core::{
@@ -34,6 +35,14 @@ const WRITES: &[&str] = &[
     "forget_records",
     "set_queue",
     "remove_queue",
+    "add_snapshot",
+    "change_snapshot",
+    "remove_snapshot",
+    "put_cache",
+    "cache_hit",
+    "pin_cache",
+    "mark_evicting",
+    "remove_cache",
     "daemon_started",
     "daemon_completed_a_job",
     "daemon_ended_well",
@@ -59,7 +68,14 @@ const READS: &[&str] = &[
     "children",
     "owner",
     "checkpoints",
-    "has_checkpoint",
+    "snapshot",
+    "find_snapshot",
+    "snapshots",
+    "referenced",
+    "cache_entry",
+    "cache_entries",
+    "cache_least_used",
+    "cache_totals",
     "token",
     "output",
     "has_signal",
@@ -105,6 +121,7 @@ pub(super) async fn every_method_is_known(_: [Arc<dyn Store>; 3]) {
     let traits = concat!(
         include_str!("../lib.rs"),
         include_str!("../lease.rs"),
+        include_str!("../snapshots.rs"),
         include_str!("../moving/mod.rs")
     );
     let methods: BTreeSet<&str> = traits
@@ -171,6 +188,17 @@ async fn fill(store: &dyn Store, silent: Lease) -> There {
         .set_queue(queue("mail"), audit("queue_set"))
         .await
         .unwrap();
+    for n in [1, 2] {
+        let name = (n == 1).then_some("one");
+        store
+            .add_snapshot(snapshot(n, name), Folder::New, audit("snapshot_added"))
+            .await
+            .unwrap();
+    }
+    for key in ["old", "going"] {
+        store.put_cache(cached(key, 1), Vec::new()).await.unwrap();
+    }
+    store.mark_evicting(vec!["going".into()]).await.unwrap();
     store.daemon_started(Timestamp(1), 1).await.unwrap();
     store.heartbeat(Timestamp(1)).await.unwrap();
     There {
@@ -199,6 +227,7 @@ fn new(n: u64) -> NewJob {
         job: job(n),
         entry: entry("created"),
         key: None,
+        shares: None,
     }
 }
 
@@ -220,7 +249,7 @@ async fn write(method: &str, store: &dyn Store, there: &There) -> Result<(), Err
         }
         "drop_checkpoint" => {
             let id = CheckpointId(format!("{:016x}", 1));
-            store.drop_checkpoint(&id).await
+            store.drop_checkpoint(&there.other.id, &id).await
         }
         "prune_ledger" => store.prune_ledger(Timestamp(1000), 1).await,
         "heartbeat" => store.heartbeat(Timestamp(9)).await,
@@ -260,6 +289,26 @@ async fn write(method: &str, store: &dyn Store, there: &There) -> Result<(), Err
         "forget_records" => store.forget_records(Timestamp(i64::MAX), 1).await,
         "set_queue" => store.set_queue(queue("night"), audit("queue_set")).await,
         "remove_queue" => store.remove_queue("mail", audit("queue_removed")).await,
+        "add_snapshot" => {
+            let added = snapshot(10, None);
+            let add = store.add_snapshot(added, Folder::New, audit("snapshot_added"));
+            add.await
+        }
+        "change_snapshot" => {
+            let mut changed = snapshot(1, Some("one"));
+            changed.version = 2;
+            changed.pinned = true;
+            store.change_snapshot(changed, audit("changed")).await
+        }
+        "remove_snapshot" => {
+            let id = snapshot(2, None).id;
+            store.remove_snapshot(&id, audit("removed")).await
+        }
+        "put_cache" => store.put_cache(cached("new", 1), Vec::new()).await,
+        "cache_hit" => store.cache_hit("old", Timestamp(99)).await,
+        "pin_cache" => store.pin_cache("old", true).await,
+        "mark_evicting" => store.mark_evicting(vec!["old".into()]).await,
+        "remove_cache" => store.remove_cache("going").await,
         "daemon_started" => store.daemon_started(Timestamp(8), 1).await.map(|_| ()),
         "daemon_completed_a_job" => store.daemon_completed_a_job().await,
         "daemon_ended_well" => store.daemon_ended_well().await,
@@ -308,6 +357,8 @@ async fn everything(store: &dyn Store) -> String {
     add(&store.schedules(None, 100).await.unwrap());
     add(&store.access_tokens().await.unwrap());
     add(&store.queues().await.unwrap());
+    add(&store.snapshots(None, 100).await.unwrap());
+    add(&store.cache_entries(None, 100).await.unwrap());
     add(&store.turns().await.unwrap());
     add(&store.last_heartbeat().await.unwrap());
     add(&store.leases().await.unwrap());

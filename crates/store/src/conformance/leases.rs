@@ -207,6 +207,7 @@ pub(super) async fn who_holds_a_job_is_known_until_it_is_settled([a, b, _]: [Arc
         job: begun.clone(),
         entry: entry("created"),
         key: None,
+        shares: None,
     };
     let begin = change(&mut begun, |job| job.state = State::Running);
     a.create_begun(vec![new], vec![begin]).await.unwrap();

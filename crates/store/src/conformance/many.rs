@@ -14,6 +14,7 @@ async fn created(store: &dyn Store) -> Vec<Job> {
         job: job.clone(),
         entry: super::sample::entry("created"),
         key: None,
+        shares: None,
     });
     store.create_all(new.collect()).await.unwrap();
     jobs

@@ -14,6 +14,7 @@
 mod access;
 mod belongings;
 mod beside;
+mod cache;
 pub(crate) mod checking;
 mod compare;
 mod definitions;
@@ -32,6 +33,7 @@ mod requests;
 pub(crate) mod sample;
 mod schedule;
 mod schedules;
+mod snapshots;
 mod versions;
 
 use crate::Store;
@@ -130,6 +132,18 @@ pub async fn run<S: Store>(factory: impl AsyncFn() -> S) {
         ledger::a_job_is_found_by_the_tags_it_has_now,
         ledger::the_last_heartbeat_counts,
         ledger::a_machine_of_the_same_id_as_a_job_is_another_owner,
+        snapshots::a_snapshot_is_read_as_it_was_added_and_found_by_name_or_beginning,
+        snapshots::snapshots_come_in_pages_by_their_ids,
+        snapshots::a_snapshot_is_changed_over_the_version_before_only,
+        snapshots::a_folder_is_kept_as_long_as_anything_refers_to_it,
+        snapshots::a_fork_that_begins_goes_on_with_its_own_row,
+        snapshots::what_nothing_keeps_any_more_is_never_shared_again,
+        snapshots::forks_and_removals_at_once_leave_no_fork_without_its_folder,
+        cache::an_entry_makes_room_in_the_transaction_that_brings_it,
+        cache::an_entry_is_used_until_it_is_on_its_way_out,
+        cache::the_least_recently_used_come_first_and_what_is_pinned_never,
+        cache::an_eviction_goes_in_steps_that_can_be_repeated,
+        cache::of_many_who_put_one_key_one_does,
         access::tokens_for_callers_come_back_as_they_were_in_the_order_of_their_ids,
         access::a_removed_token_for_callers_is_gone_also_when_it_was_just_used,
         checking::what_was_written_by_the_rules_is_found_whole_also_when_it_was_moved,

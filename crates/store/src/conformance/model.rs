@@ -133,7 +133,11 @@ impl Model {
             }
             Op::DropCheckpoint { job, checkpoint } => {
                 let id = checkpoint_id(job, checkpoint);
-                (self.drop_checkpoint(&id), store.drop_checkpoint(&id).await)
+                let job = sample::id(job);
+                (
+                    self.drop_checkpoint(&job, &id),
+                    store.drop_checkpoint(&job, &id).await,
+                )
             }
             Op::Remove { job, version_off } => {
                 let id = sample::id(job);
@@ -331,11 +335,9 @@ impl Model {
         });
     }
 
-    fn drop_checkpoint(&mut self, id: &CheckpointId) -> Result<(), Error> {
-        if let Some(job) = self
-            .jobs
-            .values()
-            .find(|job| job.checkpoint.as_ref() == Some(id))
+    fn drop_checkpoint(&mut self, job: &JobId, id: &CheckpointId) -> Result<(), Error> {
+        if let Some(job) = self.jobs.get(job)
+            && job.checkpoint.as_ref() == Some(id)
         {
             return Err(Error::Conflict {
                 job: job.id.clone(),
@@ -343,7 +345,8 @@ impl Model {
                 found: job.version,
             });
         }
-        self.checkpoints.retain(|checkpoint| checkpoint.id != *id);
+        self.checkpoints
+            .retain(|checkpoint| checkpoint.id != *id || checkpoint.job != *job);
         Ok(())
     }
 

@@ -6,12 +6,13 @@ use super::model::{self, Model, Op};
 use super::requests::new;
 use super::sample::{audit, become_state, change, checkpoint, create, id, job};
 use super::schedules::schedule;
+use super::snapshots::{cached, share, snapshot, with_snapshots};
 use crate::moving::{self, BATCH, Migration, Portable, Refusal, Section};
 use crate::{Error, Sqlite, Store};
 use dauer_core::ledger::{Closing, Interval, Kind, Labels, Owner};
 use dauer_core::{
-    EndsChildren, Job, JobId, Json, Kept, Queue, Scope, State, Timestamp, Token, TokenStatus, Turn,
-    Unique, Wait,
+    CheckpointId, EndsChildren, Job, JobId, Json, Kept, Queue, Scope, State, Timestamp, Token,
+    TokenStatus, Turn, Unique, Wait,
 };
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -164,6 +165,15 @@ async fn of_jobs(store: &dyn Store) {
     )
     .await;
     of_the_ledger(store, &mut slept).await;
+    with_snapshots(store, 900..903).await;
+    store.put_cache(cached("a", 900), Vec::new()).await.unwrap();
+    store
+        .put_cache(cached("b", 901), vec!["a".into()])
+        .await
+        .unwrap();
+    store.cache_hit("b", Timestamp(70)).await.unwrap();
+    let fork = share(66, &CheckpointId(format!("{:016x}", 902)));
+    store.create_all(vec![fork]).await.unwrap();
     become_state(store, &mut parent, State::Completed).await;
     let mut gone = create(store, 60).await;
     become_state(store, &mut gone, State::Failed).await;
@@ -232,8 +242,8 @@ pub(super) async fn what_is_moved_here_is_the_same_and_moves_on(store: Arc<dyn S
     }
     let moved = migration(&source, &*store).run(|_| {}).await.unwrap();
     assert_eq!(everything(&*store, BATCH).await, all);
-    assert_eq!(moved.parts.0["jobs"].count, 42);
-    assert_eq!(moved.parts.0["checkpoints"].count, 3);
+    assert_eq!(moved.parts.0["jobs"].count, 43);
+    assert_eq!(moved.parts.0["checkpoints"].count, 4);
     assert_eq!(moved.parts.0["signals"].count, 4);
     assert!(!moved.resumed);
     moving::check_is_whole(&*store).await.unwrap();
@@ -254,6 +264,15 @@ pub(super) async fn what_is_moved_here_is_the_same_and_moves_on(store: Arc<dyn S
         store.next_wake(Timestamp(0)).await.unwrap(),
         Some(Timestamp(77))
     );
+    // Its fork keeps a folder whose snapshot goes; an entry that is used keeps its snapshot, and is counted.
+    let (cached, shared) = (snapshot(901, None).id, snapshot(902, None).id);
+    let refused = store.remove_snapshot(&cached, audit("snapshot_removed"));
+    assert!(matches!(refused.await, Err(Error::SnapshotCached { .. })));
+    let removed = store.remove_snapshot(&shared, audit("snapshot_removed"));
+    removed.await.unwrap();
+    assert!(store.referenced(&shared).await.unwrap());
+    assert_eq!(store.cache_totals().await.unwrap().count, 1);
+    assert_eq!(store.cache_least_used(9).await.unwrap().len(), 1);
     assert_eq!(store.keyed(vec!["key-3".into()]).await.unwrap().len(), 1);
     let child = new(child_of(id(61)), None);
     let refused = store.create_all(vec![child]).await;

@@ -224,6 +224,7 @@ fn new(job: Job) -> NewJob {
         job,
         entry: entry("submitted"),
         key: None,
+        shares: None,
     }
 }
 

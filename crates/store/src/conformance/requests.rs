@@ -10,6 +10,7 @@ pub(super) fn new(job: Job, key: Option<(&str, &str)>) -> NewJob {
         job,
         entry: entry("submitted"),
         key: key.map(|(key, digest)| (key.to_owned(), digest.to_owned())),
+        shares: None,
     }
 }
 

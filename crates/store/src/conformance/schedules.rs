@@ -45,6 +45,7 @@ fn fire(schedule: &Schedule, jobs: &[u64]) -> ScheduleChange {
         job: job(*n),
         entry: entry("submitted"),
         key: None,
+        shares: None,
     });
     ScheduleChange {
         schedule,
@@ -152,6 +153,7 @@ pub(super) async fn a_schedule_whose_job_cannot_be_added_stays_as_it_was(store: 
         job: named(2, Some("taken")),
         entry: entry("submitted"),
         key: None,
+        shares: None,
     });
     change.audit = Some(audit("schedule_fired"));
     let result = store.change_schedule(change).await;

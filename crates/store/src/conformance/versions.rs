@@ -122,7 +122,7 @@ pub(super) async fn a_conflict_writes_nothing(store: Arc<dyn Store>) {
         }
         assert_eq!(store.job(&job.id).await.unwrap(), record);
         assert_eq!(store.journal(None, 0, 10).await.unwrap(), journal);
-        assert!(!store.has_checkpoint(&image.id).await.unwrap());
+        assert!(!store.referenced(&image.id).await.unwrap());
         let token = store.token(&job.id, "t").await.unwrap().unwrap();
         assert_eq!(
             (token.generation, token.status),

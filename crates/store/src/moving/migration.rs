@@ -254,6 +254,8 @@ fn under_way(value: &Portable) -> Option<JobId> {
         | Portable::Audit(_)
         | Portable::Interval(_)
         | Portable::Schedule(_)
+        | Portable::Snapshot(_)
+        | Portable::Cached(_)
         | Portable::Queue(_)
         | Portable::Turns { .. }
         | Portable::Access(_)

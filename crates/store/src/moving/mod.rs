@@ -22,8 +22,8 @@ use crate::{DaemonRun, Entry, Error, NewAudit, Store};
 use async_trait::async_trait;
 use dauer_core::ledger::Interval;
 use dauer_core::{
-    AccessToken, Checkpoint, Definition, Job, JobId, Json, Queue, Schedule, Signal, Timestamp,
-    Token, Turn, Wait,
+    AccessToken, CacheEntry, Checkpoint, Definition, Job, JobId, Json, Queue, Schedule, Signal,
+    Snapshot, Timestamp, Token, Turn, Wait,
 };
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,7 @@ pub trait Movable: Send + Sync + 'static {
 }
 
 /// The form of [`Portable`]. A move that was begun in another form is not gone on with.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// A part of a store that is read and written by itself, in this order: what is pointed to comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -65,6 +65,10 @@ pub enum Section {
     Ledger,
     /// What is to be submitted again and again.
     Schedules,
+    /// Kept states.
+    Snapshots,
+    /// What cached steps left.
+    Cache,
     /// Limits.
     Queues,
     /// Turns that queues with a rate gave.
@@ -79,13 +83,15 @@ pub enum Section {
 
 impl Section {
     /// All that travel, in their order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Definitions,
         Self::Jobs,
         Self::Journal,
         Self::Audit,
         Self::Ledger,
         Self::Schedules,
+        Self::Snapshots,
+        Self::Cache,
         Self::Queues,
         Self::Turns,
         Self::Access,
@@ -102,6 +108,8 @@ impl Section {
             Self::Audit => "audit",
             Self::Ledger => "ledger",
             Self::Schedules => "schedules",
+            Self::Snapshots => "snapshots",
+            Self::Cache => "cache",
             Self::Queues => "queues",
             Self::Turns => "turns",
             Self::Access => "access",
@@ -133,6 +141,10 @@ pub enum Portable {
     Interval(Box<PortableInterval>),
     /// A schedule.
     Schedule(Box<Schedule>),
+    /// A snapshot.
+    Snapshot(Box<Snapshot>),
+    /// An entry of the cache.
+    Cached(CacheEntry),
     /// The settings of a queue.
     Queue(Queue),
     /// All turns of a queue that are kept: taken in, they replace those that are there.
@@ -166,6 +178,8 @@ impl Portable {
             Self::Audit(_) => Section::Audit,
             Self::Interval(_) => Section::Ledger,
             Self::Schedule(_) => Section::Schedules,
+            Self::Snapshot(_) => Section::Snapshots,
+            Self::Cached(_) => Section::Cache,
             Self::Queue(_) => Section::Queues,
             Self::Turns { .. } => Section::Turns,
             Self::Access(_) => Section::Access,
@@ -390,6 +404,8 @@ pub async fn mark(store: &dyn Store) -> Result<Option<Mark>, Error> {
         | Portable::Audit(_)
         | Portable::Interval(_)
         | Portable::Schedule(_)
+        | Portable::Snapshot(_)
+        | Portable::Cached(_)
         | Portable::Queue(_)
         | Portable::Turns { .. }
         | Portable::Access(_)

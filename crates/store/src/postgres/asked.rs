@@ -19,10 +19,10 @@ use std::time::Duration;
 use tokio_postgres::Row;
 
 /// Above every id.
-const AFTER_EVERY_ID: &str = "\u{10FFFF}";
+pub(super) const AFTER_EVERY_ID: &str = "\u{10FFFF}";
 
 /// Shorter beginnings of ids mean nothing.
-const PREFIX_CHARS_MIN: usize = 4;
+pub(super) const PREFIX_CHARS_MIN: usize = 4;
 
 /// A list whose filter no index answers whole is looked through in pieces of this.
 const PIECE: usize = 200;

@@ -2,7 +2,7 @@
 
 use super::Postgres;
 use super::fault::Fault;
-use super::sql::moving as sql;
+use super::sql::{moving as sql, snapshots};
 use crate::Error;
 use crate::check::columns::{self, Beside, COLUMNS, DIFFERENT_MAX, Stored};
 use crate::check::{Finding, Rule};
@@ -37,6 +37,14 @@ impl Postgres {
             let (name, settings): (String, String) =
                 self.read(&row, |row| Ok((row.try_get(0)?, row.try_get(1)?)))?;
             columns::queue(&name, record::queue(&settings), &mut found);
+        }
+        for row in self.rows(&snapshots::CHECK_ALL_SNAPSHOTS, &[]).await? {
+            let (has, text): ((String, u64, Option<String>), String) = self.read(&row, |row| {
+                let version = record::unsigned(row.try_get(1)?);
+                let has = (row.try_get(0)?, version, row.try_get(2)?);
+                Ok((has, row.try_get(3)?))
+            })?;
+            columns::snapshot(&has, record::snapshot(&text), &mut found);
         }
         for row in self.rows(&sql::CHECK_NUMBERS, &[]).await? {
             let (table, newest, given): (String, Option<i64>, Option<i64>) = self

@@ -3,7 +3,7 @@
 use super::Postgres;
 use super::fault::Fault;
 use super::row;
-use super::sql::{Statement, moving as sql, read};
+use super::sql::{Statement, moving as sql, read, snapshots};
 use crate::check::Finding;
 use crate::moving::{
     Few, Movable, Numbered, PAGE_BYTES_MAX, Page, Portable, PortableAudit, PortableInterval,
@@ -11,9 +11,9 @@ use crate::moving::{
     definitions_page, number, standing,
 };
 use crate::record::{self, Broken, Write, limit, signed, token_status, unsigned};
-use crate::{Error, NewAudit, Store};
+use crate::{Error, NewAudit, Snapshots, Store};
 use async_trait::async_trait;
-use dauer_core::{JobId, Json, Signal, Timestamp, Token, Wait};
+use dauer_core::{CacheEntry, JobId, Json, Signal, Snapshot, Timestamp, Token, Wait};
 use serde::de::DeserializeOwned;
 use tokio_postgres::Row;
 
@@ -66,6 +66,18 @@ impl Movable for Postgres {
                 let value = |schedule| Portable::Schedule(Box::new(schedule));
                 Ok(Page::behind(schedules, most, key, value))
             }
+            Section::Snapshots => {
+                let asked = (after.unwrap_or_default(), limit(most));
+                let found = self.snapshots_behind(asked.0, asked.1).await?;
+                let key = |snapshot: &Snapshot| snapshot.id.0.clone();
+                let value = |snapshot| Portable::Snapshot(Box::new(snapshot));
+                Ok(Page::behind(found, most, key, value))
+            }
+            Section::Cache => {
+                let found = self.cache_entries(after, most).await?;
+                let key = |entry: &CacheEntry| entry.key.clone();
+                Ok(Page::behind(found, most, key, Portable::Cached))
+            }
             Section::Queues
             | Section::Turns
             | Section::Access
@@ -92,6 +104,8 @@ impl Postgres {
             Section::Audit => &sql::COUNT_AUDIT,
             Section::Ledger => &sql::COUNT_LEDGER,
             Section::Schedules => &sql::COUNT_SCHEDULES,
+            Section::Snapshots => &snapshots::COUNT_SNAPSHOTS,
+            Section::Cache => &snapshots::COUNT_CACHE,
             Section::Queues
             | Section::Turns
             | Section::Access
@@ -124,7 +138,9 @@ impl Postgres {
             | Section::Journal
             | Section::Audit
             | Section::Ledger
-            | Section::Schedules => Few::none(),
+            | Section::Schedules
+            | Section::Snapshots
+            | Section::Cache => Few::none(),
         })
     }
 

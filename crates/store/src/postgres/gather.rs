@@ -10,7 +10,7 @@ use crate::record::{
 use dauer_core::{Forget, JobId, Json, Kept};
 
 /// What is not about one job is written one after the other.
-const ALL: &str = "";
+pub(super) const ALL: &str = "";
 
 impl<'a> Plan<'a> {
     /// Takes a write. Where it cannot be written with the others, nothing of the plan is good any more.
@@ -25,15 +25,24 @@ impl<'a> Plan<'a> {
             }
             Write::Commit(commit) => self.commit(commit),
             Write::Remove { id, version } => self.remove(id.as_str(), *version),
-            Write::DropCheckpoint(id) => {
-                let id = id.as_str();
+            Write::DropCheckpoint(drop) => {
                 for statement in [
                     &sql::LOCK_CHECKPOINTS,
                     &sql::CHECK_NOT_POINTED_TO,
                     &sql::DELETE_CHECKPOINTS,
                 ] {
-                    self.put(ALL, statement, row![id]);
+                    for name in drop.names() {
+                        self.put(ALL, statement, row![drop.job.as_str(), name]);
+                    }
                 }
+                Ok(())
+            }
+            Write::Snapshot(write) => {
+                self.snapshot(write);
+                Ok(())
+            }
+            Write::Cache(write) => {
+                self.cache(write);
                 Ok(())
             }
             Write::Define(definition) => {
@@ -89,6 +98,9 @@ impl<'a> Plan<'a> {
 
     fn create(&mut self, new: &'a NewRow) -> Result<(), Apart> {
         self.add(new)?;
+        if let Some(shares) = &new.shares {
+            self.share(new.row.id.as_str(), shares);
+        }
         self.put_beside(new);
         Ok(())
     }
@@ -111,7 +123,7 @@ impl<'a> Plan<'a> {
         self.change(commit)?;
         let id = commit.row.id.as_str();
         if let Some(checkpoint) = &commit.checkpoint {
-            let row = row![checkpoint.id.as_str(), id, &checkpoint.record];
+            let row = row![&checkpoint.name, id, &checkpoint.record];
             self.put(id, &sql::PUT_CHECKPOINTS, row);
         }
         // Before the token of this very change.

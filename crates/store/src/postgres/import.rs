@@ -1,7 +1,8 @@
 //! Taking in what another store gave.
 
 use super::plan::{Plan, additions, row};
-use super::sql::{moving, write as sql};
+use super::snapshots::{cache_row, snapshot_row};
+use super::sql::{moving, snapshots, write as sql};
 use crate::record::{Arrival, DefinitionRow, JobArrival, labels, signed, token_columns};
 use dauer_core::{AccessToken, State};
 use std::collections::HashSet;
@@ -18,6 +19,8 @@ pub(super) fn jobs<'a>(values: &'a [Arrival]) -> Vec<&'a str> {
         | Arrival::Audit(_)
         | Arrival::Interval(_)
         | Arrival::Schedule(_)
+        | Arrival::Snapshot(_)
+        | Arrival::Cached(_)
         | Arrival::Access(_)
         | Arrival::Queue { .. }
         | Arrival::Turns { .. }
@@ -100,6 +103,12 @@ impl<'a> Plan<'a> {
                     ];
                     self.put(ALL, &moving::IMPORT_SCHEDULES, row);
                 }
+                Arrival::Snapshot(snapshot) => {
+                    self.put(ALL, &snapshots::IMPORT_SNAPSHOTS, snapshot_row(snapshot));
+                }
+                Arrival::Cached(entry) => {
+                    self.put(ALL, &snapshots::IMPORT_CACHE, cache_row(entry));
+                }
                 Arrival::Access(token) => {
                     self.put(ALL, &moving::IMPORT_ACCESS, access(token));
                 }
@@ -137,7 +146,13 @@ impl<'a> Plan<'a> {
         self.put(id, &sql::INSERT_JOBS, additions(new, &new.row, None));
         self.put_beside(new);
         for (number, checkpoint) in &job.checkpoints {
-            let row = row![*number, checkpoint.id.as_str(), id, &checkpoint.record];
+            let row = row![
+                *number,
+                &checkpoint.name,
+                id,
+                &checkpoint.record,
+                &checkpoint.folder,
+            ];
             self.put(id, &moving::IMPORT_CHECKPOINTS, row);
         }
         if let Some(checkpoint) = &job.checkpoint {

@@ -18,6 +18,7 @@ mod readers;
 mod refusal;
 mod row;
 mod schema;
+mod snapshots;
 mod sql;
 mod store;
 mod tls;

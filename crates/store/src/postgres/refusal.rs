@@ -43,8 +43,10 @@ pub(super) async fn why(
             Ok(None)
         }
         Write::Commit(commit) => asked.commit(commit).await,
-        Write::DropCheckpoint(id) => {
-            let found = asked.one(&sql::POINTS_TO, &[&id.0]).await?;
+        Write::DropCheckpoint(drop) => {
+            let [name, shared] = drop.names();
+            let values: [Value<'_>; 3] = [&drop.job.0, &name, &shared];
+            let found = asked.one(&sql::POINTS_TO, &values).await?;
             let conflict = |row: Row| -> Result<Error, Fault> {
                 Ok(Error::Conflict {
                     job: JobId(row.try_get(0)?),
@@ -54,6 +56,8 @@ pub(super) async fn why(
             };
             found.map(conflict).transpose()
         }
+        Write::Snapshot(write) => asked.snapshot(write).await,
+        Write::Cache(write) => asked.cache(write).await,
         Write::Define(definition) => {
             let id = &definition.id;
             let found = asked
@@ -107,13 +111,13 @@ struct Stored {
     node: Option<String>,
 }
 
-struct Asked<'a> {
+pub(super) struct Asked<'a> {
     connection: &'a Connection,
     node: Option<&'a str>,
 }
 
 impl Asked<'_> {
-    async fn one(
+    pub(super) async fn one(
         &self,
         statement: &'static Statement,
         values: &[Value<'_>],
@@ -220,7 +224,10 @@ impl Asked<'_> {
                 return Ok(Some(Error::NotUnique { key, job }));
             }
         }
-        Ok(None)
+        match new.shares.as_ref().and_then(|row| row.folder.as_ref()) {
+            Some(folder) => self.unreferenced(folder).await,
+            None => Ok(None),
+        }
     }
 
     async fn commit(&self, commit: &CommitRow) -> Result<Option<Error>, Fault> {
@@ -244,15 +251,15 @@ impl Asked<'_> {
     async fn belongings(&self, commit: &CommitRow) -> Result<Option<Error>, Fault> {
         let id = &commit.row.id;
         if let Some(checkpoint) = &commit.checkpoint
-            && let Some(row) = self.one(&sql::CHECKPOINT_OF, &[&checkpoint.id.0]).await?
+            && let Some(row) = self.one(&sql::CHECKPOINT_OF, &[&checkpoint.name]).await?
             && row.try_get::<_, &str>(0)? != id.as_str()
         {
             return Ok(Some(rule(format!(
                 "checkpoint {} belongs to another job than {id}",
-                checkpoint.id
+                checkpoint.name
             ))));
         }
-        let written = commit.checkpoint.as_ref().map(|written| &written.id.0);
+        let written = commit.checkpoint.as_ref().map(|written| &written.name);
         if let Some(points_to) = &commit.row.checkpoint
             && written != Some(points_to)
             && self.one(&sql::CHECKPOINT_OF, &[points_to]).await?.is_none()

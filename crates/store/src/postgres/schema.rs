@@ -9,7 +9,10 @@ use crate::error::failed;
 use tokio_postgres::types::Type;
 
 /// The schema, step by step: the n-th script makes version n.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_first.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_first.sql"),
+    include_str!("migrations/0002_snapshots.sql"),
+];
 
 /// The oldest server whose SQL this is.
 const SERVER_MIN: i64 = 130_000;

@@ -131,12 +131,11 @@ impl Store for Postgres {
         self.each(rows, |row| Ok(record::checkpoint(job, row.try_get(0)?)?))
     }
 
-    async fn drop_checkpoint(&self, id: &CheckpointId) -> Result<(), Error> {
-        self.writer.write(Write::DropCheckpoint(id.clone())).await
-    }
-
-    async fn has_checkpoint(&self, id: &CheckpointId) -> Result<bool, Error> {
-        self.exists(&sql::HAS_CHECKPOINT, &[&id.0]).await
+    async fn drop_checkpoint(&self, job: &JobId, id: &CheckpointId) -> Result<(), Error> {
+        let (job, id) = (job.clone(), id.clone());
+        self.writer
+            .write(Write::DropCheckpoint(record::Drop { job, id }))
+            .await
     }
 
     async fn token(&self, job: &JobId, token: &str) -> Result<Option<Token>, Error> {

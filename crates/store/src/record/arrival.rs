@@ -1,12 +1,14 @@
 //! What comes from another store, in its final form.
 
+use super::checkpoint::CheckpointRow;
 use super::columns::{DefinitionRow, json};
-use super::write::{CheckpointRow, NewRow, ScheduleRow, Write};
+use super::snapshot::SnapshotRow;
+use super::write::{NewRow, ScheduleRow, Write};
 use crate::moving::{
     Numbered, Portable, PortableAudit, PortableInterval, PortableJob, PortableSignal,
 };
 use crate::{DaemonRun, Entry};
-use dauer_core::{AccessToken, Json, Timestamp, Token, Turn, Wait};
+use dauer_core::{AccessToken, CacheEntry, Json, Timestamp, Token, Turn, Wait};
 
 /// One value. What is there already under its id or number stays, but for what replaces it.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub(crate) enum Arrival {
     Audit(Box<PortableAudit>),
     Interval(Box<PortableInterval>),
     Schedule(ScheduleRow),
+    Snapshot(SnapshotRow),
+    Cached(CacheEntry),
     Access(AccessToken),
     /// Replaces.
     Queue {
@@ -53,15 +57,16 @@ pub(crate) struct JobArrival {
 impl JobArrival {
     fn of(moved: PortableJob) -> Self {
         let key = moved.key.map(|key| (key.key, key.digest));
+        let checkpoints = moved
+            .checkpoints
+            .iter()
+            .map(|one| (one.number, CheckpointRow::of(&moved.job, &one.value)))
+            .collect();
         let mut new = NewRow::arrived(moved.job, key);
         Self {
             checkpoint: new.row.checkpoint.take(),
             new,
-            checkpoints: moved
-                .checkpoints
-                .into_iter()
-                .map(|one| (one.number, CheckpointRow::of(one.value)))
-                .collect(),
+            checkpoints,
             tokens: moved.tokens,
             output: moved.output,
             signals: moved.signals,
@@ -79,6 +84,8 @@ impl Arrival {
             Portable::Audit(audit) => Self::Audit(Box::new(audit)),
             Portable::Interval(interval) => Self::Interval(interval),
             Portable::Schedule(schedule) => Self::Schedule(ScheduleRow::of(*schedule)),
+            Portable::Snapshot(snapshot) => Self::Snapshot(SnapshotRow::of(*snapshot)),
+            Portable::Cached(entry) => Self::Cached(entry),
             Portable::Access(token) => Self::Access(token),
             Portable::Queue(queue) => Self::Queue {
                 settings: json(&queue),

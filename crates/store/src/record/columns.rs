@@ -4,8 +4,8 @@ use super::Broken;
 use crate::moving::Mark;
 use dauer_core::ledger::{Kind, Labels, OwnerKind};
 use dauer_core::{
-    Checkpoint, CheckpointId, Definition, DefinitionRef, EndsChildren, JobId, Queue, Schedule,
-    Scope, State, Timestamp, TokenStatus,
+    CacheState, Checkpoint, CheckpointId, Definition, DefinitionRef, EndsChildren, JobId, Queue,
+    Schedule, Scope, Snapshot, State, Timestamp, TokenStatus,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -62,14 +62,20 @@ impl DefinitionRow {
     }
 }
 
-/// A checkpoint as JSON.
-pub(super) fn checkpoint_record(checkpoint: &Checkpoint) -> String {
-    json(checkpoint)
-}
-
 /// A checkpoint from its JSON.
 pub(crate) fn checkpoint(job: &JobId, record: &str) -> Result<Checkpoint, Broken> {
     read(record, || format!("a checkpoint of job {job}"))
+}
+
+/// A snapshot from its JSON.
+pub(crate) fn snapshot(record: &str) -> Result<Snapshot, Broken> {
+    read(record, || "the record of a snapshot".into())
+}
+
+/// Whether an entry of the cache may be used.
+pub(crate) fn cache_state(name: &str) -> Result<CacheState, Broken> {
+    CacheState::from_name(name)
+        .ok_or_else(|| Broken::Rule(format!("the cache names an unknown state {name:?}")))
 }
 
 /// A schedule from its JSON.

@@ -1,12 +1,14 @@
 //! A write, put into its final form by the caller's task, so that whoever writes spends no time on it.
 
 use super::arrival::Arrival;
-use super::columns::{DefinitionRow, checkpoint_record, json, signed, standing};
+use super::checkpoint::{CheckpointRow, Drop, checkpoint_name};
+use super::columns::{DefinitionRow, json, signed, standing};
 use super::job;
+use super::snapshot::{CacheWrite, SnapshotWrite};
 use crate::{Change, NewAudit, NewEntry, NewJob, ScheduleChange};
 use dauer_core::{
-    AccessToken, Checkpoint, CheckpointId, Definition, DefinitionRef, Forget, Job, JobId, Kept,
-    Queue, Schedule, State, Timestamp, Token, Unique,
+    AccessToken, Definition, DefinitionRef, Forget, Job, JobId, Kept, Queue, Schedule, State,
+    Timestamp, Token, Unique,
 };
 use std::collections::BTreeMap;
 
@@ -20,7 +22,9 @@ pub(crate) enum Write {
         changes: Vec<CommitRow>,
     },
     Commit(Box<CommitRow>),
-    DropCheckpoint(CheckpointId),
+    DropCheckpoint(Drop),
+    Snapshot(SnapshotWrite),
+    Cache(CacheWrite),
     Define(DefinitionRow),
     Undefine(DefinitionRef),
     Remove {
@@ -71,10 +75,12 @@ pub(crate) struct NewRow {
     /// Absent where it comes from another store, as its journal does.
     pub(crate) entry: Option<NewEntry>,
     pub(crate) queued: Queued,
+    /// Its own row of the checkpoint it begins from.
+    pub(crate) shares: Option<CheckpointRow>,
 }
 
 /// What a commit writes of a job.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct JobRow {
     pub(crate) id: JobId,
     pub(crate) version: u64,
@@ -89,13 +95,6 @@ pub(crate) struct JobRow {
     pub(crate) ends_children: Option<&'static str>,
     pub(crate) record: String,
     pub(crate) lane: i64,
-}
-
-/// What a commit writes of a checkpoint.
-#[derive(Debug)]
-pub(crate) struct CheckpointRow {
-    pub(crate) id: CheckpointId,
-    pub(crate) record: String,
 }
 
 /// What the creation of a job writes of the place where it waits.
@@ -166,9 +165,9 @@ impl CommitRow {
             );
         }
         Self {
+            checkpoint: checkpoint.map(|checkpoint| CheckpointRow::of(&job, &checkpoint)),
             row: JobRow::of(job),
             entry,
-            checkpoint: checkpoint.map(CheckpointRow::of),
             token,
             forget_tokens,
             kept,
@@ -201,13 +200,16 @@ impl JobRow {
             stage: job::stage(&job),
             wake_at: job::wake_at(&job),
             lane: job::lane(&job),
+            checkpoint: job
+                .checkpoint
+                .as_ref()
+                .map(|checkpoint| checkpoint_name(&job, checkpoint)),
             id: job.id,
             version: job.version,
             state: job.state,
             operation: job.operation.map(dauer_core::Operation::name),
             generation: job.generation,
             sandbox: job.sandbox.map(|sandbox| sandbox.0),
-            checkpoint: job.checkpoint.map(|checkpoint| checkpoint.0),
             expires_at: job.expires_at.map(|at| at.0),
             ends_children: standing(job.ends_children),
         }
@@ -221,8 +223,17 @@ impl NewRow {
 
     fn with(new: NewJob, record: fn(&Job) -> String) -> Self {
         assert_eq!(new.job.version, 1, "invariant: a new job has version 1");
+        let shares = new.shares.map(|shares| {
+            assert_eq!(
+                (&shares.job, Some(&shares.id)),
+                (&new.job.id, new.job.spec.from.as_ref()),
+                "invariant: a new job brings its own row of what it begins from"
+            );
+            CheckpointRow::of(&new.job, &shares)
+        });
         Self {
             entry: Some(new.entry),
+            shares,
             ..Self::placed(new.job, new.key, record)
         }
     }
@@ -246,21 +257,17 @@ impl NewRow {
             params,
             key,
             entry: None,
+            shares: None,
         }
     }
 
     /// Nothing has to be asked before it is written.
     pub(crate) fn is_plain(&self) -> bool {
-        self.name.is_none() && self.key.is_none() && self.parent.is_none() && self.queued.is_plain()
-    }
-}
-
-impl CheckpointRow {
-    pub(super) fn of(checkpoint: Checkpoint) -> Self {
-        Self {
-            record: checkpoint_record(&checkpoint),
-            id: checkpoint.id,
-        }
+        self.name.is_none()
+            && self.key.is_none()
+            && self.parent.is_none()
+            && self.shares.is_none()
+            && self.queued.is_plain()
     }
 }
 
@@ -368,6 +375,8 @@ impl Write {
             Self::Create(new) | Self::Begin { new, .. } => new.len(),
             Self::Commit(_)
             | Self::DropCheckpoint(_)
+            | Self::Snapshot(_)
+            | Self::Cache(_)
             | Self::Define(_)
             | Self::Undefine(_)
             | Self::Remove { .. }
@@ -399,6 +408,8 @@ impl Write {
             Self::Create(_)
             | Self::Begin { .. }
             | Self::DropCheckpoint(_)
+            | Self::Snapshot(_)
+            | Self::Cache(_)
             | Self::Define(_)
             | Self::Undefine(_)
             | Self::AddAccess(_)

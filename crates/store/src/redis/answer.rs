@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use crate::{Error, Keyed};
-use dauer_core::{DefinitionRef, JobId, NodeId};
+use dauer_core::{CheckpointId, DefinitionRef, JobId, NodeId};
 use redis::Value;
 
 /// Ahead of the digest in what a key of a request was used for.
@@ -106,6 +106,20 @@ pub(super) fn outcome(answer: Value) -> Result<Vec<String>, Error> {
         }
         ["schedule_exists", name] => Error::ScheduleExists((*name).to_owned()),
         ["schedule_changed", name] => Error::ScheduleChanged((*name).to_owned()),
+        ["unreferenced", folder] => Error::Unreferenced(CheckpointId::from(*folder)),
+        ["no_snapshot", text] => Error::NoSnapshot((*text).to_owned()),
+        ["snapshot_changed", id] => Error::SnapshotChanged(CheckpointId::from(*id)),
+        ["snapshot_name", name, id] => Error::SnapshotNameInUse {
+            name: (*name).to_owned(),
+            snapshot: CheckpointId::from(*id),
+        },
+        ["snapshot_cached", id, key] => Error::SnapshotCached {
+            snapshot: CheckpointId::from(*id),
+            key: (*key).to_owned(),
+        },
+        ["not_cached", key] => Error::NotCached((*key).to_owned()),
+        ["cache_key", key] => Error::CacheKeyInUse((*key).to_owned()),
+        ["cache_changed", key] => Error::CacheChanged((*key).to_owned()),
         ["held", job, node] => Error::Held {
             job: JobId::from(*job),
             node: NodeId::from(*node),

@@ -2,6 +2,7 @@
 
 use super::encode::{access_text, definition_member, definition_text, json};
 use super::shapes::{New, ScheduleText, TokenText, number, text};
+use super::snapshots::{CachedText, SnapshotText};
 use crate::DaemonRun;
 use crate::record::{Arrival, JobArrival};
 use dauer_core::{State, Timestamp, Turn};
@@ -30,6 +31,8 @@ pub(super) enum Arriving<'a> {
     },
     Interval(Box<ArrivingInterval<'a>>),
     Schedule(ScheduleText<'a>),
+    Snapshot(SnapshotText<'a>),
+    Cached(CachedText<'a>),
     Access {
         id: &'a str,
         text: String,
@@ -65,6 +68,7 @@ pub(super) struct ArrivingJob<'a> {
 struct CheckpointText<'a> {
     number: String,
     id: &'a str,
+    folder: Option<&'a str>,
     text: &'a str,
 }
 
@@ -109,7 +113,8 @@ impl<'a> ArrivingJob<'a> {
         new.columns.checkpoint = job.checkpoint.as_deref();
         let checkpoint = |(number, row): &'a (u64, crate::record::CheckpointRow)| CheckpointText {
             number: number.to_string(),
-            id: row.id.as_str(),
+            id: &row.name,
+            folder: row.folder.as_deref(),
             text: &row.record,
         };
         Self {
@@ -212,6 +217,8 @@ impl<'a> Arriving<'a> {
                 }))
             }
             Arrival::Schedule(row) => Self::Schedule(ScheduleText::of(row)),
+            Arrival::Snapshot(row) => Self::Snapshot(SnapshotText::of(row)),
+            Arrival::Cached(entry) => Self::Cached(CachedText::of(entry)),
             Arrival::Access(token) => Self::Access {
                 id: &token.id,
                 text: access_text(token),

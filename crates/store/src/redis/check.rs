@@ -6,9 +6,10 @@ use super::fault::Fault;
 use super::jobs;
 use super::link::Link;
 use super::shapes::Columns;
+use super::snapshots;
 use crate::Error;
-use crate::check::{Finding, Rule};
-use crate::record::NewRow;
+use crate::check::{Finding, Rule, columns};
+use crate::record::{self, NewRow};
 use dauer_core::{Job, State};
 use redis::Value;
 use serde_json::{Map, Value as Json};
@@ -52,6 +53,18 @@ pub(super) async fn check(link: &Link) -> Result<Vec<Finding>, Error> {
         set(link, &text(lane_set)?, ("lane", &text(lane)?), &mut found).await?;
     }
     set(link, "unsettled:", ("unsettled", "true"), &mut found).await?;
+    for (id, version, name, record) in snapshots::beside(link).await? {
+        match record {
+            Some(record) => {
+                let has = (id, version, name);
+                columns::snapshot(&has, record::snapshot(&record), &mut found);
+            }
+            None => {
+                let what = "it is listed and not there";
+                found.push(Finding::new(Rule::Orphan, format!("snapshot {id}"), what));
+            }
+        }
+    }
     for row in list(Ask::of("check_numbers").on(link).await?)? {
         let [stream, newest, given] = tuple(row)?;
         let what = format!(

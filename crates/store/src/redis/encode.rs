@@ -2,7 +2,11 @@
 
 use super::arrival::Arriving;
 use super::shapes::{Changed, New, Record, ScheduleText, text};
-use crate::record::{DefinitionRow, QueueWrite, ScheduleWrite, Upkeep, Write};
+use super::snapshots::{CachedText, SnapshotText};
+use crate::Folder;
+use crate::record::{
+    CacheWrite, DefinitionRow, QueueWrite, ScheduleWrite, SnapshotWrite, Upkeep, Write,
+};
 use dauer_core::AccessToken;
 use serde::Serialize;
 
@@ -77,7 +81,37 @@ enum Doing<'a> {
         change: Box<Changed<'a>>,
     },
     DropCheckpoint {
+        job: &'a str,
+        names: [String; 2],
+    },
+    AddSnapshot {
+        snapshot: SnapshotText<'a>,
+        shared: bool,
+    },
+    ChangeSnapshot {
+        snapshot: SnapshotText<'a>,
+        expected: String,
+    },
+    RemoveSnapshot {
         id: &'a str,
+    },
+    PutCache {
+        entry: CachedText<'a>,
+        evict: &'a [String],
+    },
+    HitCache {
+        key: &'a str,
+        at: String,
+    },
+    PinCache {
+        key: &'a str,
+        pinned: bool,
+    },
+    MarkEvicting {
+        keys: &'a [String],
+    },
+    RemoveCache {
+        key: &'a str,
     },
     Define {
         id: String,
@@ -184,7 +218,12 @@ impl<'a> Doing<'a> {
             Write::Commit(commit) => Self::Commit {
                 change: Box::new(Changed::of(commit)),
             },
-            Write::DropCheckpoint(id) => Self::DropCheckpoint { id: id.as_str() },
+            Write::DropCheckpoint(drop) => Self::DropCheckpoint {
+                job: drop.job.as_str(),
+                names: drop.names(),
+            },
+            Write::Snapshot(write) => Self::snapshot(write),
+            Write::Cache(write) => Self::cache(write),
             Write::Define(row) => Self::Define {
                 id: definition_member(&row.id.name, &row.id.version),
                 text: definition_text(row),
@@ -218,6 +257,39 @@ impl<'a> Doing<'a> {
                 about: small(*about),
             },
             Write::Upkeep(Upkeep::Heartbeat(at)) => Self::Heartbeat { at: text(*at) },
+        }
+    }
+
+    fn snapshot(write: &'a SnapshotWrite) -> Self {
+        match write {
+            SnapshotWrite::Add { row, folder } => Self::AddSnapshot {
+                snapshot: SnapshotText::of(row),
+                shared: match folder {
+                    Folder::New => false,
+                    Folder::Shared => true,
+                },
+            },
+            SnapshotWrite::Change(row) => Self::ChangeSnapshot {
+                snapshot: SnapshotText::of(row),
+                expected: row.version.saturating_sub(1).to_string(),
+            },
+            SnapshotWrite::Remove(id) => Self::RemoveSnapshot { id: id.as_str() },
+        }
+    }
+
+    fn cache(write: &'a CacheWrite) -> Self {
+        match write {
+            CacheWrite::Put { entry, evict } => Self::PutCache {
+                entry: CachedText::of(entry),
+                evict,
+            },
+            CacheWrite::Hit { key, at } => Self::HitCache { key, at: text(*at) },
+            CacheWrite::Pin { key, pinned } => Self::PinCache {
+                key,
+                pinned: *pinned,
+            },
+            CacheWrite::MarkEvicting(keys) => Self::MarkEvicting { keys },
+            CacheWrite::Remove(key) => Self::RemoveCache { key },
         }
     }
 

@@ -11,9 +11,9 @@ use crate::moving::{
     PortableSignal, RUNS_MAX, RequestKey, Section, Standing, definitions_behind, definitions_page,
 };
 use crate::record::{self, Write};
-use crate::{Error, Recorded, Store};
+use crate::{Error, Recorded, Snapshots, Store};
 use async_trait::async_trait;
-use dauer_core::{Checkpoint, Json, Wait};
+use dauer_core::{CacheEntry, Checkpoint, Json, Snapshot, Wait};
 use redis::Value;
 
 /// As the scripts say it.
@@ -70,6 +70,17 @@ impl Movable for Redis {
                 let value = |schedule| Portable::Schedule(Box::new(schedule));
                 Ok(Page::behind(schedules, limit, key, value))
             }
+            Section::Snapshots => {
+                let found = self.snapshots_behind(after, limit).await?;
+                let key = |snapshot: &Snapshot| snapshot.id.0.clone();
+                let value = |snapshot| Portable::Snapshot(Box::new(snapshot));
+                Ok(Page::behind(found, limit, key, value))
+            }
+            Section::Cache => {
+                let found = self.cache_entries(after, limit).await?;
+                let key = |entry: &CacheEntry| entry.key.clone();
+                Ok(Page::behind(found, limit, key, Portable::Cached))
+            }
             Section::Queues
             | Section::Turns
             | Section::Access
@@ -104,7 +115,9 @@ impl Redis {
             | Section::Journal
             | Section::Audit
             | Section::Ledger
-            | Section::Schedules => {
+            | Section::Schedules
+            | Section::Snapshots
+            | Section::Cache => {
                 let ask = Ask::of("count").about(section.name());
                 Ok(number(ask.on(&self.reading).await?)?)
             }
@@ -134,7 +147,9 @@ impl Redis {
             | Section::Journal
             | Section::Audit
             | Section::Ledger
-            | Section::Schedules => Few::none(),
+            | Section::Schedules
+            | Section::Snapshots
+            | Section::Cache => Few::none(),
         })
     }
 }

@@ -14,6 +14,9 @@
 //! | `names`, `keys`, `sandboxes` | hash | the job that has one |
 //! | `followers:<id>`, `blockers:<id>` | sorted, set | who waits for it, and for whom it waits |
 //! | `checkpoints`, `checkpoint_records`, `images:<id>` | hash, hash, sorted by arrival | whose a checkpoint is, what is said of it, those of a job |
+//! | `sharing:<id>` | set | the jobs that share the folder of a checkpoint which they did not take; their rows are named `<id>@<job>` |
+//! | `snapshots`, `snapshot_heads`, `snapshot_names`, `snapshot_ids` | hash, hash, hash, sorted by text | what is said of a snapshot, its version and name, the one of a name, all of them |
+//! | `cache`, `cache_keys`, `cached:<snapshot>`, `cache_used` | hash, sorted by text, sorted by text, sorted by time | entries (MessagePack), their keys, those that lead to a snapshot, those that may be evicted |
 //! | `tokens:<id>`, `output:<id>`, `waits:<id>` | hash, string, hash | what a job keeps |
 //! | `signals:<id>`, `standing:<id>` | hash | signals, and whether each waits, by which number, taken by whom |
 //! | `inbox:<id>`, `takers:<id>`, `taken:<id>` | sorted by text, set | those that wait by name, those that had a taker, those taken since the last checkpoint |
@@ -47,6 +50,7 @@ mod records;
 mod scripts;
 mod settings;
 mod shapes;
+mod snapshots;
 mod store;
 mod waiting;
 mod writer;

@@ -15,6 +15,7 @@ pub(super) static WRITE: LazyLock<Script> = LazyLock::new(|| {
         include_str!("lua/jobs.lua"),
         include_str!("lua/others.lua"),
         include_str!("lua/leases.lua"),
+        include_str!("lua/snapshots.lua"),
         include_str!("lua/moving.lua"),
         include_str!("lua/write.lua"),
     ))
@@ -26,6 +27,7 @@ pub(super) static READ: LazyLock<Script> = LazyLock::new(|| {
         include_str!("lua/keys.lua"),
         include_str!("lua/journal.lua"),
         include_str!("lua/read.lua"),
+        include_str!("lua/kept.lua"),
         include_str!("lua/export.lua"),
         include_str!("lua/check.lua"),
         include_str!("lua/answer.lua"),

@@ -2,7 +2,7 @@
 
 use super::encode::json;
 use crate::NewAudit;
-use crate::record::{CommitRow, JobRow, NewRow, ScheduleRow, labels, token_columns};
+use crate::record::{CheckpointRow, CommitRow, JobRow, NewRow, ScheduleRow, labels, token_columns};
 use dauer_core::ledger::{Kind, Owner};
 use dauer_core::{Forget, Kept, State, Timestamp, Token};
 use serde::Serialize;
@@ -69,6 +69,7 @@ pub(super) struct New<'a> {
     tags: Vec<(&'a str, &'a str)>,
     unique: Option<UniqueStates<'a>>,
     blocked_by: Vec<&'a str>,
+    shares: Option<Named<'a>>,
     /// Absent where it comes from another store.
     entry: Option<Record>,
 }
@@ -88,8 +89,9 @@ pub(super) struct Changed<'a> {
 }
 
 #[derive(Serialize)]
-struct Named<'a> {
+pub(super) struct Named<'a> {
     id: &'a str,
+    folder: Option<&'a str>,
     text: &'a str,
 }
 
@@ -295,6 +297,7 @@ impl<'a> New<'a> {
                 .iter()
                 .map(|job| job.as_str())
                 .collect(),
+            shares: new.shares.as_ref().map(Named::of),
             entry: new
                 .entry
                 .as_ref()
@@ -320,10 +323,7 @@ impl<'a> Changed<'a> {
                 .entry
                 .as_ref()
                 .map(|entry| Record::of_job(row, entry)),
-            checkpoint: commit.checkpoint.as_ref().map(|checkpoint| Named {
-                id: checkpoint.id.as_str(),
-                text: &checkpoint.record,
-            }),
+            checkpoint: commit.checkpoint.as_ref().map(Named::of),
             token: commit.token.as_ref().map(TokenText::of),
             forget_tokens: match commit.forget_tokens {
                 Forget::None => None,
@@ -331,6 +331,16 @@ impl<'a> Changed<'a> {
                 Forget::All => Some("all"),
             },
             kept: commit.kept.iter().map(KeptText::of).collect(),
+        }
+    }
+}
+
+impl<'a> Named<'a> {
+    fn of(checkpoint: &'a CheckpointRow) -> Self {
+        Self {
+            id: &checkpoint.name,
+            folder: checkpoint.folder.as_deref(),
+            text: &checkpoint.record,
         }
     }
 }

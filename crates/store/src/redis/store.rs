@@ -142,12 +142,10 @@ impl Store for Redis {
         Ok(read?)
     }
 
-    async fn drop_checkpoint(&self, id: &CheckpointId) -> Result<(), Error> {
-        self.write(Write::DropCheckpoint(id.clone())).await
-    }
-
-    async fn has_checkpoint(&self, id: &CheckpointId) -> Result<bool, Error> {
-        self.on_key("HEXISTS", "checkpoints", &[id.as_str()]).await
+    async fn drop_checkpoint(&self, job: &JobId, id: &CheckpointId) -> Result<(), Error> {
+        let (job, id) = (job.clone(), id.clone());
+        self.write(Write::DropCheckpoint(record::Drop { job, id }))
+            .await
     }
 
     async fn token(&self, job: &JobId, token_of: &str) -> Result<Option<Token>, Error> {

@@ -19,6 +19,7 @@ pub(super) fn check(connection: &Connection) -> Result<Vec<Finding>, Fault> {
     jobs(&moment, &mut found)?;
     schedules(&moment, &mut found)?;
     queues(&moment, &mut found)?;
+    snapshots(&moment, &mut found)?;
     numbers(&moment, &mut found)?;
     Ok(found)
 }
@@ -110,6 +111,17 @@ fn queues(connection: &Connection, found: &mut Vec<Finding>) -> Result<(), Fault
     while let Some(row) = rows.next()? {
         let (name, settings): (String, String) = (row.get(0)?, row.get(1)?);
         columns::queue(&name, record::queue(&settings), found);
+    }
+    Ok(())
+}
+
+fn snapshots(connection: &Connection, found: &mut Vec<Finding>) -> Result<(), Fault> {
+    let mut statement = connection.prepare(sql::CHECK_SNAPSHOTS)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let has = (row.get(0)?, record::unsigned(row.get(1)?), row.get(2)?);
+        let text: String = row.get(3)?;
+        columns::snapshot(&has, record::snapshot(&text), found);
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::Sqlite;
 use super::fault::Fault;
-use super::{access, check, ledger, queues, read, row, schedules, sql};
+use super::{access, cache, check, ledger, queues, read, row, schedules, snapshots, sql};
 use crate::check::Finding;
 use crate::moving::{
     Few, Mark, Movable, Numbered, PAGE_BYTES_MAX, Page, Portable, PortableAudit, PortableInterval,
@@ -12,7 +12,7 @@ use crate::moving::{
 use crate::record::{self, Write, limit, unsigned};
 use crate::{Error, NewAudit};
 use async_trait::async_trait;
-use dauer_core::{JobId, Json, Signal, Timestamp, Wait};
+use dauer_core::{CacheEntry, JobId, Json, Signal, Snapshot, Timestamp, Wait};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 #[async_trait]
@@ -67,6 +67,17 @@ fn page(
             let value = |schedule| Portable::Schedule(Box::new(schedule));
             Ok(Page::behind(schedules, most, key, value))
         }
+        Section::Snapshots => {
+            let found = snapshots::page(&moment, after, limit(most))?;
+            let key = |snapshot: &Snapshot| snapshot.id.0.clone();
+            let value = |snapshot| Portable::Snapshot(Box::new(snapshot));
+            Ok(Page::behind(found, most, key, value))
+        }
+        Section::Cache => {
+            let found = cache::page(&moment, after, limit(most))?;
+            let key = |entry: &CacheEntry| entry.key.clone();
+            Ok(Page::behind(found, most, key, Portable::Cached))
+        }
         Section::Queues | Section::Turns | Section::Access | Section::Daemons | Section::Move => {
             Ok(few(&moment, section)?.behind(after, most))
         }
@@ -81,6 +92,8 @@ fn count(connection: &Connection, section: Section) -> Result<u64, Fault> {
         Section::Audit => sql::COUNT_AUDIT,
         Section::Ledger => sql::COUNT_LEDGER,
         Section::Schedules => sql::COUNT_SCHEDULES,
+        Section::Snapshots => sql::COUNT_SNAPSHOTS,
+        Section::Cache => sql::COUNT_CACHE,
         Section::Queues | Section::Turns | Section::Access | Section::Daemons | Section::Move => {
             return Ok(few(connection, section)?.count());
         }
@@ -104,7 +117,9 @@ fn few(connection: &Connection, section: Section) -> Result<Few, Fault> {
         | Section::Journal
         | Section::Audit
         | Section::Ledger
-        | Section::Schedules => Few::none(),
+        | Section::Schedules
+        | Section::Snapshots
+        | Section::Cache => Few::none(),
     })
 }
 

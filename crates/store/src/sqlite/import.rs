@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use super::lease::Holder;
-use super::{access, kept, rows, sql, write};
+use super::{access, cache, kept, rows, snapshots, sql, write};
 use crate::DaemonRun;
 use crate::Entry;
 use crate::moving::{PortableAudit, PortableInterval};
@@ -44,17 +44,14 @@ fn belongings(connection: &Connection, job: &JobArrival) -> Result<(), Fault> {
             .prepare_cached(sql::CHECKPOINT_IMPORT)?
             .execute(params![
                 signed(*number),
-                checkpoint.id.0,
+                checkpoint.name,
                 id.0,
-                checkpoint.record
+                checkpoint.record,
+                checkpoint.folder
             ])?;
     }
     if job.checkpoint.is_some() || job.new.row.ends_children.is_some() {
-        connection.prepare_cached(sql::JOB_POINT)?.execute(params![
-            id.0,
-            job.checkpoint,
-            job.new.row.ends_children
-        ])?;
+        write::point(connection, &job.new.row, job.checkpoint.as_ref())?;
     }
     for token in &job.tokens {
         kept::put_token(connection, token)?;
@@ -109,6 +106,8 @@ fn everything_else(connection: &Connection, value: &Arrival) -> Result<(), Fault
                 ])?;
             Ok(())
         }
+        Arrival::Snapshot(row) => snapshots::put(connection, sql::SNAPSHOT_IMPORT, row),
+        Arrival::Cached(entry) => cache::put(connection, entry).map(|_| ()),
         Arrival::Access(token) => access::put(connection, sql::ACCESS_IMPORT, token),
         Arrival::Queue { name, settings } => {
             connection

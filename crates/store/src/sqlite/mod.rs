@@ -4,6 +4,7 @@
 
 mod access;
 pub mod backup;
+mod cache;
 mod check;
 mod checkpointer;
 mod export;
@@ -24,6 +25,7 @@ mod removal;
 mod row;
 mod rows;
 mod schedules;
+mod snapshots;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -189,13 +191,10 @@ impl Store for Sqlite {
             .await
     }
 
-    async fn drop_checkpoint(&self, id: &CheckpointId) -> Result<(), Error> {
-        self.writer.write(Write::DropCheckpoint(id.clone())).await
-    }
-
-    async fn has_checkpoint(&self, id: &CheckpointId) -> Result<bool, Error> {
-        let id = id.clone();
-        self.read(move |connection| read::has_checkpoint(connection, &id))
+    async fn drop_checkpoint(&self, job: &JobId, id: &CheckpointId) -> Result<(), Error> {
+        let (job, id) = (job.clone(), id.clone());
+        self.writer
+            .write(Write::DropCheckpoint(record::Drop { job, id }))
             .await
     }
 

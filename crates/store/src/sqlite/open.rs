@@ -23,6 +23,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0009_queues.sql"),
     include_str!("migrations/0010_leases.sql"),
     include_str!("migrations/0011_moving.sql"),
+    include_str!("migrations/0012_snapshots.sql"),
 ];
 
 /// Somebody who looks into the file with a tool may hold it for a moment.
@@ -33,7 +34,7 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const WAL_BYTES_KEPT: u32 = 8 << 20;
 
 /// More than there are statements: each is prepared once per connection.
-const STATEMENTS_CACHED: usize = 128;
+const STATEMENTS_CACHED: usize = 192;
 
 /// What an acknowledged write survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,17 +4,15 @@ use super::fault::Fault;
 use super::{row, sql};
 use crate::record::{self, limit, signed};
 use crate::{DefinitionFilter, Entry, Error, Filter, Keyed};
-use dauer_core::{
-    Checkpoint, CheckpointId, Definition, DefinitionRef, Job, JobId, SandboxId, State, Token,
-};
+use dauer_core::{Checkpoint, Definition, DefinitionRef, Job, JobId, SandboxId, State, Token};
 use rusqlite::{Connection, OptionalExtension, Params, params};
 use std::collections::BTreeMap;
 
 /// Shorter beginnings of ids mean nothing.
-const PREFIX_CHARS_MIN: usize = 4;
+pub(super) const PREFIX_CHARS_MIN: usize = 4;
 
 /// Above every id.
-const AFTER_EVERY_ID: &str = "\u{10FFFF}";
+pub(super) const AFTER_EVERY_ID: &str = "\u{10FFFF}";
 
 /// The record, and how many bytes of the file it was made of.
 pub(super) fn job(connection: &Connection, id: &JobId) -> Result<(Job, usize), Fault> {
@@ -238,12 +236,6 @@ pub(super) fn checkpoints(connection: &Connection, job: &JobId) -> Result<Vec<Ch
         found.push(record::checkpoint(job, &record)?);
     }
     Ok(found)
-}
-
-pub(super) fn has_checkpoint(connection: &Connection, id: &CheckpointId) -> Result<bool, Fault> {
-    Ok(connection
-        .prepare_cached(sql::CHECKPOINT_EXISTS)?
-        .exists(params![id.0])?)
 }
 
 pub(super) fn token(

@@ -4,14 +4,17 @@ use super::fault::Fault;
 use super::lease::{self, Holder};
 use super::sql;
 use crate::Error;
-use crate::record::unsigned;
-use dauer_core::{CheckpointId, JobId, State};
+use crate::record::{Drop, unsigned};
+use dauer_core::{JobId, State};
 use rusqlite::{Connection, OptionalExtension, params};
 
-pub(super) fn drop_checkpoint(connection: &Connection, id: &CheckpointId) -> Result<(), Fault> {
+pub(super) fn drop_checkpoint(connection: &Connection, drop: &Drop) -> Result<(), Fault> {
+    let [name, shared] = drop.names();
     let holder: Option<(String, i64)> = connection
         .prepare_cached(sql::CHECKPOINT_POINTED_TO)?
-        .query_row(params![id.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(params![drop.job.0, name, shared], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
         .optional()?;
     if let Some((job, version)) = holder {
         return Err(Error::Conflict {
@@ -23,7 +26,7 @@ pub(super) fn drop_checkpoint(connection: &Connection, id: &CheckpointId) -> Res
     }
     connection
         .prepare_cached(sql::CHECKPOINT_DELETE)?
-        .execute(params![id.0])?;
+        .execute(params![drop.job.0, name, shared])?;
     Ok(())
 }
 

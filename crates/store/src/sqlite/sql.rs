@@ -42,10 +42,20 @@ statements! {
     JOB_VERSION_AND_HOLDER = "SELECT version, node FROM jobs WHERE id = ?1";
     JOB_VERSION_AND_STATE = "SELECT version, state, node FROM jobs WHERE id = ?1";
     JOB_DELETE = "DELETE FROM jobs WHERE id = ?1";
-    CHECKPOINT_PUT = "INSERT INTO checkpoints (id, job, record) VALUES (?1, ?2, ?3)
+    CHECKPOINT_PUT = "INSERT INTO checkpoints (id, job, record, folder) VALUES (?1, ?2, ?3, ?4)
                       ON CONFLICT (id) DO UPDATE SET record = excluded.record WHERE job = excluded.job";
-    CHECKPOINT_POINTED_TO = "SELECT id, version FROM jobs WHERE checkpoint = ?1 LIMIT 1";
-    CHECKPOINT_DELETE = "DELETE FROM checkpoints WHERE id = ?1";
+    CHECKPOINT_POINTED_TO = "SELECT id, version FROM jobs WHERE id = ?1 AND checkpoint IN (?2, ?3)";
+    CHECKPOINT_DELETE = "DELETE FROM checkpoints WHERE id IN (?2, ?3) AND job = ?1";
+    SNAPSHOT_INSERT = "INSERT INTO snapshots (id, version, name, record) VALUES (?1, ?2, ?3, ?4)";
+    SNAPSHOT_UPDATE = "UPDATE snapshots SET version = ?2, name = ?3, record = ?4 WHERE id = ?1";
+    SNAPSHOT_DELETE = "DELETE FROM snapshots WHERE id = ?1";
+    CACHE_INSERT = "INSERT INTO cache (key, snapshot, exit_code, created_at, last_used_at, hits, bytes, pinned, state)
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING";
+    CACHE_EVICT = "UPDATE cache SET state = 'evicting' WHERE key = ?1 AND state = 'ready' AND pinned = 0";
+    CACHE_MARK = "UPDATE cache SET state = 'evicting' WHERE key = ?1";
+    CACHE_HIT = "UPDATE cache SET hits = hits + 1, last_used_at = max(last_used_at, ?2) WHERE key = ?1 AND state = 'ready'";
+    CACHE_PIN = "UPDATE cache SET pinned = ?2 WHERE key = ?1 AND state = 'ready'";
+    CACHE_DELETE = "DELETE FROM cache WHERE key = ?1 AND state = 'evicting'";
     TOKEN_PUT = "INSERT INTO tokens (job, token, generation, status, checkpoint, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                  ON CONFLICT (job, token) DO UPDATE SET generation = excluded.generation, status = excluded.status,
                      checkpoint = excluded.checkpoint, message = excluded.message";
@@ -90,7 +100,8 @@ statements! {
 
     // Moving.
     JOB_POINT = "UPDATE jobs SET checkpoint = ?2, ends_children = ?3 WHERE id = ?1";
-    CHECKPOINT_IMPORT = "INSERT INTO checkpoints (seq, id, job, record) VALUES (?1, ?2, ?3, ?4)";
+    CHECKPOINT_IMPORT = "INSERT INTO checkpoints (seq, id, job, record, folder) VALUES (?1, ?2, ?3, ?4, ?5)";
+    SNAPSHOT_IMPORT = "INSERT INTO snapshots (id, version, name, record) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO NOTHING";
     SIGNAL_IMPORT = "INSERT INTO signals (seq, job, id, name, payload, sent_at, standing, token) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     JOURNAL_IMPORT = "INSERT INTO journal (seq, job, at, event, from_state, to_state, operation, generation, detail, by, why)
                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (seq) DO NOTHING";
@@ -130,6 +141,9 @@ statements! {
     COUNT_JOURNAL = "SELECT count(*) FROM journal WHERE job > ''";
     COUNT_AUDIT = "SELECT count(*) FROM audit WHERE after >= 0";
     COUNT_LEDGER = "SELECT count(*) FROM ledger WHERE owner_kind > ''";
+    COUNT_SNAPSHOTS = "SELECT count(*) FROM snapshots WHERE id > ''";
+    COUNT_CACHE = "SELECT count(*) FROM cache WHERE key > ''";
+    CHECK_SNAPSHOTS = "SELECT id, version, name, record FROM snapshots WHERE id > '' ORDER BY id";
     COUNT_SCHEDULES = "SELECT count(*) FROM schedules WHERE name > ''";
 
     // Reading.
@@ -197,7 +211,22 @@ statements! {
     DAEMONS = "SELECT started_at, completed, ended_well FROM daemons WHERE seq > 0 ORDER BY seq DESC LIMIT ?1";
     OWNER = "SELECT id FROM jobs WHERE sandbox = ?1";
     CHECKPOINTS = "SELECT record FROM checkpoints WHERE job = ?1 ORDER BY seq";
-    CHECKPOINT_EXISTS = "SELECT 1 FROM checkpoints WHERE id = ?1";
+    REFERENCED = "SELECT 1 FROM checkpoints WHERE id = ?1 UNION ALL SELECT 1 FROM checkpoints WHERE folder = ?1
+                  UNION ALL SELECT 1 FROM snapshots WHERE id = ?1 LIMIT 1";
+    SNAPSHOT = "SELECT record FROM snapshots WHERE id = ?1";
+    SNAPSHOT_NAMED = "SELECT record FROM snapshots WHERE name = ?1";
+    SNAPSHOTS_BETWEEN = "SELECT record FROM snapshots WHERE id >= ?1 AND id < ?2 LIMIT 2";
+    SNAPSHOTS = "SELECT record FROM snapshots WHERE id > ?1 ORDER BY id LIMIT ?2";
+    SNAPSHOT_VERSION = "SELECT version FROM snapshots WHERE id = ?1";
+    SNAPSHOT_OF_NAME = "SELECT id FROM snapshots WHERE name = ?1";
+    SNAPSHOT_CACHED = "SELECT key FROM cache WHERE snapshot = ?1 AND state = 'ready' LIMIT 1";
+    CACHE_ENTRY = "SELECT key, snapshot, exit_code, created_at, last_used_at, hits, bytes, pinned, state FROM cache WHERE key = ?1";
+    CACHE_ENTRIES = "SELECT key, snapshot, exit_code, created_at, last_used_at, hits, bytes, pinned, state FROM cache
+                     WHERE key > ?1 ORDER BY key LIMIT ?2";
+    CACHE_LEAST_USED = "SELECT key, snapshot, exit_code, created_at, last_used_at, hits, bytes, pinned, state
+                        FROM cache INDEXED BY cache_least_used WHERE state = 'ready' AND pinned = 0 AND last_used_at > ?1
+                        ORDER BY last_used_at, key LIMIT ?2";
+    CACHE_TOTALS = "SELECT count(*), coalesce(sum(bytes), 0) FROM cache WHERE key > '' AND state = 'ready'";
     TOKEN = "SELECT generation, status, checkpoint, message FROM tokens WHERE job = ?1 AND token = ?2";
     OUTPUT = "SELECT output FROM outputs WHERE job = ?1";
     SIGNAL_EXISTS = "SELECT 1 FROM signals WHERE job = ?1 AND id = ?2";

@@ -105,6 +105,8 @@ impl<'a> Gathered<'a> {
             Write::Create(_)
             | Write::Begin { .. }
             | Write::DropCheckpoint(_)
+            | Write::Snapshot(_)
+            | Write::Cache(_)
             | Write::Define(_)
             | Write::Undefine(_)
             | Write::Remove { .. }

@@ -4,7 +4,10 @@
 use super::fault::Fault;
 use super::lease::{self, Holder};
 use super::read;
-use super::{access, history, import, kept, ledger, policy, queues, removal, rows, schedules, sql};
+use super::{
+    access, cache, history, import, kept, ledger, policy, queues, removal, rows, schedules,
+    snapshots, sql,
+};
 use crate::Error;
 use crate::record::{
     CheckpointRow, CommitRow, DefinitionRow, JobRow, NewRow, Write, limit, signed, unsigned,
@@ -33,7 +36,9 @@ pub(super) fn apply(connection: &Connection, write: &Write, me: Holder) -> Resul
             }
         }
         Write::Commit(commit) => commit_one(connection, commit, me),
-        Write::DropCheckpoint(id) => removal::drop_checkpoint(connection, id),
+        Write::DropCheckpoint(drop) => removal::drop_checkpoint(connection, drop),
+        Write::Snapshot(write) => snapshots::apply(connection, write),
+        Write::Cache(write) => cache::apply(connection, write),
         Write::Remove { id, version } => removal::remove(connection, id, *version, me),
         Write::AddAccess(token) => access::add(connection, token),
         Write::AccessUsed { id, at } => access::used(connection, id, *at),
@@ -131,7 +136,21 @@ pub(super) fn create(connection: &Connection, job: &NewRow, me: Holder) -> Resul
         policy::check_parent(connection, parent)?;
     }
     queues::check(connection, &job.queued)?;
-    rows::insert(connection, &[(job, row)], me)?;
+    if let Some(folder) = job.shares.as_ref().and_then(|row| row.folder.as_ref()) {
+        snapshots::check_referenced(connection, folder)?;
+    }
+    match &job.shares {
+        None => rows::insert(connection, &[(job, row)], me)?,
+        Some(shares) => {
+            let apart = JobRow {
+                checkpoint: None,
+                ..row.clone()
+            };
+            rows::insert(connection, &[(job, &apart)], me)?;
+            put_checkpoint(connection, &row.id, shares)?;
+            point(connection, row, row.checkpoint.as_ref())?;
+        }
+    }
     put_beside(connection, job)?;
     match &job.entry {
         Some(entry) => rows::journal(connection, &[(row, entry)]),
@@ -223,6 +242,20 @@ fn check_name_is_free(connection: &Connection, name: &str) -> Result<(), Fault> 
     }
 }
 
+/// What a new record points to can be written only after it, since that is its job's.
+pub(super) fn point(
+    connection: &Connection,
+    row: &JobRow,
+    checkpoint: Option<&String>,
+) -> Result<(), Fault> {
+    connection.prepare_cached(sql::JOB_POINT)?.execute(params![
+        row.id.0,
+        checkpoint,
+        row.ends_children
+    ])?;
+    Ok(())
+}
+
 fn put_checkpoint(
     connection: &Connection,
     job: &JobId,
@@ -230,11 +263,16 @@ fn put_checkpoint(
 ) -> Result<(), Fault> {
     let written = connection
         .prepare_cached(sql::CHECKPOINT_PUT)?
-        .execute(params![checkpoint.id.0, job.0, checkpoint.record])?;
+        .execute(params![
+            checkpoint.name,
+            job.0,
+            checkpoint.record,
+            checkpoint.folder
+        ])?;
     if written == 0 {
         return Err(Fault::Rule(format!(
             "checkpoint {} belongs to another job than {job}",
-            checkpoint.id
+            checkpoint.name
         )));
     }
     Ok(())

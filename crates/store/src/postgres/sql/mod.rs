@@ -5,6 +5,7 @@
 
 pub(super) mod moving;
 pub(super) mod read;
+pub(super) mod snapshots;
 pub(super) mod write;
 
 use tokio_postgres::types::Type;

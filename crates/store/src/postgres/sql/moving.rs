@@ -6,8 +6,8 @@ statements! {
     THERE(TEXT_ARRAY) true = "SELECT id FROM dauer.jobs WHERE id = ANY ($1)";
     POINT_JOBS(TEXT_ARRAY, TEXT_ARRAY) false =
         "UPDATE dauer.jobs j SET checkpoint = n.checkpoint FROM unnest($1, $2) AS n (id, checkpoint) WHERE j.id = n.id";
-    IMPORT_CHECKPOINTS(INT8_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY) true =
-        "INSERT INTO dauer.checkpoints (seq, id, job, record) SELECT * FROM unnest($1, $2, $3, $4)";
+    IMPORT_CHECKPOINTS(INT8_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY) true =
+        "INSERT INTO dauer.checkpoints (seq, id, job, record, folder) SELECT * FROM unnest($1, $2, $3, $4, $5)";
     IMPORT_SIGNALS(INT8_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, TEXT_ARRAY, TEXT_ARRAY) true =
         "INSERT INTO dauer.signals (seq, job, id, name, payload, sent_at, standing, token)
          SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)";

@@ -46,7 +46,6 @@ statements! {
     CHILDREN(TEXT, TEXT, INT8) true = "SELECT id FROM dauer.jobs WHERE parent = $1 AND id > $2 ORDER BY id LIMIT $3";
     OWNER(TEXT) true = "SELECT id FROM dauer.jobs WHERE sandbox = $1";
     CHECKPOINTS(TEXT) true = "SELECT record FROM dauer.checkpoints WHERE job = $1 ORDER BY seq";
-    HAS_CHECKPOINT(TEXT) true = "SELECT 1 FROM dauer.checkpoints WHERE id = $1";
     TOKEN(TEXT, TEXT) true = "SELECT generation, status, checkpoint, message FROM dauer.tokens WHERE job = $1 AND token = $2";
     OUTPUT(TEXT) true = "SELECT output FROM dauer.outputs WHERE job = $1";
     HAS_SIGNAL(TEXT, TEXT) true = "SELECT 1 FROM dauer.signals WHERE job = $1 AND id = $2";
@@ -182,7 +181,7 @@ statements! {
     STORED(TEXT) true = "SELECT version, state, ends_children, node FROM dauer.jobs WHERE id = $1";
     OF_NAME(TEXT) true = "SELECT id FROM dauer.jobs WHERE name = $1";
     CHECKPOINT_OF(TEXT) true = "SELECT job FROM dauer.checkpoints WHERE id = $1";
-    POINTS_TO(TEXT) true = "SELECT id, version FROM dauer.jobs WHERE checkpoint = $1 LIMIT 1";
+    POINTS_TO(TEXT, TEXT, TEXT) true = "SELECT id, version FROM dauer.jobs WHERE id = $1 AND checkpoint IN ($2, $3)";
     SIGNAL_WAITS(TEXT, TEXT) true = "SELECT 1 FROM dauer.signals WHERE job = $1 AND id = $2 AND standing = 'waiting'";
     SCHEDULE_VERSION(TEXT) true = "SELECT version FROM dauer.schedules WHERE name = $1";
     HAS_QUEUE(TEXT) true = "SELECT 1 FROM dauer.queues WHERE name = $1";

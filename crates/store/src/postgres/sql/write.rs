@@ -234,9 +234,12 @@ statements! {
          SELECT 1 / (count(*) = cardinality($1))::int FROM gone";
 
     /// Who points to it meanwhile waits for the end of this.
-    LOCK_CHECKPOINTS(TEXT_ARRAY) true = "SELECT 1 FROM dauer.checkpoints WHERE id = ANY ($1) FOR UPDATE";
-    CHECK_NOT_POINTED_TO(TEXT_ARRAY) true = "SELECT 1 / (count(*) = 0)::int FROM dauer.jobs WHERE checkpoint = ANY ($1)";
-    DELETE_CHECKPOINTS(TEXT_ARRAY) true = "DELETE FROM dauer.checkpoints WHERE id = ANY ($1)";
+    LOCK_CHECKPOINTS(TEXT_ARRAY, TEXT_ARRAY) true =
+        "SELECT 1 FROM dauer.checkpoints c JOIN unnest($1, $2) AS n (job, name) ON c.id = n.name AND c.job = n.job FOR UPDATE OF c";
+    CHECK_NOT_POINTED_TO(TEXT_ARRAY, TEXT_ARRAY) true =
+        "SELECT 1 / (count(*) = 0)::int FROM dauer.jobs j JOIN unnest($1, $2) AS n (job, name) ON j.id = n.job AND j.checkpoint = n.name";
+    DELETE_CHECKPOINTS(TEXT_ARRAY, TEXT_ARRAY) true =
+        "DELETE FROM dauer.checkpoints c USING unnest($1, $2) AS n (job, name) WHERE c.id = n.name AND c.job = n.job";
 
     /// Of this version, ended, and held by nobody else. Whatever belongs to it goes with it.
     DELETE_JOBS(TEXT_ARRAY, INT8_ARRAY, TEXT_ARRAY) false =

@@ -75,6 +75,8 @@ local counted = {
     audit = function() return call('XLEN', P .. 'audit') end,
     ledger = function() return call('ZCARD', P .. 'metered') + call('HLEN', P .. 'metering') end,
     schedules = function() return call('HLEN', P .. 'schedules') end,
+    snapshots = function() return call('HLEN', P .. 'snapshots') end,
+    cache = function() return call('HLEN', P .. 'cache') end,
 }
 
 function reads.count(section)

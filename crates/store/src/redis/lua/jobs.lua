@@ -59,7 +59,10 @@ local function check_new(new, taken)
     if refused then
         return refused
     end
-    refused = check_pointers(new.id, new.columns)
+    if new.shares and not is_referenced(new.shares.folder) then
+        return { 'unreferenced', new.shares.folder }
+    end
+    refused = check_pointers(new.id, new.columns, nil, new.shares and new.shares.id)
     if refused then
         return refused
     end
@@ -102,8 +105,25 @@ local function put_job(new, version, node)
     end
 end
 
+-- The row of a job that shares the folder of another one's is named by both.
+local function put_checkpoint(id, checkpoint)
+    if call('HSETNX', P .. 'checkpoints', checkpoint.id, id) == 1 then
+        put(P .. 'images:' .. id, call('HINCRBY', P .. 'counts', 'checkpoints', 1), checkpoint.id)
+        if checkpoint.folder then call('SADD', P .. 'sharing:' .. checkpoint.folder, id) end
+    end
+    call('HSET', P .. 'checkpoint_records', checkpoint.id, checkpoint.text)
+end
+
+local function forget_checkpoint(id, name)
+    call('HDEL', P .. 'checkpoints', name)
+    call('HDEL', P .. 'checkpoint_records', name)
+    local folder = name:match('^(.-)@')
+    if folder then call('SREM', P .. 'sharing:' .. folder, id) end
+end
+
 local function put_new(new)
     put_job(new, '1', holder_of(new.columns))
+    if new.shares then put_checkpoint(new.id, new.shares) end
     journal(new.id, new.entry)
     noticed(new.id, nil, new.columns)
 end
@@ -179,13 +199,6 @@ end
 function keep.turn(_, k)
     call('ZREMRANGEBYSCORE', P .. 'turns:' .. k.queue, '-inf', '(' .. k.forget_before)
     put_turn(k.queue, k)
-end
-
-local function put_checkpoint(id, checkpoint)
-    if call('HSETNX', P .. 'checkpoints', checkpoint.id, id) == 1 then
-        put(P .. 'images:' .. id, call('HINCRBY', P .. 'counts', 'checkpoints', 1), checkpoint.id)
-    end
-    call('HSET', P .. 'checkpoint_records', checkpoint.id, checkpoint.text)
 end
 
 local function forget_tokens(id, which)
@@ -280,16 +293,16 @@ function writes.begin(w)
 end
 
 function writes.drop_checkpoint(w)
-    local id = w.id
-    local holder = call('ZRANGE', P .. 'pointing:' .. id, 0, 0)[1]
-    if holder then
-        return { 'conflict', holder, '0', call('HGET', job_key(holder), 'v') }
+    for _, name in ipairs(w.names) do
+        if call('ZSCORE', P .. 'pointing:' .. name, w.job) then
+            return { 'conflict', w.job, '0', call('HGET', job_key(w.job), 'v') }
+        end
     end
-    local job = call('HGET', P .. 'checkpoints', id)
-    if job then
-        call('HDEL', P .. 'checkpoints', id)
-        call('HDEL', P .. 'checkpoint_records', id)
-        take(P .. 'images:' .. job, id)
+    for _, name in ipairs(w.names) do
+        if call('HGET', P .. 'checkpoints', name) == w.job then
+            forget_checkpoint(w.job, name)
+            take(P .. 'images:' .. w.job, name)
+        end
     end
 end
 
@@ -333,8 +346,7 @@ function writes.remove(w)
         unfollow(id, other)
     end
     for _, checkpoint in ipairs(call('ZRANGE', P .. 'images:' .. id, 0, -1)) do
-        call('HDEL', P .. 'checkpoints', checkpoint)
-        call('HDEL', P .. 'checkpoint_records', checkpoint)
+        forget_checkpoint(id, checkpoint)
     end
     for _, seq in ipairs(call('ZRANGE', P .. 'entries:' .. id, 0, -1)) do
         call('XDEL', P .. 'journal', seq .. '-0')

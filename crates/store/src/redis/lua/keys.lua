@@ -37,6 +37,12 @@ local function stored(id)
     return { v = found[1], c = unpacked(found[2]) }
 end
 
+-- Whether a checkpoint of a job, or a snapshot, is in this folder.
+local function is_referenced(folder)
+    return call('HEXISTS', P .. 'checkpoints', folder) == 1 or call('EXISTS', P .. 'sharing:' .. folder) == 1
+        or call('HEXISTS', P .. 'snapshots', folder) == 1
+end
+
 local function lane_member(columns)
     return columns.queue .. '\0' .. columns.lane
 end

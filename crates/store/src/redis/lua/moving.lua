@@ -59,6 +59,7 @@ function arrives.job(v)
     for _, checkpoint in ipairs(v.checkpoints) do
         call('HSET', P .. 'checkpoints', checkpoint.id, id)
         call('HSET', P .. 'checkpoint_records', checkpoint.id, checkpoint.text)
+        if checkpoint.folder then call('SADD', P .. 'sharing:' .. checkpoint.folder, id) end
         put(P .. 'images:' .. id, checkpoint.number, checkpoint.id)
         count_up_to('checkpoints', checkpoint.number)
     end
@@ -126,6 +127,18 @@ end
 function arrives.schedule(v)
     if call('HEXISTS', P .. 'schedules', v.name) == 0 then
         put_schedule(v)
+    end
+end
+
+function arrives.snapshot(v)
+    if not snapshot_head(v.id) then
+        put_snapshot(v)
+    end
+end
+
+function arrives.cached(v)
+    if not cached(v.key) then
+        put_cached(v)
     end
 end
 
