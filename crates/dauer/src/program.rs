@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Program {
     /// What makes the sandbox; auto takes the best that this machine and this user have
-    #[arg(long, value_name = "DRIVER", value_parser = ["auto", "gvisor", "runc", "crun", "native"])]
+    #[arg(long, value_name = "DRIVER", value_parser = ["auto", "gvisor", "runc", "crun", "native", "podman"])]
     driver: Option<String>,
     /// The read-only root: host, a folder, or a tar file
     #[arg(long, value_name = "host|DIR|TAR", value_hint = ValueHint::AnyPath)]

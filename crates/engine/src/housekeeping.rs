@@ -14,6 +14,9 @@ pub(crate) async fn at_start(engine: Engine) {
     if let Err(error) = clean_snapshots(&engine).await {
         tracing::warn!(%error, "looking for images without a record");
     }
+    if let Err(error) = clean_strays(&engine).await {
+        tracing::warn!(%error, "looking for containers without a sandbox");
+    }
     match clean_sandboxes(&engine).await {
         Ok(orphans) if orphans.is_empty() => {}
         Ok(orphans) => {
@@ -30,6 +33,15 @@ pub(crate) async fn at_start(engine: Engine) {
         }
         Err(error) => tracing::warn!(%error, "looking for sandboxes without a record"),
     }
+}
+
+/// Removes containers whose sandbox is not there any more, not even without a record.
+async fn clean_strays(engine: &Engine) -> Result<(), Error> {
+    let strays = engine.node().remove_strays().await?;
+    if !strays.is_empty() {
+        tracing::warn!(?strays, "containers without a sandbox were removed");
+    }
+    Ok(())
 }
 
 async fn clean_snapshots(engine: &Engine) -> Result<(), Error> {

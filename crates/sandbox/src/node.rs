@@ -79,7 +79,7 @@ impl Node {
     /// A sandbox of this driver is about to be made: begins at once what then would take the kernel a while. Safe to leave away.
     pub fn foresee(&self, driver: &str, is_limited: bool) {
         // The others join version 1 hierarchies only for a limit.
-        if is_limited || driver == "runc" {
+        if is_limited || matches!(driver, "runc" | "podman") {
             tokio::task::spawn_blocking(cgroup::foresee_a_move);
         }
     }
@@ -258,6 +258,15 @@ impl Node {
         let path = self.shared.layout.sandboxes();
         let names = blocking(move || files::names(&path)).await?;
         Ok(names.into_iter().map(SandboxId).collect())
+    }
+
+    /// Removes what drivers keep records of outside the node's folders and whose sandbox has no folder any more. Returns their names.
+    ///
+    /// # Errors
+    /// `Tool`, `Io`: something could not be looked for or removed.
+    pub async fn remove_strays(&self) -> Result<Vec<String>, Error> {
+        let layout = self.shared.layout.clone();
+        blocking(move || driver::podman::sweep(&layout)).await
     }
 
     /// The generations of a sandbox that were launched, oldest first.

@@ -6,7 +6,7 @@
 use dauer_sandbox::driver::conformance::Bench;
 use std::path::{Path, PathBuf};
 
-const DRIVERS: [&str; 4] = ["gvisor", "runc", "crun", "native"];
+const DRIVERS: [&str; 5] = ["gvisor", "runc", "crun", "native", "podman"];
 /// Those that an ordinary user can use.
 const ROOTLESS: [&str; 3] = ["gvisor", "runc", "native"];
 const NOBODY: u32 = 65534;

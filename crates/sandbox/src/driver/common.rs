@@ -11,6 +11,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// Why a sandbox on the host's network is not frozen.
+pub(super) const HOST_NETWORK: &str = "cannot be frozen with --network host: its connections and ports belong to the host; use --network none or nat";
+
 /// How long processes may take to die.
 const DEATH_MAX: Duration = Duration::from_secs(20);
 

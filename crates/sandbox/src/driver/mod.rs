@@ -14,6 +14,7 @@ mod hidden;
 mod mount_points;
 pub mod native;
 pub mod oci;
+pub mod podman;
 pub mod probe;
 mod seccomp;
 pub(crate) mod tool;
@@ -56,14 +57,14 @@ pub struct Incarnation {
 /// A sandbox whose agent runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Running {
-    /// The process, a child of the shim (which is a subreaper), whose death is the sandbox's death. The shim waits for this pid and never
-    /// for "any child": a driver waits for its tools in other threads.
+    /// The process whose death is the sandbox's death: a child of the shim (which is a subreaper), or of a keeper that came with it. The
+    /// shim waits for this pid and never for "any child": a driver waits for its tools in other threads.
     pub pid: i32,
 }
 
 /// Makes and unmakes sandboxes of one kind.
 pub trait Driver: Send + Sync {
-    /// `gvisor`, `runc`, `crun`, `native`.
+    /// `gvisor`, `runc`, `crun`, `native`, `podman`.
     fn name(&self) -> &'static str;
 
     /// Refuses what this driver cannot do, in one line that says what to do instead, before anything is made.
@@ -167,8 +168,9 @@ pub fn by_name(name: &str) -> Result<Arc<dyn Driver>, Error> {
     match name {
         "gvisor" | "runc" | "crun" => Ok(Arc::new(oci::Oci::new(name)?)),
         "native" => Ok(Arc::new(native::Native::new())),
+        "podman" => Ok(Arc::new(podman::Podman::new())),
         other => Err(Error::Invalid(format!(
-            "unknown driver {other:?}: use auto, gvisor, runc, crun or native"
+            "unknown driver {other:?}: use auto, gvisor, runc, crun, native or podman"
         ))),
     }
 }

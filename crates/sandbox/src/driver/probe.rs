@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// All drivers, best first: what isolates most among those that freeze memory, then the others.
-const ORDER: [&str; 4] = ["gvisor", "runc", "crun", "native"];
+const ORDER: [&str; 5] = ["gvisor", "runc", "crun", "native", "podman"];
 
 /// What every driver can do here, best first.
 #[must_use]
@@ -52,6 +52,9 @@ pub(crate) fn install_command(driver: &str) -> &'static str {
         }
         "runc" => {
             "sudo scripts/deps runc criu (or: sudo apt-get install runc, and CRIU 4.2 or newer)"
+        }
+        "podman" => {
+            "sudo scripts/deps podman runc criu (or: sudo apt-get install podman conmon runc, and CRIU 4.2 or newer)"
         }
         "crun" => "sudo scripts/deps crun (or: sudo apt-get install crun)",
         _ => "sudo sysctl user.max_user_namespaces=15000",
@@ -116,6 +119,7 @@ fn look(layout: &Layout, view: &mut DriverView) -> Result<Option<DriverView>, Er
         "gvisor" => (Some("runsc"), None),
         "runc" => (Some("runc"), tool::find_criu()),
         "crun" => (Some("crun"), None),
+        "podman" => (Some("podman"), tool::find_criu()),
         _ => (None, None),
     };
     let found = program.and_then(tool::find);
@@ -167,5 +171,5 @@ fn ground(tools: &[Option<&Path>]) -> Result<Ground, Error> {
 
 /// Whether this driver is one that could freeze memory with all of its tools.
 pub(super) fn can_have_checkpoints(driver: &str) -> bool {
-    matches!(driver, "gvisor" | "runc")
+    matches!(driver, "gvisor" | "runc" | "podman")
 }

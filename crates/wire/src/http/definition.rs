@@ -13,7 +13,7 @@ pub struct CreateDefinition {
     pub name: String,
     /// In the form of semver.org: `1.2.0`.
     pub version: String,
-    /// The driver of its jobs: `auto`, `gvisor`, `runc`, `crun`, `native`.
+    /// The driver of its jobs: `auto`, `gvisor`, `runc`, `crun`, `native`, `podman`.
     #[serde(default = "auto")]
     pub runtime_type: String,
     /// The fields of a job as in `CreateJob`; at least `argv`.

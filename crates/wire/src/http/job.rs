@@ -22,7 +22,7 @@ pub struct CreateJob {
     pub env: BTreeMap<String, String>,
     /// Where it starts.
     pub workdir: Option<String>,
-    /// `auto` (default), `gvisor`, `runc`, `crun`, `native`.
+    /// `auto` (default), `gvisor`, `runc`, `crun`, `native`, `podman`.
     pub driver: Option<String>,
     /// `host` (default), an absolute folder, or an absolute tar file.
     pub image: Option<String>,

@@ -75,6 +75,20 @@ fn memory_below_limit(bench: &Bench) -> Result<(), Failure> {
     sandbox.destroy()
 }
 
+/// Whether the kernel did, there or in a folder below.
+fn held_back(cgroup: &Path) -> bool {
+    let below = std::fs::read_dir(cgroup).into_iter().flatten().flatten();
+    let own = std::fs::read_to_string(cgroup.join("cpu.stat")).is_ok_and(|text| {
+        text.lines().any(|line| {
+            line.strip_prefix("nr_throttled ")
+                .is_some_and(|count| count.trim() != "0")
+        })
+    });
+    own || below
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .any(|entry| held_back(&entry.path()))
+}
+
 fn cpu_limit(bench: &Bench) -> Result<(), Failure> {
     let mut spec = bench.spec();
     spec.cpu_millis = Some(200);
@@ -87,16 +101,7 @@ fn cpu_limit(bench: &Bench) -> Result<(), Failure> {
             "/sys/fs/cgroup/dauer",
         ]
         .iter()
-        .any(|parent| {
-            std::fs::read_to_string(Path::new(parent).join(&instance).join("cpu.stat")).is_ok_and(
-                |text| {
-                    text.lines().any(|line| {
-                        line.strip_prefix("nr_throttled ")
-                            .is_some_and(|count| count.trim() != "0")
-                    })
-                },
-            )
-        })
+        .any(|parent| held_back(&Path::new(parent).join(&instance)))
     };
     sandbox.sh_ok("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done")?;
     expect("the kernel held it back", &throttled(), &true)?;

@@ -245,10 +245,7 @@ impl Driver for Oci {
         self.profile.check_checkpoints()?;
         match spec.network {
             Network::None | Network::Nat => Ok(()),
-            Network::Host => Err(Error::Unsupported(
-                "cannot be frozen with --network host: its connections and ports belong to the host; use --network none or nat"
-                    .to_owned(),
-            )),
+            Network::Host => Err(Error::Unsupported(common::HOST_NETWORK.to_owned())),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::Error;
 use crate::host::process;
 use nix::errno::Errno;
 use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,17 +16,25 @@ const REMOVAL_MAX: Duration = Duration::from_secs(20);
 /// Whether the kernel killed something of it at the memory limit.
 #[must_use]
 pub fn was_out_of_memory(instance: &str) -> bool {
-    Machine::look().folders(instance).iter().any(|folder| {
-        ["memory.oom_control", "memory.events"].iter().any(|file| {
-            // No such file: this is not where its memory is counted.
-            std::fs::read_to_string(folder.join(file)).is_ok_and(|text| {
-                text.lines().any(|line| {
-                    line.strip_prefix("oom_kill ")
-                        .is_some_and(|count| count.trim() != "0")
-                })
+    Machine::look()
+        .folders(instance)
+        .iter()
+        .any(|folder| has_killed(folder))
+}
+
+/// Version 1 counts each victim only where it was, so the folders below are asked too.
+fn has_killed(folder: &Path) -> bool {
+    let here = ["memory.oom_control", "memory.events"].iter().any(|file| {
+        // No such file: this is not where its memory is counted.
+        std::fs::read_to_string(folder.join(file)).is_ok_and(|text| {
+            text.lines().any(|line| {
+                line.strip_prefix("oom_kill ")
+                    .is_some_and(|count| count.trim() != "0")
             })
         })
-    })
+    });
+    // One that cannot be read has gone, and nothing was killed in it any more.
+    here || children(folder).is_ok_and(|below| below.iter().any(|child| has_killed(child)))
 }
 
 /// Bytes of memory it uses, where it is counted.
@@ -179,8 +188,43 @@ pub fn destroy(instance: &str) -> Result<(), Error> {
     }
 }
 
-/// What the kernel can do for a whole cgroup in one step.
+/// The same for the cgroups below it whose names begin so: some of an instance's processes may only end after the others.
+pub fn destroy_below(instance: &str, prefix: &str) -> Result<(), Error> {
+    let mut names = Vec::new();
+    for folder in Machine::look().folders(instance) {
+        for child in children(&folder)? {
+            let name = child.file_name().and_then(|name| name.to_str());
+            names.extend(
+                name.filter(|name| name.starts_with(prefix))
+                    .map(str::to_owned),
+            );
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
+        .iter()
+        .try_for_each(|name| destroy(&format!("{instance}/{name}")))
+}
+
+/// Waits until nothing of it runs any more; false at the deadline.
+pub fn wait_until_empty(instance: &str, deadline: Instant) -> Result<bool, Error> {
+    for pid in pids(instance)? {
+        match crate::files::pidfd(pid) {
+            Ok(pidfd) if !process::wait_readable(pidfd.as_fd(), deadline)? => return Ok(false),
+            Ok(_) => {}
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
+            Err(e) => return Err(Error::io(format!("open process {pid}"))(e)),
+        }
+    }
+    Ok(true)
+}
+
+/// What the kernel can do for a whole cgroup in one step, for it and those below.
 fn kill_at_once(folder: &Path) -> Result<(), Error> {
+    for child in children(folder)? {
+        kill_at_once(&child)?;
+    }
     let kill = folder.join("cgroup.kill");
     if kill.exists() {
         match std::fs::write(&kill, "1") {
@@ -216,7 +260,7 @@ fn is_member(pid: i32, instance: &str) -> bool {
     // Gone: no member.
     std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| {
         text.lines()
-            .any(|line| line.split('/').any(|part| part == instance))
+            .any(|line| format!("{line}/").contains(&format!("/{instance}/")))
     })
 }
 

@@ -12,7 +12,9 @@ mod used;
 use crate::Error;
 pub use foresee::foresee_a_move;
 use hierarchies::{Machine, PARENT, writable};
-pub use live::{destroy, memory_bytes, pids, set_frozen, was_out_of_memory};
+pub use live::{
+    destroy, destroy_below, memory_bytes, pids, set_frozen, wait_until_empty, was_out_of_memory,
+};
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
