@@ -162,7 +162,7 @@ fn change(job: &Job, state: State) -> Change {
     });
     let from = if runs { State::Pending } else { State::Running };
     Change {
-        job: next,
+        job: std::sync::Arc::new(next),
         entry: Some(entry(if runs { "started" } else { "exited" }, Some(from))),
         checkpoint: None,
         token: None,

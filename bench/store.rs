@@ -129,7 +129,7 @@ fn change(job: &mut Job) -> Change {
         Some(Operation::Checkpointing)
     };
     Change {
-        job: job.clone(),
+        job: std::sync::Arc::new(job.clone()),
         entry: Some(entry()),
         checkpoint: None,
         token: None,
@@ -245,7 +245,7 @@ impl Raw {
                     env: BTreeMap::new(),
                     ..JobSpec::clone(&job.spec)
                 }),
-                ..job.clone()
+                ..Job::clone(&job)
             });
             let run = |sql: &str, params: &[&dyn rusqlite::ToSql]| {
                 self.connection
@@ -404,13 +404,13 @@ async fn fill(store: &Sqlite, jobs: u64) {
                         let mut change = change(&mut job);
                         if step == ENTRIES_PER_JOB {
                             let is_suspended = n.is_multiple_of((jobs / SUSPENDED).max(1));
-                            change.job.state = if is_suspended {
+                            std::sync::Arc::make_mut(&mut change.job).state = if is_suspended {
                                 State::Suspended
                             } else {
                                 State::Failed
                             };
-                            change.job.operation = None;
-                            change.job.wake_at = is_suspended
+                            std::sync::Arc::make_mut(&mut change.job).operation = None;
+                            std::sync::Arc::make_mut(&mut change.job).wake_at = is_suspended
                                 .then_some(Timestamp(i64::try_from(n).expect("it fits")));
                         }
                         store.commit(change).await.expect("committed");

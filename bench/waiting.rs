@@ -146,7 +146,7 @@ fn begun(job: &mut Job) -> Change {
 
 fn change(job: &Job) -> Change {
     Change {
-        job: job.clone(),
+        job: std::sync::Arc::new(job.clone()),
         entry: Some(entry()),
         checkpoint: None,
         token: None,

@@ -66,7 +66,7 @@ fn becomes(job: &mut Job, state: State) -> Change {
     job.version += 1;
     job.state = state;
     Change {
-        job: job.clone(),
+        job: std::sync::Arc::new(job.clone()),
         entry: Some(entry("moved", Some(from))),
         checkpoint: None,
         token: None,

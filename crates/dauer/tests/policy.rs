@@ -235,7 +235,7 @@ fn leave_behind(node: &Node, job: &str, crashes: u32) {
         };
         movement.job.crashes_in_a_row = crashes;
         let change = Change {
-            job: movement.job,
+            job: std::sync::Arc::new(movement.job),
             entry: None,
             checkpoint: None,
             token: None,

@@ -89,7 +89,7 @@ async fn begin(
         effects,
         answer,
     } = beginning;
-    let job = change.job.clone();
+    let job = Arc::clone(&change.job);
     if let Err(error) = runner
         .engine
         .store()
@@ -106,7 +106,7 @@ async fn begin(
         let _gone = answer.send(Err(error));
         return;
     }
-    runner.job = job;
+    runner.job = Arc::unwrap_or_clone(job);
     runner.engine.committed(&runner.job);
     tracing::debug!(job = %runner.job.id, "accepted and admitted");
     // Nobody waits any more: it runs all the same.

@@ -10,6 +10,7 @@ use dauer_core::{
 };
 use dauer_store::{Change, NewEntry};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -31,7 +32,7 @@ pub(crate) fn change_of(
     };
     let change = Change {
         entry: (!movement.quiet).then_some(entry),
-        job: movement.job,
+        job: Arc::new(movement.job),
         checkpoint: movement.checkpoint,
         token: movement.token,
         forget_tokens: movement.forget_tokens,
@@ -174,7 +175,7 @@ impl Runner {
                 Err(dauer_store::Error::Conflict { found, .. }) if found == change.job.version => {
                     // A commit whose answer was lost: look it up, never guess.
                     let stored = self.engine.job(&self.job.id).await?;
-                    if stored == change.job {
+                    if stored == *change.job {
                         break;
                     }
                     return Err(self.lost_the_race(stored).await);
@@ -196,7 +197,7 @@ impl Runner {
                 }
             }
         }
-        self.job = change.job;
+        self.job = Arc::unwrap_or_clone(change.job);
         self.engine.committed(&self.job);
         Ok(())
     }

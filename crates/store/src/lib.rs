@@ -44,12 +44,13 @@ use moving::Movable;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// One transition of one job, written whole or not at all.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// The new record; its version is one above the stored one, else [`Error::Conflict`].
-    pub job: Job,
+    /// The new record; its version is one above the stored one, else [`Error::Conflict`]. Shared with whoever goes on with it then.
+    pub job: Arc<Job>,
     /// What the journal says of it; absent where that would be too small and too frequent.
     pub entry: Option<NewEntry>,
     /// A checkpoint that this commits.

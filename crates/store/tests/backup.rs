@@ -21,7 +21,7 @@ async fn write(store: &Sqlite, n: u64) {
         ..job(n)
     };
     let change = Change {
-        job: cancelled,
+        job: std::sync::Arc::new(cancelled),
         entry: Some(NewEntry {
             from: Some(State::Pending),
             ..entry("cancelled")

@@ -49,7 +49,7 @@ async fn commit_for_ever(store: Sqlite, writer: u64) {
         job.version += 1;
         job.state = State::Running;
         let change = Change {
-            job: job.clone(),
+            job: std::sync::Arc::new(job.clone()),
             entry: Some(entry("changed")),
             checkpoint: None,
             token: None,

@@ -21,7 +21,7 @@ fn next(job: &mut Job) -> Change {
     job.attempt += 1;
     job.state = State::Running;
     Change {
-        job: job.clone(),
+        job: std::sync::Arc::new(job.clone()),
         entry: Some(NewEntry {
             from: Some(from),
             ..small::entry("moved")

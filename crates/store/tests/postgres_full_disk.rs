@@ -105,7 +105,7 @@ async fn filled(volume: &std::path::Path) {
     server.run();
     job.version += 1;
     let change = dauer_store::Change {
-        job: job.clone(),
+        job: std::sync::Arc::new(job.clone()),
         entry: Some(small::entry("moved")),
         checkpoint: None,
         token: None,

@@ -54,7 +54,7 @@ async fn write(store: Redis, number: u64, last: u64, count: Arc<Count>) {
         record.version = version + 1;
         record.state = State::Running;
         let change = Change {
-            job: record.clone(),
+            job: std::sync::Arc::new(record.clone()),
             entry: Some(numbered(version + 1)),
             checkpoint: None,
             token: None,

@@ -115,7 +115,7 @@ impl Engine {
             match decide(&job, &event) {
                 Verdict::Move(movement) => {
                     let (change, _) = change_of(*movement, job.state, event.at, None);
-                    let job = Arc::new(change.job.clone());
+                    let job = Arc::clone(&change.job);
                     if host.announce(&job) {
                         sources.push((job, turn));
                         changes.push(change);
@@ -223,7 +223,7 @@ async fn add(
     for NewJob { job, .. } in &new {
         match engine.begins(host, job, now) {
             Some((change, turn)) => {
-                begun.push(Arc::new(change.job.clone()));
+                begun.push(Arc::clone(&change.job));
                 turns.push(turn);
                 changes.push(change);
             }

@@ -59,7 +59,10 @@ async fn write(engine: &Engine, finished: Vec<Finished>) {
     let mut pause = AGAIN_AFTER;
     while !left.is_empty() {
         let (changes, sources) = decide_all(engine, host, left);
-        let records: Vec<Job> = changes.iter().map(|change| change.job.clone()).collect();
+        let records: Vec<Arc<Job>> = changes
+            .iter()
+            .map(|change| Arc::clone(&change.job))
+            .collect();
         let results = engine.store().commit_all(changes).await;
         let (mut done, mut again, mut troubled) = (Vec::with_capacity(records.len()), vec![], None);
         for ((job, source), result) in records.into_iter().zip(sources).zip(results) {
@@ -159,7 +162,7 @@ async fn reread(engine: &Engine, host: &Host, again: Vec<Finished>) -> Vec<(Fini
 }
 
 impl Host {
-    fn forget_all(&self, jobs: &[Job]) {
+    fn forget_all(&self, jobs: &[Arc<Job>]) {
         let mut running = self.running();
         for job in jobs {
             running.remove(&job.id);

@@ -8,6 +8,7 @@ use crate::commit::change_of;
 use crate::runner::Runner;
 use dauer_core::{Effect, Ended, EventKind, Job, Verdict, decide};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Runner {
@@ -61,10 +62,10 @@ impl Runner {
                 Verdict::Refuse(refusal) => return Err(refusal.into()),
             };
             let (change, effects) = change_of(movement, self.job.state, event.at, asker);
-            let job = change.job.clone();
+            let job = Arc::clone(&change.job);
             match self.engine.store().commit(change).await {
                 Ok(()) => {
-                    self.job = job;
+                    self.job = Arc::unwrap_or_clone(job);
                     if let Some(host) = self.engine.inline() {
                         host.note(&self.job);
                     }

@@ -71,7 +71,7 @@ pub(crate) async fn write_by_the_rules(store: &dyn Store) {
     let mut slept = end(&mut two, State::Suspended);
     let image = checkpoint(&two, 7);
     two.checkpoint = Some(image.id.clone());
-    slept.job = two.clone();
+    slept.job = Arc::new(two.clone());
     slept.checkpoint = Some(image);
     slept.kept.push(opened(&two, Kind::Storage));
     store.commit(slept).await.unwrap();

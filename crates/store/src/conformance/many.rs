@@ -61,8 +61,8 @@ pub(super) async fn of_many_changes_those_that_are_refused_leave_the_others(stor
         .map(|job| change(job, |job| job.state = State::Running))
         .collect();
     // Somebody else was faster with one, another one is not there, and one comes twice.
-    changes[7].job.version = 9;
-    changes[20].job.id = id(JOBS + 7);
+    Arc::make_mut(&mut changes[7].job).version = 9;
+    Arc::make_mut(&mut changes[20].job).id = id(JOBS + 7);
     changes[40] = changes[39].clone();
     let results = store.commit_all(changes).await;
     assert_eq!(results.len(), jobs.len());

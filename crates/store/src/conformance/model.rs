@@ -9,6 +9,7 @@ use dauer_core::{
 };
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub(super) const JOBS: u64 = 16;
 const CHECKPOINTS_PER_JOB: u64 = 4;
@@ -234,7 +235,7 @@ impl Model {
             .filter(|_| bits.below(8) > 0),
             kept: self.beside.drawn(id, bits.0),
             checkpoint,
-            job,
+            job: Arc::new(job),
         }
     }
 

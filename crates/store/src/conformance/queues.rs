@@ -181,7 +181,7 @@ pub(super) async fn turns_are_kept_with_the_commit_and_as_long_as_it_says(store:
     };
     let mut give = async |turn: Turn, forget_before: i64, version_off: u64| {
         let mut change = change(&mut first, |_| ());
-        change.job.version += version_off;
+        Arc::make_mut(&mut change.job).version += version_off;
         change.kept.push(Kept::Turn {
             turn,
             forget_before: Timestamp(forget_before),

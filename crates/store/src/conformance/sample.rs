@@ -6,6 +6,7 @@ use dauer_core::{
     Checkpoint, CheckpointId, DefinitionRef, Forget, Image, Jitter, Job, JobId, JobSpec, Mount,
     Network, Priority, Publish, Reason, RetryFrom, RetryOn, RetryPolicy, State, Timestamp,
 };
+use std::sync::Arc;
 
 /// The n-th id: of the form of a UUID of version 7, sorting by n. Ids of the same thousand share their first 8 characters.
 pub(crate) fn id(n: u64) -> JobId {
@@ -143,7 +144,7 @@ pub(crate) fn change(job: &mut Job, edit: impl FnOnce(&mut Job)) -> Change {
     edit(job);
     job.version += 1;
     Change {
-        job: job.clone(),
+        job: Arc::new(job.clone()),
         entry: Some(NewEntry {
             from: Some(from),
             ..entry("changed")

@@ -102,8 +102,8 @@ pub(super) async fn a_conflict_writes_nothing(store: Arc<dyn Store>) {
     for version in [1, 2, 4, u64::from(u32::MAX)] {
         let mut change = change(&mut job.clone(), |job| job.state = State::Failed);
         let image = checkpoint(&job, version);
-        change.job.version = version;
-        change.job.checkpoint = Some(image.id.clone());
+        Arc::make_mut(&mut change.job).version = version;
+        Arc::make_mut(&mut change.job).checkpoint = Some(image.id.clone());
         change.token = Some(Token {
             job: job.id.clone(),
             token: "t".into(),
@@ -134,7 +134,7 @@ pub(super) async fn a_conflict_writes_nothing(store: Arc<dyn Store>) {
 pub(super) async fn an_unknown_job_is_not_found(store: Arc<dyn Store>) {
     for version in [1, 2, 9] {
         let mut change = change(&mut job(5), |_| {});
-        change.job.version = version;
+        Arc::make_mut(&mut change.job).version = version;
         let result = store.commit(change).await;
         assert!(matches!(result, Err(Error::NotFound(_))), "{result:?}");
     }

@@ -166,7 +166,7 @@ impl CommitRow {
         }
         Self {
             checkpoint: checkpoint.map(|checkpoint| CheckpointRow::of(&job, &checkpoint)),
-            row: JobRow::of(job),
+            row: JobRow::of(&job),
             entry,
             token,
             forget_tokens,
@@ -190,26 +190,26 @@ impl JobRow {
         self.stage & 2 != 0
     }
 
-    fn of(job: Job) -> Self {
+    fn of(job: &Job) -> Self {
         Self::with(job, job::record)
     }
 
-    fn with(job: Job, record: fn(&Job) -> String) -> Self {
+    fn with(job: &Job, record: fn(&Job) -> String) -> Self {
         Self {
-            record: record(&job),
-            stage: job::stage(&job),
-            wake_at: job::wake_at(&job),
-            lane: job::lane(&job),
+            record: record(job),
+            stage: job::stage(job),
+            wake_at: job::wake_at(job),
+            lane: job::lane(job),
             checkpoint: job
                 .checkpoint
                 .as_ref()
-                .map(|checkpoint| checkpoint_name(&job, checkpoint)),
-            id: job.id,
+                .map(|checkpoint| checkpoint_name(job, checkpoint)),
+            id: job.id.clone(),
             version: job.version,
             state: job.state,
             operation: job.operation.map(dauer_core::Operation::name),
             generation: job.generation,
-            sandbox: job.sandbox.map(|sandbox| sandbox.0),
+            sandbox: job.sandbox.as_ref().map(|sandbox| sandbox.0.clone()),
             expires_at: job.expires_at.map(|at| at.0),
             ends_children: standing(job.ends_children),
         }
@@ -252,7 +252,7 @@ impl NewRow {
             parent: job.spec.parent.clone().map(|parent| parent.0),
             queued: Queued::of(&job),
             tags: job.spec.tags.clone(),
-            row: JobRow::with(job, record),
+            row: JobRow::with(&job, record),
             spec,
             params,
             key,
