@@ -6,7 +6,7 @@ use crate::input::Input;
 use crate::output::{Sink, Target};
 use crate::render;
 use crate::signals::{Came, Signals};
-use crate::terminal;
+use crate::{terminal, waiting};
 use dauer_client::{Client, Error, LogItem};
 use dauer_wire::guest::Stream;
 use dauer_wire::http::JobView;
@@ -67,6 +67,9 @@ impl Foreground<'_> {
         let sizing = self.resize();
         tokio::pin!(sizing);
         let mut sized = !self.tty;
+        let explaining = self.explain(sink);
+        tokio::pin!(explaining);
+        let mut explained = false;
         let mut pending = None;
         loop {
             tokio::select! {
@@ -93,6 +96,7 @@ impl Foreground<'_> {
                 () = left.notified() => return Ok(None),
                 () = &mut sizing, if !sized => sized = true,
                 () = &mut feeding, if !fed => fed = true,
+                () = &mut explaining, if !explained => explained = true,
                 came = signals.next() => match came {
                     Came::Resized if self.tty => self.resize().await,
                     Came::Resized => {}
@@ -101,6 +105,13 @@ impl Foreground<'_> {
                 // As in a pipeline without Dauer: the program learns that nobody reads.
                 () = closed.notified() => self.pass_on(nix::libc::SIGPIPE, sink).await?,
             }
+        }
+    }
+
+    /// Says what a job waits for that does not begin soon.
+    async fn explain(&self, sink: &Sink) {
+        if let Some(line) = waiting::for_what(&self.client, &self.job).await {
+            sink.note(&line, self.tty).await;
         }
     }
 

@@ -22,6 +22,7 @@ mod settings;
 mod signals;
 mod standing;
 mod terminal;
+mod waiting;
 mod wishes;
 
 use clap::Parser as _;

@@ -5,6 +5,8 @@ mod node;
 use node::{Ended, Node, Running, kill};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 /// A line of a batch file: this script, with the node's own folder at /shared.
 fn line(node: &Node, script: &str, more: Value) -> Value {
@@ -133,7 +135,15 @@ fn a_paused_queue_begins_nothing_and_holds_up_nobody_else() {
         row.contains("paused") && row.split_whitespace().nth(2) == Some("1"),
         "{table}"
     );
+    let mut shown = node.command(["run", "--driver", "native", "--queue", "mail", "--", "true"]);
+    let mut shown = shown.stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(shown.stderr.take().unwrap())
+        .read_line(&mut said)
+        .unwrap();
+    assert!(said.contains("`dauer queue resume mail`"), "{said}");
     node.dauer("queue resume mail").is(0);
+    assert_eq!(shown.wait().unwrap().code(), Some(0));
     node.dauer(&format!("wait {held}")).is(0);
     node.dauer("queue rm mail").is(0);
     node.dauer("queue rm mail").is(1).says("queue ls");
