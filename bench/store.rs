@@ -94,6 +94,7 @@ fn job(n: u64) -> Job {
         from: None,
         from_disk: false,
         fork: None,
+        keep_checkpoints: None,
     };
     let mut job = Job::new(
         JobId(format!(

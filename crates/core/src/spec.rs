@@ -1,5 +1,6 @@
 //! What a caller asks for: an immutable description of a job, complete once it is accepted.
 
+use crate::plan::retention::KeepCheckpoints;
 use crate::{
     After, CheckpointId, DEFAULT_QUEUE, DefinitionRef, Fork, JobId, RetryPolicy, Timestamp, Unique,
 };
@@ -128,6 +129,9 @@ pub struct JobSpec {
     /// Which of several copies it is, where it goes on as another job was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fork: Option<Fork>,
+    /// Which of its checkpoints are kept; absent: only the one it would go on from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_checkpoints: Option<KeepCheckpoints>,
 }
 
 impl JobSpec {

@@ -67,6 +67,7 @@ fn spec(words: &Words<'_>) -> JobSpec {
         from: words.value("forked").map(CheckpointId::from),
         from_disk: words.has("disk"),
         fork: None,
+        keep_checkpoints: None,
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::command::{
     attach, batch, cancel, checkpoint, checkpoints, completion, cp, def, diff, doctor, events,
-    exec, history, info, inspect, kill, logs, node, openapi, ps, queue, result, resume, retry, rm,
-    run, schedule, serve, signal, stop, store, submit, suspend, tag, token, usage, version, wait,
+    exec, gc, history, info, inspect, kill, logs, node, openapi, ps, queue, result, resume, retry,
+    rm, run, schedule, serve, signal, stop, store, submit, suspend, tag, token, usage, version,
+    wait,
 };
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -63,6 +64,7 @@ This machine
   doctor       What each driver can do here, and what is missing
   info         The daemon and its drivers
   node         The daemons that share one store
+  gc           Remove what nothing refers to any more
   store        Move, check, back up and restore what jobs are kept in
   token        Tokens for callers over a network
   serve        Run the daemon (other commands start it when none runs)
@@ -152,6 +154,7 @@ pub(crate) enum Command {
     Doctor(doctor::Args),
     Info(info::Args),
     Node(node::Args),
+    Gc(gc::Args),
     Token(token::Args),
     Serve(serve::Args),
     Store(store::Args),
@@ -193,6 +196,7 @@ impl Command {
             | Self::Doctor(_)
             | Self::Info(_)
             | Self::Node(_)
+            | Self::Gc(_)
             | Self::Token(_)
             | Self::Serve(_)
             | Self::Store(_)

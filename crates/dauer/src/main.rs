@@ -29,8 +29,9 @@ use clap::Parser as _;
 use cli::{Cli, Command};
 use command::{
     attach, batch, cancel, checkpoint, checkpoints, completion, cp, def, diff, doctor, events,
-    exec, history, info, inspect, kill, logs, node, openapi, ps, queue, result, resume, retry, rm,
-    run, schedule, serve, signal, stop, store, submit, suspend, tag, token, usage, version, wait,
+    exec, gc, history, info, inspect, kill, logs, node, openapi, ps, queue, result, resume, retry,
+    rm, run, schedule, serve, signal, stop, store, submit, suspend, tag, token, usage, version,
+    wait,
 };
 use context::Context;
 use failure::{Failure, Outcome, report};
@@ -169,6 +170,7 @@ async fn talk(command: Command, context: &Context) -> Outcome {
         Command::Rm(args) => rm::run(args, context).await,
         Command::Token(args) => token::run(args, context).await,
         Command::Def(args) => def::run(args, context).await,
+        Command::Gc(args) => gc::run(args, context).await,
         Command::Node(args) => node::run(args, context).await,
         Command::Queue(args) => queue::run(args, context).await,
         Command::Submit(args) => submit::run(*args, context).await,

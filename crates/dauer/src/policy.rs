@@ -3,7 +3,7 @@
 use clap::builder::PossibleValue;
 use dauer_core::parse;
 use dauer_core::{Jitter, Reason, RetryFrom};
-use dauer_wire::http::{CreateJob, RetryOnView, RetryView, Span};
+use dauer_wire::http::{CreateJob, KeepCheckpointsView, RetryOnView, RetryView, Span};
 
 /// The options of both commands.
 #[derive(Debug, Default, clap::Args)]
@@ -40,6 +40,9 @@ pub(crate) struct Policy {
     /// --timeout and --job-timeout go on while it is suspended
     #[arg(long)]
     timeouts_while_suspended: bool,
+    /// How many of its checkpoints are kept, and how long at most, so that it can go back to them: 5, or 5,7d
+    #[arg(long, value_name = "NUMBER[,DURATION]", value_parser = keep_checkpoints)]
+    keep_checkpoints: Option<KeepCheckpointsView>,
     /// The job it belongs to: `dauer cancel --children` ends it with that one
     #[arg(long, value_name = "JOB")]
     parent: Option<String>,
@@ -69,6 +72,19 @@ fn cause(text: &str) -> Result<Cause, String> {
     })
 }
 
+fn keep_checkpoints(text: &str) -> Result<KeepCheckpointsView, String> {
+    let (last, longest) = match text.split_once(',') {
+        Some((last, longest)) => (last, Some(Span::Ms(parse::duration_ms(longest)?))),
+        None => (text, None),
+    };
+    let wrong = || format!("{text:?} is not a number from 1, or one with a duration: 5, or 5,7d");
+    let last = last.parse().ok().filter(|last| *last > 0);
+    Ok(KeepCheckpointsView {
+        last: last.ok_or_else(wrong)?,
+        longest,
+    })
+}
+
 impl Policy {
     /// Writes it into a request.
     pub(crate) fn add_to(&self, job: &mut CreateJob) {
@@ -84,6 +100,7 @@ impl Policy {
         job.job_timeout = self.job_timeout.map(Span::Ms);
         job.queue_timeout = self.queue_timeout.map(Span::Ms);
         job.timeouts_while_suspended = self.timeouts_while_suspended;
+        job.keep_checkpoints.clone_from(&self.keep_checkpoints);
         job.parent.clone_from(&self.parent);
     }
 

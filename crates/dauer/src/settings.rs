@@ -41,6 +41,8 @@ struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     jobs_keep: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pack_after: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lease: Option<String>,
@@ -71,6 +73,8 @@ pub(crate) struct Settings {
     pub(crate) history_keep: Option<String>,
     /// How long jobs that have ended are kept, where somebody said it.
     pub(crate) jobs_keep: Option<String>,
+    /// How long a checkpoint rests before it is packed, where somebody said it.
+    pub(crate) pack_after: Option<String>,
     /// Where jobs are kept, where not in a file of the data folder.
     pub(crate) store: Option<String>,
     /// How long other daemons wait for this one, where somebody said it.
@@ -118,6 +122,7 @@ impl Settings {
                 "pause_after_crashes",
                 "history_keep",
                 "jobs_keep",
+                "pack_after",
                 "store",
                 "lease",
                 "why",
@@ -170,6 +175,7 @@ impl Settings {
             pause_after_crashes: file.pause_after_crashes,
             history_keep: file.history_keep,
             jobs_keep: file.jobs_keep,
+            pack_after: file.pack_after,
             store: file.store,
             lease: file.lease,
             why: file.why,

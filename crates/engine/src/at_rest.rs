@@ -151,6 +151,7 @@ impl Engine {
         match (job.state, &job.checkpoint) {
             (State::Suspended, Some(checkpoint)) => {
                 let scratch = self.scratch_of(sandbox);
+                self.storage().rests(checkpoint);
                 let checkpoint = CheckpointId(checkpoint.0.clone());
                 Ok((
                     Source::Checkpoint {

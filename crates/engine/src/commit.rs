@@ -135,7 +135,10 @@ impl Runner {
             let _gone = answer.send(Ok(self.job.clone()));
         }
         match committed {
-            Some(checkpoint) => self.settle_in_flight(Ok(checkpoint)),
+            Some(checkpoint) => {
+                self.engine.storage().rests(&checkpoint.id);
+                self.settle_in_flight(Ok(checkpoint));
+            }
             None if failed => {
                 let error = self
                     .in_flight

@@ -9,6 +9,7 @@ use crate::lease::{self, Member, Nodes};
 use crate::places::Places;
 use crate::queues::Queues;
 use crate::runner::{Letter, Message, Runner};
+use crate::storage::{self, Storage};
 use crate::watchers::Watchers;
 use crate::{
     Caller, Error, Keep, RuntimeApi, clock, housekeeping, meter, recover, retention, scheduler,
@@ -57,6 +58,8 @@ pub struct Config {
 
     /// How long history and jobs are kept.
     pub keep: Keep,
+    /// A checkpoint that nobody has used for so long is packed, and later emptied; absent: never.
+    pub pack_after: Option<Duration>,
 }
 
 /// A running engine. Cheap to clone.
@@ -80,6 +83,7 @@ struct Inner {
     followers: Mutex<HashMap<JobId, Followers>>,
     access: Access,
     nodes: Nodes,
+    storage: Storage,
     /// When the daemon before this one was last heard of.
     seen_alive_before: OnceLock<Option<Timestamp>>,
     inline: Option<Host>,
@@ -142,6 +146,7 @@ impl Engine {
         tokio::spawn(scheduler::run(engine.clone()));
         tokio::spawn(housekeeping::at_start(engine.clone()));
         tokio::spawn(retention::run(engine.clone()));
+        tokio::spawn(storage::run(engine.clone()));
         tokio::spawn(meter::beat(engine.clone()));
         if let Some(keep) = engine.config().usage_keep {
             tokio::spawn(meter::prune(engine.clone(), keep));
@@ -183,6 +188,7 @@ impl Engine {
                 followers: Mutex::default(),
                 access: Access::default(),
                 nodes,
+                storage: Storage::default(),
                 seen_alive_before: OnceLock::new(),
                 inline,
                 stop: watch::channel(false).0,
@@ -433,6 +439,10 @@ impl Engine {
 
     pub(crate) fn node(&self) -> &Node {
         &self.inner.node
+    }
+
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.inner.storage
     }
 
     pub(crate) fn config(&self) -> &Config {

@@ -2,8 +2,7 @@
 
 use crate::scheduler::waits;
 use crate::{Engine, Error};
-use dauer_core::{CheckpointId, Intent, JobId, SandboxId};
-use dauer_sandbox::Observed;
+use dauer_core::{JobId, SandboxId};
 use std::time::Duration;
 
 /// What lives without a record is destroyed after so long.
@@ -45,24 +44,10 @@ async fn clean_strays(engine: &Engine) -> Result<(), Error> {
 }
 
 async fn clean_snapshots(engine: &Engine) -> Result<(), Error> {
-    // Listed before the records are asked: an image published meanwhile is not in this list.
-    let published = engine.node().snapshots().await?;
-    let in_flight: Vec<CheckpointId> = engine
-        .store()
-        .unsettled()
-        .await?
-        .into_iter()
-        .filter_map(|job| match job.intent {
-            Some(Intent::Checkpoint { checkpoint, .. }) => Some(checkpoint),
-            Some(Intent::Wake { .. } | Intent::End { .. }) | None => None,
-        })
-        .collect();
-    for id in published {
-        if !in_flight.contains(&id) && !engine.store().referenced(&id).await? {
-            engine.node().remove_snapshot(&id).await?;
-        }
+    for one in engine.collect_snapshots(false, &mut Vec::new()).await? {
+        tracing::info!(checkpoint = %one, "a checkpoint without a record is removed");
     }
-    Ok(engine.node().discard_partials(&in_flight).await?)
+    Ok(())
 }
 
 /// Removes dead folders without a record; returns what lives without one.
@@ -73,11 +58,7 @@ async fn clean_sandboxes(engine: &Engine) -> Result<Vec<SandboxId>, Error> {
             stop_strangers(engine, &sandbox, &job).await?;
             continue;
         }
-        let mut lives = false;
-        for generation in engine.node().incarnations(&sandbox).await? {
-            lives |= engine.node().observe(&sandbox, generation).await? == Observed::Alive;
-        }
-        if lives {
+        if engine.lives(&sandbox).await? {
             orphans.push(sandbox);
         } else {
             remove_orphan(engine, &sandbox).await?;
@@ -102,7 +83,7 @@ async fn stop_strangers(engine: &Engine, sandbox: &SandboxId, job: &JobId) -> Re
         .await
 }
 
-async fn remove_orphan(engine: &Engine, sandbox: &SandboxId) -> Result<(), Error> {
+pub(crate) async fn remove_orphan(engine: &Engine, sandbox: &SandboxId) -> Result<(), Error> {
     if engine.store().owner(sandbox).await?.is_some() {
         return Ok(());
     }

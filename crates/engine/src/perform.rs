@@ -2,7 +2,7 @@
 
 use crate::runner::{Letter, Message, Runner};
 use crate::{Engine, Error, submit};
-use dauer_core::{CheckpointId, Effect, Ended, EventKind, JobId, Operation, State};
+use dauer_core::{CheckpointId, Effect, Ended, EventKind, Job, Operation, State};
 use dauer_sandbox::{Observed, Origin};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -19,6 +19,7 @@ impl Runner {
                 checkpoint,
                 after_loss,
             } => {
+                self.engine.storage().rests(&checkpoint);
                 self.launch(Origin::Checkpoint {
                     checkpoint,
                     after_loss,
@@ -205,12 +206,10 @@ impl Runner {
 
     fn drop_checkpoints(&self, keep: Option<CheckpointId>) {
         let engine = self.engine.clone();
-        let job = self.job.id.clone();
-        // What it began from it begins from again, whatever became of it: that goes with the job.
-        let keep = [keep, self.job.spec.from.clone()];
+        let job = self.job.clone();
         tokio::spawn(async move {
-            if let Err(error) = engine.drop_checkpoints_but(&job, &keep).await {
-                tracing::warn!(%job, %error, "checkpoints that are no longer needed stay until the next start");
+            if let Err(error) = engine.drop_checkpoints(&job, keep.as_ref()).await {
+                tracing::warn!(job = %job.id, %error, "checkpoints that are no longer needed stay until the next start");
             }
         });
     }
@@ -244,21 +243,34 @@ impl Engine {
     pub(crate) async fn remove_unreferenced(&self, id: &CheckpointId) -> Result<(), Error> {
         if !self.store().referenced(id).await? {
             self.node().remove_snapshot(id).await?;
+            self.storage().removed();
         }
         Ok(())
     }
 
-    async fn drop_checkpoints_but(
+    /// Drops the checkpoints that a job does not keep, seen from the one it would go on from; all without one.
+    pub(crate) async fn drop_checkpoints(
         &self,
-        job: &JobId,
-        keep: &[Option<CheckpointId>],
+        job: &Job,
+        resume: Option<&CheckpointId>,
     ) -> Result<(), Error> {
-        for checkpoint in self.store().checkpoints(job).await? {
-            if keep.contains(&Some(checkpoint.id.clone())) {
+        let mut all = self.store().checkpoints(&job.id).await?;
+        // What it began from it begins from again, whatever became of it: that goes with the job.
+        all.retain(|checkpoint| Some(&checkpoint.id) != job.spec.from.as_ref());
+        let keep = job.spec.keep_checkpoints.unwrap_or_default();
+        let superfluous = match resume {
+            Some(resume) => keep.superfluous(&all, resume, self.now()),
+            None => all.iter().map(|checkpoint| checkpoint.id.clone()).collect(),
+        };
+        for id in all.into_iter().map(|checkpoint| checkpoint.id) {
+            if !superfluous.contains(&id) {
+                if Some(&id) != resume {
+                    self.storage().replaced(&id);
+                }
                 continue;
             }
-            match self.store().drop_checkpoint(job, &checkpoint.id).await {
-                Ok(()) => self.remove_unreferenced(&checkpoint.id).await?,
+            match self.store().drop_checkpoint(&job.id, &id).await {
+                Ok(()) => self.remove_unreferenced(&id).await?,
                 // The job's record points to it: it was committed after this began.
                 Err(dauer_store::Error::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),

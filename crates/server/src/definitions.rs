@@ -182,6 +182,7 @@ pub(crate) fn merged(job: CreateJob, definition: &Definition) -> Result<CreateJo
         concurrency_key: job.concurrency_key.or(template.concurrency_key),
         unique: job.unique.or(template.unique),
         after: job.after,
+        keep_checkpoints: job.keep_checkpoints.or(template.keep_checkpoints),
     })
 }
 

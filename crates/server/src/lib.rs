@@ -13,6 +13,7 @@ mod exec;
 mod extract;
 mod files;
 mod gate;
+mod gc;
 mod history;
 mod jobs;
 mod listen;

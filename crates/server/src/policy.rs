@@ -2,8 +2,9 @@
 
 use crate::error::Refusal;
 use crate::spec::span_ms;
+use dauer_core::plan::retention::KeepCheckpoints;
 use dauer_core::{Jitter, Reason, RetryFrom, RetryOn, RetryPolicy};
-use dauer_wire::http::{CreateJob, RetryOnView, RetryView, Span};
+use dauer_wire::http::{CreateJob, KeepCheckpointsView, RetryOnView, RetryView, Span};
 
 /// A retry policy, which stands in this field.
 pub(crate) fn retry(
@@ -87,6 +88,25 @@ pub(crate) fn timeouts(job: &CreateJob) -> Result<(Option<u64>, Option<u64>), Re
     };
     let whole = ms(&job.job_timeout, "job_timeout")?;
     Ok((whole, ms(&job.queue_timeout, "queue_timeout")?))
+}
+
+/// Which checkpoints of a job are kept.
+pub(crate) fn keep_checkpoints(
+    view: Option<&KeepCheckpointsView>,
+) -> Result<Option<KeepCheckpoints>, Refusal> {
+    let Some(view) = view else {
+        return Ok(None);
+    };
+    if view.last == 0 {
+        let text = "a job keeps at least the checkpoint it would go on from: last is 1 or more";
+        return Err(Refusal::malformed(text).at("keep_checkpoints.last"));
+    }
+    let for_ms = view.longest.as_ref();
+    let for_ms = for_ms.map(|span| span_ms(span, "keep_checkpoints.for"));
+    Ok(Some(KeepCheckpoints {
+        last: view.last,
+        for_ms: for_ms.transpose()?,
+    }))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::error::Refusal;
 use crate::gate::{self, Gate, Needs};
 use crate::{
-    about, batches, definitions, document, exec, files, history, jobs, messages, nodes, queues,
+    about, batches, definitions, document, exec, files, gc, history, jobs, messages, nodes, queues,
     schedules, socket, stream, streams, submit, tokens, usage,
 };
 use axum::Router;
@@ -92,6 +92,7 @@ routes! {
     get "/v1/openapi.json" Nothing Brief document::show;
     get "/v1/info" Read Brief about::info;
     get "/v1/nodes" Read Brief nodes::list;
+    post "/v1/gc" Admin Long gc::collect;
     post "/v1/tokens" Admin Brief tokens::create;
     get "/v1/tokens" Admin Brief tokens::list;
     delete "/v1/tokens/{id}" Admin Brief tokens::remove;

@@ -22,6 +22,7 @@ pub(crate) fn from_request(job: CreateJob) -> Result<JobSpec, Refusal> {
     let timeout_ms = timeout_ms(&job)?;
     let retry = policy::retry(job.retry.as_ref(), "retry")?.unwrap_or_default();
     let (job_timeout_ms, queue_timeout_ms) = policy::timeouts(&job)?;
+    let keep_checkpoints = policy::keep_checkpoints(job.keep_checkpoints.as_ref())?;
     let run_at = run_at(job.run_at.as_ref(), job.delay.as_ref())?;
     let priority = priority(job.priority.as_deref())?;
     let mounts = job.mounts.into_iter().enumerate().map(|(index, mount)| {
@@ -99,6 +100,7 @@ pub(crate) fn from_request(job: CreateJob) -> Result<JobSpec, Refusal> {
         from: None,
         from_disk: false,
         fork: None,
+        keep_checkpoints,
     })
 }
 

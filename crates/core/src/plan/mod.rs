@@ -6,4 +6,5 @@ pub mod firing;
 pub mod places;
 pub mod rates;
 pub mod recovery;
+pub mod retention;
 pub mod turn;

@@ -12,6 +12,7 @@ pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod gc;
 pub(crate) mod history;
 pub(crate) mod info;
 pub(crate) mod inspect;

@@ -33,6 +33,9 @@ const RATE_DEFAULT: u32 = 1000;
 /// Descriptors that are open at once: two for each reader of a stream.
 const OPEN_FILES_MAX: u64 = 65_536;
 
+/// Longer than most jobs sleep that wait for something.
+const PACK_AFTER: &str = "10m";
+
 /// How long the history is kept where nobody says otherwise.
 const HISTORY_KEEP: &str = "30d";
 
@@ -98,6 +101,10 @@ pub(crate) struct Args {
     /// How long jobs that have ended are kept, with their logs and files; 0s for ever [DAUER_JOBS_KEEP; default for ever]
     #[arg(long, value_name = "DURATION", value_parser = is_duration)]
     jobs_keep: Option<String>,
+    /// How long a checkpoint rests before it is packed, so that it takes no room for what others have too; 0s for never
+    /// [DAUER_PACK_AFTER; default 10m]
+    #[arg(long, value_name = "DURATION", value_parser = is_duration)]
+    pack_after: Option<String>,
     /// Where jobs are kept: postgres://USER@HOST/NAME, redis://HOST, sqlite:PATH [DAUER_STORE; default a file in the data folder]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
@@ -153,6 +160,7 @@ pub(crate) fn run(args: &Args, mut settings: Settings) -> Outcome {
     args.room.add_to(&mut settings.room);
     settings.history_keep = args.history_keep.clone().or(settings.history_keep);
     settings.jobs_keep = args.jobs_keep.clone().or(settings.jobs_keep);
+    settings.pack_after = args.pack_after.clone().or(settings.pack_after);
     settings.store = args.store.clone().or(settings.store);
     settings.lease = args.lease.clone().or(settings.lease);
     let mut ready = args.started_by_command.then(take_ready_pipe).transpose()?;
@@ -260,6 +268,7 @@ async fn run_daemon(args: &Args, settings: Settings, ready: &mut Option<File>) -
         guest_binary: guest_binary(&shim_binary)?,
         shim_binary,
         keep: keep(&settings)?,
+        pack_after: duration(settings.pack_after.as_deref().unwrap_or(PACK_AFTER))?,
         usage_keep: (args.usage_keep > 0).then(|| Duration::from_millis(args.usage_keep)),
         limits: dauer_engine::limits(&settings.room),
         paused: args.paused,
@@ -350,12 +359,14 @@ fn is_duration(text: &str) -> Result<String, String> {
     dauer_core::parse::duration_ms(text).map(|_| text.to_owned())
 }
 
+/// `None` for 0.
+fn duration(text: &str) -> Result<Option<Duration>, Failure> {
+    let ms = dauer_core::parse::duration_ms(text).map_err(Failure::new)?;
+    Ok((ms > 0).then(|| Duration::from_millis(ms)))
+}
+
 /// How long history and jobs are kept.
 fn keep(settings: &Settings) -> Result<Keep, Failure> {
-    let duration = |text: &str| {
-        let ms = dauer_core::parse::duration_ms(text).map_err(Failure::new)?;
-        Ok::<_, Failure>((ms > 0).then(|| Duration::from_millis(ms)))
-    };
     let history = settings.history_keep.as_deref().unwrap_or(HISTORY_KEEP);
     let jobs = settings.jobs_keep.as_deref();
     Ok(Keep {

@@ -51,6 +51,7 @@ impl Engine {
             member: member(embedded.node, store.is_shared()),
             usage_keep: None,
             keep: crate::Keep::default(),
+            pack_after: None,
             paused: false,
             pause_after_crashes: 0,
         };

@@ -43,7 +43,7 @@ pub(super) struct Known {
 impl Known {
     /// Of the packs of `related` checkpoints, then of the newest. Packs that are mostly unused, damaged or just removed are left out.
     pub(super) fn gather(layout: &Layout, related: &[CheckpointId]) -> Result<Self, Error> {
-        let uses = Uses::of_all(layout)?;
+        let uses = Uses::of_all(layout, &[])?;
         let mut known = Self::default();
         let mut first: Vec<String> = Vec::new();
         for id in related {
@@ -142,9 +142,9 @@ pub(super) struct Uses {
 
 impl Uses {
     /// Errors: `BadImage` where a recipe cannot be read, so that nobody takes its packs for unused.
-    pub(super) fn of_all(layout: &Layout) -> Result<Self, Error> {
+    pub(super) fn of_all(layout: &Layout, gone: &[CheckpointId]) -> Result<Self, Error> {
         let (mut largest, mut sum) = (BTreeMap::new(), BTreeMap::new());
-        for name in files::names(&layout.snapshots())? {
+        for name in present(layout, gone)? {
             let packs = recipe::packs_of(&layout.snapshots().join(&name))?;
             for pack in packs.into_iter().flatten() {
                 let most: &mut u32 = largest.entry(pack.id.clone()).or_default();
@@ -154,4 +154,11 @@ impl Uses {
         }
         Ok(Self { largest, sum })
     }
+}
+
+/// The folders of checkpoints, but of those that are taken for gone.
+pub(super) fn present(layout: &Layout, gone: &[CheckpointId]) -> Result<Vec<String>, Error> {
+    let mut names = files::names(&layout.snapshots())?;
+    names.retain(|name| !gone.iter().any(|id| id.as_str() == name));
+    Ok(names)
 }

@@ -1,9 +1,10 @@
 //! Room that nothing refers to any more is given back: packs as a whole, and parts of those that are still needed.
 
-use super::known::{Uses, dead};
+use super::known::{Uses, dead, present};
 use super::pack::{self, Pack};
 use super::recipe::Recipe;
 use crate::{Error, Layout, files};
+use dauer_core::CheckpointId;
 use nix::fcntl::{FallocateFlags, fallocate};
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,10 +24,13 @@ pub struct Sweep {
     pub kept_bytes: u64,
 }
 
-/// Counts anew who refers to what, and removes what nobody does (`dry_run`: only says so). Not beside [`super::pack`]. Readers are not disturbed:
+/// Counts anew who refers to what, and removes what nobody does. Where `without` some checkpoints are given, they are taken for gone already,
+/// and it only says what would be removed. Not beside [`super::pack`]. Readers are not disturbed:
 /// what they need, the recipe they read from refers to. Errors: `BadImage` where a recipe cannot be read; then nothing is removed.
-pub fn sweep(layout: &Layout, dry_run: bool) -> Result<Sweep, Error> {
-    let uses = Uses::of_all(layout)?;
+pub fn sweep(layout: &Layout, without: Option<&[CheckpointId]>) -> Result<Sweep, Error> {
+    let dry_run = without.is_some();
+    let gone = without.unwrap_or_default();
+    let uses = Uses::of_all(layout, gone)?;
     let mut found = Sweep::default();
     let mut mostly_unused = BTreeMap::new();
     for name in files::names(&pack::folder(layout))? {
@@ -50,7 +54,7 @@ pub fn sweep(layout: &Layout, dry_run: bool) -> Result<Sweep, Error> {
             }
         }
     }
-    gather_pages(layout, &mut mostly_unused)?;
+    gather_pages(layout, gone, &mut mostly_unused)?;
     for (id, used) in mostly_unused {
         match give_back(layout, &id, used, dry_run) {
             Ok(bytes) => found.unused_within_bytes += bytes,
@@ -75,11 +79,15 @@ fn occupied(path: &Path) -> Result<u64, Error> {
 }
 
 /// Which pages of these packs are in any recipe, as ranges, in any order.
-fn gather_pages(layout: &Layout, of: &mut BTreeMap<String, Vec<(u32, u32)>>) -> Result<(), Error> {
+fn gather_pages(
+    layout: &Layout,
+    gone: &[CheckpointId],
+    of: &mut BTreeMap<String, Vec<(u32, u32)>>,
+) -> Result<(), Error> {
     if of.is_empty() {
         return Ok(());
     }
-    for name in files::names(&layout.snapshots())? {
+    for name in present(layout, gone)? {
         let Some(recipe) = Recipe::read(&layout.snapshots().join(&name))? else {
             continue;
         };

@@ -113,12 +113,12 @@ fn a_second_checkpoint_costs_what_changed_and_the_first_can_go() {
     assert_whole(&layout, &id(2), &one_file(content.clone()));
     assert!(drop_raw(&layout.snapshot(&id(2))).unwrap());
     snapshot::remove(&layout, &id(1)).unwrap();
-    assert_eq!(sweep(&layout, false).unwrap().unused, []);
+    assert_eq!(sweep(&layout, None).unwrap().unused, []);
     assert_whole(&layout, &id(2), &one_file(content));
+    let said = sweep(&layout, Some(&[id(2)])).unwrap();
     snapshot::remove(&layout, &id(2)).unwrap();
-    let said = sweep(&layout, true).unwrap();
     assert_eq!(said.unused.len(), 2);
-    assert_eq!(sweep(&layout, false).unwrap(), said);
+    assert_eq!(sweep(&layout, None).unwrap(), said);
     assert_eq!(fs::read_dir(pack::folder(&layout)).unwrap().count(), 0);
 }
 
@@ -146,7 +146,7 @@ fn packing_that_is_killed_anywhere_leaves_a_whole_checkpoint_and_is_done_again()
         assert!(stopped.is_err() && reached.get(), "{last:?}");
         assert_whole(&layout, &id(1), &files);
         // As the next daemon would: clean up, then try again.
-        let found = sweep(&layout, false).unwrap();
+        let found = sweep(&layout, None).unwrap();
         assert_eq!(
             found.unused.is_empty(),
             matches!(last, Step::PagesWritten | Step::RecipeWritten),
@@ -377,13 +377,13 @@ fn random_histories_keep_every_checkpoint_whole_and_every_count_right() {
                 snapshot::remove(&layout, &id(gone)).unwrap();
             }
             if numbers.below(3) == 0 {
-                sweep(&layout, false).unwrap();
+                sweep(&layout, None).unwrap();
                 let needed = needed(&layout);
                 assert_eq!(
                     pack::list(&layout).unwrap(),
                     needed.keys().cloned().collect::<Vec<_>>()
                 );
-                let uses = known::Uses::of_all(&layout).unwrap();
+                let uses = known::Uses::of_all(&layout, &[]).unwrap();
                 for (pack, pages) in &needed {
                     assert!(u64::from(uses.largest[pack]) <= pages.len() as u64);
                     assert!(uses.sum[pack] >= pages.len() as u64);
@@ -415,14 +415,14 @@ fn room_within_a_pack_is_given_back_and_nothing_new_refers_to_it() {
     }
     let before = disk::tree_bytes(&pack::folder(&layout)).unwrap();
     snapshot::remove(&layout, &id(1)).unwrap();
-    let found = sweep(&layout, false).unwrap();
+    let found = sweep(&layout, None).unwrap();
     let after = disk::tree_bytes(&pack::folder(&layout)).unwrap();
     assert!(
         found.unused_within_bytes >= (3 << 19) - 8192
             && after + found.unused_within_bytes <= before + 8192,
         "{found:?}"
     );
-    assert_eq!(sweep(&layout, false).unwrap().unused_within_bytes, 0);
+    assert_eq!(sweep(&layout, None).unwrap().unused_within_bytes, 0);
     // The pages whose room was given back are new again.
     publish(&layout, &id(3), &one_file(content.clone()));
     let again = pack_and_drop(&layout, &id(3), &[id(2)]);

@@ -69,9 +69,9 @@ impl Node {
     ///
     /// # Errors
     /// Those of [`chunks::sweep`].
-    pub async fn sweep(&self, dry_run: bool) -> Result<Sweep, Error> {
+    pub async fn sweep(&self, without: Option<Vec<CheckpointId>>) -> Result<Sweep, Error> {
         let layout = self.layout().clone();
-        in_the_background(move || chunks::sweep(&layout, dry_run)).await
+        in_the_background(move || chunks::sweep(&layout, without.as_deref())).await
     }
 
     /// What is being written, or was when its writer died.

@@ -1,6 +1,7 @@
 //! Jobs and changes for the claims.
 
 use crate::{Change, NewAudit, NewEntry, Store};
+use dauer_core::plan::retention::KeepCheckpoints;
 use dauer_core::plan::turn::Due;
 use dauer_core::{
     Checkpoint, CheckpointId, DefinitionRef, Forget, Image, Jitter, Job, JobId, JobSpec, Mount,
@@ -96,6 +97,10 @@ pub(crate) fn named(n: u64, name: Option<&str>) -> Job {
         from: None,
         from_disk: false,
         fork: None,
+        keep_checkpoints: n.is_multiple_of(4).then(|| KeepCheckpoints {
+            last: u32::try_from(n % 7).unwrap_or(0) + 1,
+            for_ms: n.is_multiple_of(8).then_some(n),
+        }),
     };
     let at = Timestamp(1_700_000_000_000 + i64::try_from(n).unwrap_or(0));
     Job::new(id(n), spec, at)

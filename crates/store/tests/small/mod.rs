@@ -53,6 +53,7 @@ pub(crate) fn job(n: u64) -> Job {
         from: None,
         from_disk: false,
         fork: None,
+        keep_checkpoints: None,
     };
     Job::new(id(n), spec, Timestamp(0))
 }

@@ -95,6 +95,21 @@ pub struct CreateJob {
     /// What has to end before it begins.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<AfterView>,
+    /// Which of its checkpoints are kept; only the one it would go on from where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_checkpoints: Option<KeepCheckpointsView>,
+}
+
+/// Which checkpoints of a job are kept, so that it can go back to them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct KeepCheckpointsView {
+    /// So many of the newest.
+    pub last: u32,
+    /// None of them longer than this, but for the one it would go on from.
+    #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
+    pub longest: Option<Span>,
 }
 
 /// What a job was accepted as.

@@ -404,9 +404,11 @@ fn failed(at: &Path) -> impl FnOnce(io::Error) -> Error {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             crate::disk::no_space(at.parent().unwrap_or(&at), 0)
         }
-        io::ErrorKind::InvalidData | io::ErrorKind::AlreadyExists => {
-            bad(&format!("{}: {error}", at.display()))
-        }
+        // Names and lengths come from the stream too.
+        io::ErrorKind::InvalidData
+        | io::ErrorKind::InvalidInput
+        | io::ErrorKind::InvalidFilename
+        | io::ErrorKind::AlreadyExists => bad(&format!("{}: {error}", at.display())),
         _ => Error::io(format!("import {}", at.display()))(error),
     }
 }
