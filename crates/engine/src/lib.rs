@@ -50,6 +50,7 @@ mod signals;
 mod storage;
 mod stream;
 mod submit;
+mod transfer;
 mod watchers;
 
 pub use access::Bearer;

@@ -6,7 +6,7 @@ use crate::host::userns;
 use crate::snapshot::{self, Manifest};
 use crate::{Error, Layout, image};
 use dauer_core::CheckpointId;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -28,7 +28,8 @@ pub(crate) fn command(binary: &Path, layout: &Layout, verb: &str, id: &Checkpoin
 }
 
 /// What `main` calls for `snapshot-stream export|import DATA RUN ID`; returns the exit code: 0, 1, or [`REFUSED`]. An export is written to
-/// the standard output, an import read from the standard input; then its manifest is the output. Errors are one line. Expects one thread.
+/// the standard output, and what is known of it is read from the standard input, as JSON or nothing; an import is read from the standard
+/// input, and then its head is the output. Errors are one line. Expects one thread.
 #[must_use]
 pub fn run(arguments: &[String]) -> i32 {
     let [verb, data, run, id] = arguments else {
@@ -61,15 +62,21 @@ fn carry(verb: &str, layout: &Layout, id: &CheckpointId) -> Result<(), Error> {
         userns::enter()?;
     }
     match verb {
-        "export" => snapshot::export(layout, id, io::stdout().lock()).map(drop),
+        "export" => {
+            let mut about = Vec::new();
+            let read = io::stdin().lock().read_to_end(&mut about);
+            read.map_err(Error::io("read what is known of it"))?;
+            let about = serde_json::from_slice(&about).ok();
+            snapshot::export(layout, id, about, io::stdout().lock()).map(drop)
+        }
         "import" => {
             let input = io::stdin().lock();
-            let manifest = snapshot::import(layout, id, input, check_here)?;
-            let text = serde_json::to_vec(&manifest)
-                .map_err(|e| Error::io("write the manifest")(io::Error::other(e)))?;
+            let head = snapshot::import(layout, id, input, check_here)?;
+            let text = serde_json::to_vec(&head)
+                .map_err(|e| Error::io("write its head")(io::Error::other(e)))?;
             io::stdout()
                 .write_all(&text)
-                .map_err(Error::io("write the manifest"))
+                .map_err(Error::io("write its head"))
         }
         other => Err(Error::Invalid(format!("{other:?} is not export or import"))),
     }

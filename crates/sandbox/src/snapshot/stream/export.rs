@@ -17,10 +17,16 @@ use std::path::{Path, PathBuf};
 /// Fast enough for a disk; memory is mostly zeros, pointers and text, from which little more is to be gained.
 const LEVEL: i32 = 1;
 
-/// Writes a published checkpoint as one stream: manifest first, holes left out, everything digested. Returns the manifest. It can be read
+/// Writes a published checkpoint as one stream: manifest first, holes left out, everything digested. `about` travels with it.
+/// Returns the manifest. It can be read
 /// while others restore from it. Errors: `BadImage` where it is absent or damaged; `Unsupported` for files that cannot travel; `Io`, also
 /// of a reader that has gone.
-pub fn export(layout: &Layout, id: &CheckpointId, to: impl Write) -> Result<Manifest, Error> {
+pub fn export(
+    layout: &Layout,
+    id: &CheckpointId,
+    about: Option<serde_json::Value>,
+    to: impl Write,
+) -> Result<Manifest, Error> {
     let reader = Reader::open(layout, id)?;
     let manifest = reader.manifest().clone();
     manifest.verify(reader.folder())?;
@@ -29,6 +35,7 @@ pub fn export(layout: &Layout, id: &CheckpointId, to: impl Write) -> Result<Mani
         format_version: STREAM_VERSION,
         manifest,
         agent: agent.clone(),
+        about,
     };
     let failed = || Error::io(format!("export checkpoint {id}"));
     let mut to = Digesting::new(to);

@@ -27,6 +27,9 @@ pub struct Head {
     pub manifest: Manifest,
     /// XXH3-128 of the agent inside, which travels with it; absent where there is none.
     pub agent: Option<String>,
+    /// What else whoever sent it knows of it. Nothing here reads that.
+    #[serde(default)]
+    pub about: Option<serde_json::Value>,
 }
 
 /// Reads the head of a stream and nothing behind it. Errors: `BadImage`.
@@ -36,13 +39,14 @@ pub fn head(from: &mut impl Read) -> Result<Head, Error> {
 
 /// Takes a stream in as checkpoint `id`, which must be new. `acceptable` sees the manifest before anything is written, and may refuse.
 /// Everything is verified, the stream's own digest and then each file's, before the folder is published by a rename. Errors:
-/// `BadImage` for a stream that is cut, changed, continued or hostile; those of `acceptable`; `NoSpace`; `Io`. Nothing stays of what failed.
+/// `BadImage` for a stream that is cut, changed, continued or hostile; those of `acceptable`; `NoSpace`; `Io`. Nothing stays of what failed. Returns the
+/// head, with the manifest as it is here.
 pub fn import(
     layout: &Layout,
     id: &CheckpointId,
     from: impl Read,
     acceptable: impl FnOnce(&Manifest) -> Result<(), Error>,
-) -> Result<Manifest, Error> {
+) -> Result<Head, Error> {
     let mut from = Digesting::new(from);
     let mut head = read_head(&mut from)?;
     acceptable(&head.manifest)?;
@@ -79,7 +83,7 @@ pub fn import(
     snapshot::make_durable(layout, id)?;
     snapshot::publish(layout, id)?;
     partial.keep();
-    Ok(head.manifest)
+    Ok(head)
 }
 
 fn bad(why: &str) -> Error {

@@ -16,7 +16,9 @@ fn new_id() -> CheckpointId {
 }
 
 fn taken_in(layout: &Layout, stream: &[u8]) -> Result<Manifest, Error> {
-    import(layout, &new_id(), stream, |_| Ok(()))
+    let head = import(layout, &new_id(), stream, |_| Ok(()))?;
+    assert_eq!(head.about, Some("known of it".into()));
+    Ok(head.manifest)
 }
 
 /// A stream of the usual checkpoint, small enough to be damaged everywhere.
@@ -34,7 +36,10 @@ fn stream(layout: &Layout) -> (Manifest, Vec<u8>) {
         .unwrap();
     manifest.write(&layout.snapshot(&id)).unwrap();
     let mut bytes = Vec::new();
-    assert_eq!(export(layout, &id, &mut bytes).unwrap(), manifest);
+    assert_eq!(
+        export(layout, &id, Some("known of it".into()), &mut bytes).unwrap(),
+        manifest
+    );
     (manifest, bytes)
 }
 
