@@ -395,7 +395,7 @@ fn json(value: &impl Serialize) -> Result<Body, Error> {
         .map_err(|error| Error::Protocol(error.to_string()))
 }
 
-async fn parsed<T: DeserializeOwned>(body: Incoming) -> Result<T, Error> {
+pub(crate) async fn parsed<T: DeserializeOwned>(body: Incoming) -> Result<T, Error> {
     let body = connection::collect(body).await?;
     serde_json::from_slice(&body).map_err(|error| Error::Protocol(error.to_string()))
 }

@@ -17,6 +17,10 @@ pub struct ByteReader {
 }
 
 impl ByteReader {
+    pub(crate) fn of(body: Incoming) -> Self {
+        Self { body }
+    }
+
     /// The next piece; `None` at the end.
     ///
     /// # Errors
@@ -45,9 +49,7 @@ impl Client {
         let target = path(job, &format!("/files?path={}", escape(inside)));
         let request = self.request(Method::GET, &target, whole(Bytes::new()))?;
         let response = connection::call(&self.host, request).await?;
-        Ok(ByteReader {
-            body: response.into_body(),
-        })
+        Ok(ByteReader::of(response.into_body()))
     }
 
     /// Unpacks a tar into the folder `inside` of the job.

@@ -20,6 +20,7 @@ mod messages;
 mod nodes;
 mod queues;
 mod schedules;
+mod transfer;
 mod usage;
 
 pub use calls::{Client, EventStream, ListFilter};

@@ -108,7 +108,7 @@ async fn feed(engine: &Engine, id: &JobId, mut input: ByteStream) -> Result<(), 
     Ok(sink.close().await?)
 }
 
-fn byte_stream(request: Request) -> ByteStream {
+pub(crate) fn byte_stream(request: Request) -> ByteStream {
     Box::pin(
         request
             .into_body()

@@ -35,6 +35,7 @@ mod submit;
 mod tcp;
 mod tls;
 mod tokens;
+mod transfer;
 mod usage;
 mod view;
 

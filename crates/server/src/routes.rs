@@ -4,7 +4,7 @@ use crate::error::Refusal;
 use crate::gate::{self, Gate, Needs};
 use crate::{
     about, batches, definitions, document, exec, files, gc, history, jobs, messages, nodes, queues,
-    schedules, socket, stream, streams, submit, tokens, usage,
+    schedules, socket, stream, streams, submit, tokens, transfer, usage,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -93,6 +93,8 @@ routes! {
     get "/v1/info" Read Brief about::info;
     get "/v1/nodes" Read Brief nodes::list;
     post "/v1/gc" Admin Long gc::collect;
+    get "/v1/snapshots/{snapshot}/export" Read Long transfer::export;
+    post "/v1/snapshots:import" Submit Long transfer::import;
     post "/v1/tokens" Admin Brief tokens::create;
     get "/v1/tokens" Admin Brief tokens::list;
     delete "/v1/tokens/{id}" Admin Brief tokens::remove;

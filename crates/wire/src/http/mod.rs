@@ -19,6 +19,7 @@ mod schedule;
 mod signal;
 mod stream;
 mod time;
+mod transfer;
 mod usage;
 
 pub use access::*;
@@ -39,4 +40,5 @@ pub use schedule::*;
 pub use signal::*;
 pub use stream::*;
 pub use time::*;
+pub use transfer::*;
 pub use usage::*;
