@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 const DRIVERS: [&str; 5] = ["gvisor", "runc", "crun", "native", "podman"];
 /// Those that an ordinary user can use.
-const ROOTLESS: [&str; 3] = ["gvisor", "runc", "native"];
+const ROOTLESS: [&str; 4] = ["gvisor", "runc", "native", "podman"];
 const NOBODY: u32 = 65534;
 
 fn main() {

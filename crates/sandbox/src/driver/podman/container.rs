@@ -145,6 +145,52 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_container_without_a_sandbox_is_swept_and_one_of_others_is_not() {
+        if !crate::host::userns::is_root() || tool::find("podman").is_none() {
+            println!("skipped: needs root and podman");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let layout = Layout {
+            data: at("data"),
+            run: at("run"),
+        };
+        fs::create_dir_all(layout.data.join(FOLDER)).unwrap();
+        let id = || SandboxId(uuid::Uuid::new_v4().simple().to_string()[..16].to_owned());
+        let (stray, kept, foreign) = (id(), id(), id());
+        fs::create_dir_all(layout.sandbox(&kept).path()).unwrap();
+        let podman = |words: &[&str]| {
+            std::process::Command::new("podman")
+                .args(words)
+                .status()
+                .unwrap()
+                .success()
+        };
+        for (id, data) in [(&stray, "data"), (&kept, "data"), (&foreign, "elsewhere")] {
+            let label = format!("--label={DATA_LABEL}={}", at(data).display());
+            let name = format!("--name={}", id.instance(1));
+            assert!(podman(&[
+                "create",
+                "--network=none",
+                &name,
+                &label,
+                "--rootfs",
+                "/",
+                "true"
+            ]));
+        }
+        let swept = sweep(&layout).unwrap();
+        let left =
+            [&stray, &kept, &foreign].map(|id| podman(&["container", "exists", &id.instance(1)]));
+        for id in [&stray, &kept, &foreign] {
+            podman(&["rm", "--force", "--ignore", &id.instance(1)]);
+        }
+        assert_eq!(swept, [stray.instance(1)]);
+        assert_eq!(left, [false, true, true]);
+    }
+
+    #[test]
     fn a_name_tells_its_sandbox_and_only_names_of_ours_do() {
         let id = SandboxId("0123456789abcdef".to_owned());
         assert_eq!(parts(&id.instance(12)), Some((id, 12)));

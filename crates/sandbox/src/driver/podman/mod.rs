@@ -16,6 +16,8 @@ mod checkpoint;
 mod conmon;
 mod container;
 mod options;
+mod rootless;
+mod script;
 mod tools;
 
 use super::{AgentStdio, Checkpointer, Driver, Incarnation, Running, agent, common, criu};
@@ -80,6 +82,7 @@ impl Podman {
             Some(_) => {
                 tools.create(&container, &options)?;
                 tools.initialize(&container, &keeper)?;
+                tools.declare_started(&container);
             }
         }
         let pid = container.pid()?;

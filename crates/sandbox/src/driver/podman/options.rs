@@ -104,7 +104,11 @@ fn labels(spec: &SandboxSpec) -> [OsString; 5] {
         format!("--label=dauer.sandbox={}", spec.id),
         format!("--label=dauer.generation={}", spec.generation),
         format!("--label=dauer.job={}", spec.job),
-        format!("--label=dauer.command={}", spec.argv.join(" ")),
+        // Not all of it: one word of a command line has at most 128 KiB.
+        format!(
+            "--label=dauer.program={}",
+            spec.argv.first().map_or("", String::as_str)
+        ),
         format!("--label={DATA_LABEL}={}", spec.layout.data.display()),
     ]
     .map(OsString::from)
@@ -137,6 +141,8 @@ fn limit_options(incarnation: &Incarnation) -> Result<Vec<OsString>, Error> {
     let limits = limits(&incarnation.spec);
     if !userns::is_root() {
         words.push("--cgroups=disabled".into());
+        // Podman's own belongs to a group that has no number here.
+        words.push("--mount=type=devpts,destination=/dev/pts,mode=0620".into());
         return Ok(words);
     }
     words.push(format!("--cgroup-parent=/dauer/{}", incarnation.instance).into());

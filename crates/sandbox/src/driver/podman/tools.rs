@@ -1,12 +1,13 @@
 //! `podman` and what it calls: where they are, and how they are called.
 
 use super::container::{Container, FOLDER};
+use super::rootless::Storage;
 use crate::Error;
 use crate::driver::{INSTANCE_VARIABLE, probe, tool};
 use crate::host::cgroup::{Cgroup, Limits};
-use crate::host::root::make_folder;
 use crate::host::run::{Tool, View};
 use crate::host::userns;
+use nix::unistd::geteuid;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -17,12 +18,6 @@ const CONMON: [&str; 3] = [
     "/usr/lib/podman/conmon",
 ];
 
-/// For an ordinary user.
-const CONFIGURATION: &str = r#"[engine]
-lock_type = "file"
-runtime_supports_nocgroup = ["runc", "crun"]
-"#;
-
 /// The tools of this machine, as one instance calls them.
 pub(super) struct Tools {
     pub(super) podman: PathBuf,
@@ -30,7 +25,7 @@ pub(super) struct Tools {
     pub(super) runc: Option<PathBuf>,
     instance: String,
     /// An ordinary user's storage; root's is where Podman itself wants it.
-    storage: Option<PathBuf>,
+    storage: Option<Storage>,
 }
 
 /// Refuses a machine without them. Errors: `Unsupported` with the command that installs them.
@@ -64,12 +59,13 @@ fn missing(program: &str) -> Error {
 
 impl Tools {
     pub(super) fn of(instance: &str, data: &Path) -> Result<Self, Error> {
+        let runc = runc();
         Ok(Self {
             podman: podman()?,
             conmon: conmon()?,
-            runc: runc(),
+            storage: (!userns::is_root()).then(|| Storage::of(data.join(FOLDER), runc.clone())),
+            runc,
             instance: instance.to_owned(),
-            storage: (!userns::is_root()).then(|| data.join(FOLDER)),
         })
     }
 
@@ -101,6 +97,18 @@ impl Tools {
         self.make("init", &words, &container.log())
     }
 
+    /// Tells Podman that what was restored runs, or its records would call it initialized, and its other commands refuse it. runc is asked for its
+    /// version in place of starting what runs already.
+    pub(super) fn declare_started(&self, container: &Container) {
+        let mut words = self.global(None);
+        words.push("--runtime-flag=version".into());
+        words.extend(["start", &self.instance].map(OsString::from));
+        if let Err(error) = self.make("start", &words, &container.log()) {
+            // It runs all the same, and is found by name whatever Podman takes it for.
+            tracing::warn!(%error, instance = self.instance, "Podman does not know that it runs");
+        }
+    }
+
     /// A verb that makes nothing, with its arguments. What it prints is in `log`.
     pub(super) fn plain(&self, words: &[&str], log: &Path) -> Result<(), Error> {
         let mut all = self.global(None);
@@ -123,35 +131,8 @@ impl Tools {
             }
         }
         words.extend(keeper.map(|keeper| with("--conmon=", keeper)));
-        if let Some(storage) = &self.storage {
-            words.extend([
-                with("--root=", &storage.join("root")),
-                with("--runroot=", &storage.join("run")),
-                with("--tmpdir=", &storage.join("tmp")),
-            ]);
-            if self.runc.is_some() {
-                words.push(with("--runtime-flag=root=", &storage.join("runc")));
-            }
-            words.extend(["--storage-driver=vfs", "--events-backend=none"].map(OsString::from));
-        }
+        words.extend(self.storage.iter().flat_map(Storage::options));
         words
-    }
-
-    /// What an ordinary user's Podman has to be told by file: in a user namespace it takes itself for root's and would share root's locks.
-    fn configure(&self) -> Result<Option<PathBuf>, Error> {
-        let Some(storage) = &self.storage else {
-            return Ok(None);
-        };
-        let path = storage.join("containers.conf");
-        if !path.exists() {
-            make_folder(storage)?;
-            let what = || format!("write {}", path.display());
-            let aside = tempfile::NamedTempFile::new_in(storage).map_err(Error::io(what()))?;
-            std::fs::write(aside.path(), CONFIGURATION).map_err(Error::io(what()))?;
-            let kept = aside.persist(&path);
-            kept.map_err(|error| Error::io(what())(error.error))?;
-        }
-        Ok(Some(path))
     }
 
     /// Runs it inside the instance's cgroup: whoever kills the instance kills also a tool that is about to make more of it.
@@ -167,19 +148,35 @@ impl Tools {
         log: &Path,
         cgroup: Option<&Cgroup>,
     ) -> Result<(), Error> {
-        let mut argv = vec![self.podman.as_os_str()];
+        let outside = self.storage.is_some() && !geteuid().is_root();
+        let unshare = outside.then(namespaces).transpose()?;
+        let mut argv = Vec::new();
+        if let Some(unshare) = &unshare {
+            // A daemon that cleans up after a shim is not in the namespace in which this user is root.
+            let options = ["--user", "--map-root-user", "--mount"].map(OsStr::new);
+            argv.push(unshare.as_os_str());
+            argv.extend(options);
+        }
+        argv.push(self.podman.as_os_str());
         argv.extend(words.iter().map(OsString::as_os_str));
         let mut env = tool::environment();
-        let home = self.storage.as_deref().unwrap_or(Path::new("/root"));
+        let home = self
+            .storage
+            .as_ref()
+            .map_or(Path::new("/root"), Storage::home);
         env.push(("HOME", home.as_os_str()));
-        let configuration = self.configure()?;
+        let configuration = self
+            .storage
+            .as_ref()
+            .map(Storage::configuration)
+            .transpose()?;
         if let Some(path) = &configuration {
             env.push(("CONTAINERS_CONF", path.as_os_str()));
         }
         env.push((INSTANCE_VARIABLE, OsStr::new(&self.instance)));
         let tool = Tool {
             name: format!("podman {verb}"),
-            program: &self.podman,
+            program: unshare.as_ref().unwrap_or(&self.podman),
             argv,
             env,
             log,
@@ -190,6 +187,10 @@ impl Tools {
         };
         tool.run()
     }
+}
+
+fn namespaces() -> Result<PathBuf, Error> {
+    tool::find("unshare").ok_or_else(|| missing("unshare"))
 }
 
 /// An option and its value as one word.
