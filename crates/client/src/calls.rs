@@ -319,6 +319,11 @@ impl Client {
         parsed(connection::call(&self.host, request).await?.into_body()).await
     }
 
+    pub(crate) async fn delete<T: DeserializeOwned>(&self, target: &str) -> Result<T, Error> {
+        let request = self.request(Method::DELETE, target, whole(Bytes::new()))?;
+        parsed(connection::call(&self.host, request).await?.into_body()).await
+    }
+
     pub(crate) async fn put<T: DeserializeOwned>(
         &self,
         target: &str,
@@ -389,7 +394,7 @@ pub(crate) fn streamed(input: impl Stream<Item = io::Result<Bytes>> + Send + 'st
     StreamBody::new(input.map(|piece| piece.map(Frame::data))).boxed_unsync()
 }
 
-fn json(value: &impl Serialize) -> Result<Body, Error> {
+pub(crate) fn json(value: &impl Serialize) -> Result<Body, Error> {
     serde_json::to_vec(value)
         .map(whole)
         .map_err(|error| Error::Protocol(error.to_string()))

@@ -20,6 +20,7 @@ mod messages;
 mod nodes;
 mod queues;
 mod schedules;
+mod steps;
 mod transfer;
 mod usage;
 
@@ -30,4 +31,5 @@ pub use files::ByteReader;
 pub use history::HistoryQuery;
 pub use host::{Host, Remote};
 pub use logs::{LogItem, LogStream, Output};
+pub use steps::StepStream;
 pub use usage::UsageFilter;

@@ -1,10 +1,10 @@
 //! The command line: what there is to type, and the help that teaches it.
 
 use crate::command::{
-    attach, batch, cancel, checkpoint, checkpoints, completion, cp, def, diff, doctor, events,
-    exec, gc, history, info, inspect, kill, logs, node, openapi, ps, queue, result, resume, retry,
-    rm, run, schedule, serve, signal, stop, store, submit, suspend, tag, token, usage, version,
-    wait,
+    attach, batch, build_step, cache, cancel, checkpoint, checkpoints, completion, cp, def, diff,
+    doctor, events, exec, gc, history, info, inspect, kill, logs, node, openapi, ps, queue, result,
+    resume, retry, rm, run, schedule, serve, signal, stop, store, submit, suspend, tag, token,
+    usage, version, wait,
 };
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -25,6 +25,10 @@ Run programs
   exec         Run another program inside a job
   cp           Copy files into or out of a job
   diff         List the files that a job changed
+
+Build step by step
+  build-step   Run a program once, and keep its files for the next step
+  cache        List, pin and remove what steps left under their keys
 
 Queue jobs
   submit       Hand over a job made from a definition
@@ -147,6 +151,8 @@ pub(crate) enum Command {
     Queue(queue::Args),
     Submit(Box<submit::Args>),
     Batch(batch::Args),
+    BuildStep(Box<build_step::Args>),
+    Cache(cache::Args),
     Cancel(cancel::Args),
     Retry(retry::Args),
     Schedule(schedule::Args),
@@ -168,7 +174,12 @@ impl Command {
     /// so that a script can tell the two apart.
     pub(crate) fn failure_code(&self) -> i32 {
         match self {
-            Self::Run(_) | Self::Attach(_) | Self::Exec(_) | Self::Wait(_) | Self::Submit(_) => 125,
+            Self::Run(_)
+            | Self::BuildStep(_)
+            | Self::Attach(_)
+            | Self::Exec(_)
+            | Self::Wait(_)
+            | Self::Submit(_) => 125,
             Self::Cp(_)
             | Self::Diff(_)
             | Self::Ps(_)
@@ -189,6 +200,7 @@ impl Command {
             | Self::Def(_)
             | Self::Queue(_)
             | Self::Batch(_)
+            | Self::Cache(_)
             | Self::Cancel(_)
             | Self::Retry(_)
             | Self::Schedule(_)
@@ -224,7 +236,7 @@ pub(crate) fn usage_failure(error: &clap::Error, arguments: &[String]) -> (Strin
         .find(|word| is_command(word))
         .map(String::as_str);
     let said = match command {
-        Some(command @ ("run" | "exec"))
+        Some(command @ ("run" | "build-step" | "exec"))
             if error.kind() == ErrorKind::MissingRequiredArgument && said.contains("<COMMAND>") =>
         {
             let job = if command == "exec" { "JOB " } else { "" };
@@ -235,7 +247,7 @@ pub(crate) fn usage_failure(error: &clap::Error, arguments: &[String]) -> (Strin
         Some(_) | None => said.to_owned(),
     };
     let code = match command {
-        Some("run" | "attach" | "exec" | "wait" | "submit") => 125,
+        Some("run" | "build-step" | "attach" | "exec" | "wait" | "submit") => 125,
         _ => 2,
     };
     let help = command.map_or_else(
@@ -287,6 +299,13 @@ mod tests {
         for (line, code, part) in [
             ("dauer frobnicate", 2, "frobnicate"),
             ("dauer run", 125, "after --"),
+            ("dauer build-step", 125, "after --"),
+            (
+                "dauer build-step --from x --image y -- true",
+                125,
+                "--image",
+            ),
+            ("dauer run --cache-key x -it -- true", 125, "--tty"),
             ("dauer run --timeout soon -- true", 125, "1h30m"),
             ("dauer run --env 1X=2 -- true", 125, "variable"),
             ("dauer run --memory lots -- true", 125, "512m"),

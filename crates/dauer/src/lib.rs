@@ -32,16 +32,22 @@
 //! function again when it is started again. So a function runs **at least once**; what it must not do twice, it saves with
 //! [`Context::save`]. Without a store everything is kept in memory, with the same rules.
 //!
+//! Steps are programs in sandboxes whose files are kept, so that the same one is not run again: [`Steps`], [`Executor::execute`].
+//!
 //! Blocking work belongs on [`tokio::task::spawn_blocking`]: a function is ended where it next awaits.
 
 mod library;
 
-pub use library::{Builder, Engine, HandlerError, Spec, fatal};
+pub use library::{Builder, Engine, HandlerError, Spec, Steps, StepsBuilder, fatal};
 
 pub use dauer_core::{
-    Job, JobId, Outcome, Priority, Progress, Reason, RetryPolicy, State, Timestamp,
+    CheckpointId, Image, Job, JobId, Network, Outcome, Priority, Progress, Reason, RetryPolicy,
+    State, Timestamp,
+};
+pub use dauer_engine::executor::{
+    Action, Executed, Executor, Policy, Sink, Source, Stream, Surroundings,
 };
 pub use dauer_engine::inline::{Context, Item, SAVED_BYTES_MAX, Tokens, WhenAbandoned};
-pub use dauer_engine::{Entry, Error, Filter};
+pub use dauer_engine::{Capacity, Entry, Error, Filter};
 pub use dauer_store::{Durability, Sqlite, Store};
 pub use tokio_util::sync::CancellationToken;

@@ -4,6 +4,7 @@
 //! [`launch`] (how the daemon comes to run), [`foreground`] (a job in front of the user).
 
 mod archive;
+mod cache_room;
 mod cli;
 mod command;
 mod context;
@@ -21,6 +22,7 @@ mod render;
 mod settings;
 mod signals;
 mod standing;
+mod step;
 mod terminal;
 mod waiting;
 mod wishes;
@@ -28,10 +30,10 @@ mod wishes;
 use clap::Parser as _;
 use cli::{Cli, Command};
 use command::{
-    attach, batch, cancel, checkpoint, checkpoints, completion, cp, def, diff, doctor, events,
-    exec, gc, history, info, inspect, kill, logs, node, openapi, ps, queue, result, resume, retry,
-    rm, run, schedule, serve, signal, stop, store, submit, suspend, tag, token, usage, version,
-    wait,
+    attach, batch, build_step, cache, cancel, checkpoint, checkpoints, completion, cp, def, diff,
+    doctor, events, exec, gc, history, info, inspect, kill, logs, node, openapi, ps, queue, result,
+    resume, retry, rm, run, schedule, serve, signal, stop, store, submit, suspend, tag, token,
+    usage, version, wait,
 };
 use context::Context;
 use failure::{Failure, Outcome, report};
@@ -174,6 +176,8 @@ async fn talk(command: Command, context: &Context) -> Outcome {
         Command::Node(args) => node::run(args, context).await,
         Command::Queue(args) => queue::run(args, context).await,
         Command::Submit(args) => submit::run(*args, context).await,
+        Command::BuildStep(args) => build_step::run(*args, context).await,
+        Command::Cache(args) => cache::run(args, context).await,
         Command::Batch(args) => batch::run(args, context).await,
         Command::Cancel(args) => cancel::run(args, context).await,
         Command::Retry(args) => retry::run(args, context).await,

@@ -43,6 +43,10 @@ struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     pack_after: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    cache_max_entries: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_max_bytes: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lease: Option<String>,
@@ -75,6 +79,10 @@ pub(crate) struct Settings {
     pub(crate) jobs_keep: Option<String>,
     /// How long a checkpoint rests before it is packed, where somebody said it.
     pub(crate) pack_after: Option<String>,
+    /// How many entries the cache of steps may have, where somebody said it.
+    pub(crate) cache_max_entries: Option<u64>,
+    /// How much they may take, where somebody said it.
+    pub(crate) cache_max_bytes: Option<String>,
     /// Where jobs are kept, where not in a file of the data folder.
     pub(crate) store: Option<String>,
     /// How long other daemons wait for this one, where somebody said it.
@@ -123,6 +131,8 @@ impl Settings {
                 "history_keep",
                 "jobs_keep",
                 "pack_after",
+                "cache_max_entries",
+                "cache_max_bytes",
                 "store",
                 "lease",
                 "why",
@@ -176,6 +186,8 @@ impl Settings {
             history_keep: file.history_keep,
             jobs_keep: file.jobs_keep,
             pack_after: file.pack_after,
+            cache_max_entries: file.cache_max_entries,
+            cache_max_bytes: file.cache_max_bytes,
             store: file.store,
             lease: file.lease,
             why: file.why,

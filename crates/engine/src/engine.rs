@@ -9,12 +9,14 @@ use crate::lease::{self, Member, Nodes};
 use crate::places::Places;
 use crate::queues::Queues;
 use crate::runner::{Letter, Message, Runner};
+use crate::steps::{self, Steps};
 use crate::storage::{self, Storage};
 use crate::watchers::Watchers;
 use crate::{
     Caller, Error, Keep, RuntimeApi, clock, housekeeping, meter, recover, retention, scheduler,
 };
 use dauer_core::plan::admission::{Limits, Place, place};
+use dauer_core::plan::eviction::Capacity;
 use dauer_core::{EventKind, Job, JobId, Timestamp};
 use dauer_sandbox::{Layout, Link, Node};
 use dauer_store::{Entry, Filter, Store};
@@ -60,6 +62,8 @@ pub struct Config {
     pub keep: Keep,
     /// A checkpoint that nobody has used for so long is packed, and later emptied; absent: never.
     pub pack_after: Option<Duration>,
+    /// How much the cache of steps holds.
+    pub cache: Capacity,
 }
 
 /// A running engine. Cheap to clone.
@@ -87,6 +91,8 @@ struct Inner {
     /// When the daemon before this one was last heard of.
     seen_alive_before: OnceLock<Option<Timestamp>>,
     inline: Option<Host>,
+    /// Absent without sandboxes, and once the engine is let go.
+    steps: Mutex<Option<Arc<Steps>>>,
     /// True when its tasks are to end.
     stop: watch::Sender<bool>,
 }
@@ -143,6 +149,7 @@ impl Engine {
         recover::at_start(&engine).await?;
         lease::look_once(&engine).await;
         engine.tell_all_followers().await?;
+        *engine.lock_steps() = Some(steps::begin(&engine));
         tokio::spawn(scheduler::run(engine.clone()));
         tokio::spawn(housekeeping::at_start(engine.clone()));
         tokio::spawn(retention::run(engine.clone()));
@@ -191,6 +198,7 @@ impl Engine {
                 storage: Storage::default(),
                 seen_alive_before: OnceLock::new(),
                 inline,
+                steps: Mutex::default(),
                 stop: watch::channel(false).0,
             }),
         })
@@ -216,6 +224,8 @@ impl Engine {
         }
         // Every committed state is on disk and every shim works alone: there is nothing to flush.
         self.stop_tasks();
+        // They have the engine, as it has them.
+        drop(self.lock_steps().take());
         self.lock_live().clear();
         self.give_back_lease().await;
     }
@@ -431,6 +441,15 @@ impl Engine {
 
     pub(crate) fn inline(&self) -> Option<&Host> {
         self.inner.inline.as_ref()
+    }
+
+    fn lock_steps(&self) -> std::sync::MutexGuard<'_, Option<Arc<Steps>>> {
+        self.inner.steps.lock().expect("no panic while held")
+    }
+
+    pub(crate) fn steps(&self) -> Result<Arc<Steps>, Error> {
+        let steps = self.lock_steps().clone();
+        steps.ok_or_else(|| Error::Unsupported("this engine takes no steps".into()))
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {

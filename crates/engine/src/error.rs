@@ -61,6 +61,18 @@ pub enum Error {
         "there is a schedule {0} already: choose another name, or remove that one with: dauer schedule rm {0}"
     )]
     ScheduleExists(String),
+    /// There is no such snapshot.
+    #[error("no snapshot {0}: `dauer snapshot ls` lists those there are")]
+    NoSnapshot(String),
+    /// The cache has nothing under this key.
+    #[error("the cache has nothing under {0:?}: `dauer cache ls` lists what there is")]
+    NotCached(String),
+    /// A step took longer than its timeout; nothing of it is kept.
+    #[error("the step took longer than {}: nothing of it is kept", brief(*after))]
+    StepTimedOut {
+        /// Its timeout.
+        after: std::time::Duration,
+    },
     /// Another node holds the job, or has its image.
     #[error("job {job} is on node {node}: {}", ask_there(address.as_deref()))]
     HeldElsewhere {
@@ -106,6 +118,16 @@ pub enum Error {
     /// The store.
     #[error(transparent)]
     Store(dauer_store::Error),
+}
+
+/// A duration in the largest unit that says it whole.
+fn brief(duration: std::time::Duration) -> String {
+    let ms = duration.as_millis();
+    match ms {
+        ms if ms % 1000 != 0 => format!("{ms} ms"),
+        ms if ms % 60_000 != 0 => format!("{} s", ms / 1000),
+        ms => format!("{} min", ms / 60_000),
+    }
 }
 
 fn ask_there(address: Option<&str>) -> String {
@@ -161,7 +183,6 @@ impl From<dauer_store::Error> for Error {
             dauer_store::Error::ScheduleExists(name) => Self::ScheduleExists(name),
             changed @ (dauer_store::Error::ScheduleChanged(_)
             | dauer_store::Error::Unreferenced(_)
-            | dauer_store::Error::NoSnapshot(_)
             | dauer_store::Error::SnapshotNameInUse { .. }
             | dauer_store::Error::SnapshotChanged(_)
             | dauer_store::Error::SnapshotCached { .. }
@@ -169,6 +190,7 @@ impl From<dauer_store::Error> for Error {
             | dauer_store::Error::NotCached(_)
             | dauer_store::Error::CacheKeyInUse(_)
             | dauer_store::Error::CacheChanged(_)) => Self::Conflict(changed.to_string()),
+            dauer_store::Error::NoSnapshot(which) => Self::NoSnapshot(which),
             dauer_store::Error::Held { job, node } => Self::HeldElsewhere {
                 job: job.0,
                 node: node.0,

@@ -22,6 +22,7 @@ mod definitions;
 mod ending;
 mod engine;
 mod error;
+pub mod executor;
 mod expiry;
 mod files;
 mod firing;
@@ -47,11 +48,13 @@ mod runtime;
 mod scheduler;
 mod schedules;
 mod signals;
+mod steps;
 mod storage;
 mod stream;
 mod submit;
 mod transfer;
 mod watchers;
+mod workshop;
 
 pub use access::Bearer;
 pub use after::{Follows, Whom};
@@ -70,13 +73,16 @@ pub use retention::Keep;
 pub use runtime::{Caller, REQUEST_HEADER, RuntimeApi};
 pub use schedules::NewSchedule;
 pub use signals::{WaitCall, Waited};
+pub use steps::{CacheState, Step, StepKey, StepResult};
 pub use stream::{JobStream, Position, StreamItem, StreamPart, Streamed};
 pub use submit::{Accepted, RequestKey, Submission};
+pub use workshop::Workshop;
 
 // What the engine hands out of the crates below it, for callers that must not know those.
 pub use dauer_core::NodeId;
 pub use dauer_core::ledger::{Account, By, Owner, Range, Sum};
 pub use dauer_core::plan::admission::Limits;
+pub use dauer_core::plan::eviction::Capacity;
 pub use dauer_sandbox::ExecSession;
 pub use dauer_sandbox::disk::{ChangeKind, Changed};
 pub use dauer_sandbox::log::Place;

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use dauer_core::{Job, JobId, Then, Token, TokenStatus};
 use dauer_wire::guest::{ApiRequest, ApiResponse};
 use dauer_wire::http::CheckpointStatus;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Who asks: known from the channel the request came on, never from its content.
@@ -27,6 +28,20 @@ pub trait RuntimeApi: Send + Sync + 'static {
     /// Answers one request. It may take as long as it needs: a job that is frozen or a daemon that dies meanwhile
     /// sends the request again.
     async fn handle(&self, engine: Engine, caller: Caller, request: ApiRequest) -> ApiResponse;
+}
+
+/// For engines without one: there is nothing at any path.
+pub(crate) struct Unanswered;
+
+#[async_trait]
+impl RuntimeApi for Unanswered {
+    async fn handle(&self, _: Engine, _: Caller, _: ApiRequest) -> ApiResponse {
+        ApiResponse {
+            status: 404,
+            headers: BTreeMap::new(),
+            body: Vec::new(),
+        }
+    }
 }
 
 /// How long a long poll is held.

@@ -56,6 +56,12 @@ impl Layout {
         self.snapshots().join(format!(".partial-{id}"))
     }
 
+    /// Copies of folders that are put into sandboxes of steps, `steps/<process>/<step>/`.
+    #[must_use]
+    pub fn steps(&self) -> PathBuf {
+        self.data.join("steps")
+    }
+
     /// All sandboxes.
     #[must_use]
     pub fn sandboxes(&self) -> PathBuf {

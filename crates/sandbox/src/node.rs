@@ -316,6 +316,17 @@ impl Node {
             .await
     }
 
+    /// Whether a checkpoint's folder is published and whole.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn has_snapshot(&self, id: &CheckpointId) -> Result<bool, Error> {
+        let path = self.shared.layout.snapshot(id).join("manifest.json");
+        // One look at one file takes less than asking a thread to look.
+        path.try_exists()
+            .map_err(Error::io(format!("look at {}", path.display())))
+    }
+
     /// All published checkpoints.
     ///
     /// # Errors

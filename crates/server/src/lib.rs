@@ -6,6 +6,7 @@
 
 mod about;
 mod batches;
+mod cache;
 mod definitions;
 mod document;
 mod error;
@@ -29,6 +30,7 @@ mod serve;
 mod socket;
 mod spec;
 mod sse;
+mod steps;
 mod stream;
 mod streams;
 mod submit;

@@ -3,8 +3,8 @@
 use crate::error::Refusal;
 use crate::gate::{self, Gate, Needs};
 use crate::{
-    about, batches, definitions, document, exec, files, gc, history, jobs, messages, nodes, queues,
-    schedules, socket, stream, streams, submit, tokens, transfer, usage,
+    about, batches, cache, definitions, document, exec, files, gc, history, jobs, messages, nodes,
+    queues, schedules, socket, steps, stream, streams, submit, tokens, transfer, usage,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -151,6 +151,14 @@ routes! {
     put "/v1/jobs/{job}/files" Submit Long files::copy_in;
     post "/v1/jobs/{job}/exec" Submit Long exec::exec;
     get "/v1/jobs/{job}/exec/ws" Submit Long socket::exec_ws;
+    post "/v1/steps" Submit Long steps::run;
+    delete "/v1/steps/{run}" Submit Long steps::end_run;
+    get "/v1/cache" Read Brief cache::list;
+    delete "/v1/cache" Submit Long cache::clean;
+    get "/v1/cache/{key}" Read Brief cache::show;
+    delete "/v1/cache/{key}" Submit Long cache::remove;
+    post "/v1/cache/{key}/pin" Submit Brief cache::pin;
+    post "/v1/cache/{key}/unpin" Submit Brief cache::unpin;
     get "/v1/jobs/{job}/attach" Submit Long socket::attach;
 }
 

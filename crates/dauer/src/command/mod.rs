@@ -2,6 +2,8 @@
 
 pub(crate) mod attach;
 pub(crate) mod batch;
+pub(crate) mod build_step;
+pub(crate) mod cache;
 pub(crate) mod cancel;
 pub(crate) mod checkpoint;
 pub(crate) mod checkpoints;

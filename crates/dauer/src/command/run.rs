@@ -7,12 +7,16 @@ use crate::program::Program;
 use crate::render;
 use crate::settings::Settings;
 use crate::signals::Signals;
+use crate::step::{self, CacheArgs};
 use crate::terminal;
 use crate::wishes::Wishes;
 use clap::ValueHint;
 use dauer_core::parse;
-use dauer_wire::http::CreateJob;
+use dauer_wire::http::{CreateJob, StepCall};
 use std::io::IsTerminal as _;
+
+/// What makes it a step, which has no name, no input and no life without its caller.
+const STEP: [&str; 3] = ["cache_key", "cache", "id_file"];
 
 /// Run a program in a sandbox and show its output.
 ///
@@ -22,6 +26,8 @@ use std::io::IsTerminal as _;
 /// reaches the host. Standard input is passed where it is not a terminal, or with -i. Signals go on to the program.
 /// If the daemon dies, it is started again and the output goes on where it was.
 ///
+/// With --cache-key or --cache auto it is a step, as of `dauer build-step`: what it leaves is kept, and the same one is not run again.
+///
 /// Exit code: the program's own; 128 + signal where a signal ended it; 126 or 127 where it cannot be executed or
 /// found; 125 where Dauer failed or was called wrongly.
 #[derive(Debug, clap::Args)]
@@ -30,28 +36,31 @@ use std::io::IsTerminal as _;
   dauer run --detach --name web --network nat --publish 8080:80 -- python3 -m http.server 80
   dauer run --memory 512m --cpus 0.5 --timeout 1h --mount /data:/data:ro -- ./crunch /data
   dauer run -it -- bash
+  dauer run --cache-key report-2026-11 -- ./report
   tar c . | dauer run --image /srv/debian.tar -- tar t")]
 pub(crate) struct Args {
     #[command(flatten)]
     program: Program,
     /// A name, unique among the jobs that are kept
-    #[arg(long, value_name = "NAME", value_parser = parse::name)]
+    #[arg(long, value_name = "NAME", value_parser = parse::name, conflicts_with_all = STEP)]
     name: Option<String>,
     /// Pass standard input, also from a terminal
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with_all = STEP)]
     interactive: bool,
     /// Give it a terminal, this one
-    #[arg(short, long, conflicts_with = "detach")]
+    #[arg(short, long, conflicts_with = "detach", conflicts_with_all = STEP)]
     tty: bool,
     /// Run it in the background; prints the job's id and nothing else
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with_all = STEP)]
     detach: bool,
     /// Remove it and its data when it has ended
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = STEP)]
     rm: bool,
     /// With --detach: print {"id": …} instead of the id. Else: print the job as a line of JSON on standard error when it has ended
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    cache: CacheArgs,
     #[command(flatten)]
     wishes: Wishes,
     /// The program and its arguments, after --
@@ -97,6 +106,26 @@ impl Args {
     }
 }
 
+impl Args {
+    /// The same as a step.
+    async fn step(&self, context: &Context) -> Outcome {
+        let mut job = CreateJob {
+            argv: self.argv.clone(),
+            ..self.program.job()?
+        };
+        job.workdir = job
+            .workdir
+            .or_else(|| self.program.present_folder(&context.settings));
+        self.wishes.add_to(&mut job)?;
+        let mut call = StepCall {
+            job,
+            ..StepCall::default()
+        };
+        self.cache.add_to(&mut call);
+        step::show(&call, &self.cache, self.json, context).await
+    }
+}
+
 /// Whether a job could read anything there that it does not find without: what a terminal types is passed on only where asked for, and
 /// the null device is as empty as what the job has anyway.
 fn brings_something(stdin: &std::io::Stdin) -> bool {
@@ -114,6 +143,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         return Err(Failure::new(
             "-t needs a terminal on standard input and output; leave it away in scripts and pipes",
         ));
+    }
+    if args.cache.is_said() {
+        return args.step(context).await;
     }
     let job = args.job(&context.settings)?;
     // Before the job exists, so that no signal falls between.

@@ -1,5 +1,6 @@
 //! `dauer serve`: the daemon.
 
+use crate::cache_room::{self, CacheRoom};
 use crate::failure::{Failure, Outcome};
 use crate::launch::{self, BUSY, READY};
 use crate::member;
@@ -105,6 +106,8 @@ pub(crate) struct Args {
     /// [DAUER_PACK_AFTER; default 10m]
     #[arg(long, value_name = "DURATION", value_parser = is_duration)]
     pack_after: Option<String>,
+    #[command(flatten)]
+    cache_room: CacheRoom,
     /// Where jobs are kept: postgres://USER@HOST/NAME, redis://HOST, sqlite:PATH [DAUER_STORE; default a file in the data folder]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
@@ -158,6 +161,7 @@ pub(crate) fn run(args: &Args, mut settings: Settings) -> Outcome {
         .and_then(|number| usize::try_from(number).ok());
     settings.room.live_max = said.or(settings.room.live_max);
     args.room.add_to(&mut settings.room);
+    args.cache_room.add_to(&mut settings);
     settings.history_keep = args.history_keep.clone().or(settings.history_keep);
     settings.jobs_keep = args.jobs_keep.clone().or(settings.jobs_keep);
     settings.pack_after = args.pack_after.clone().or(settings.pack_after);
@@ -269,6 +273,7 @@ async fn run_daemon(args: &Args, settings: Settings, ready: &mut Option<File>) -
         shim_binary,
         keep: keep(&settings)?,
         pack_after: duration(settings.pack_after.as_deref().unwrap_or(PACK_AFTER))?,
+        cache: cache_room::capacity(&settings)?,
         usage_keep: (args.usage_keep > 0).then(|| Duration::from_millis(args.usage_keep)),
         limits: dauer_engine::limits(&settings.room),
         paused: args.paused,

@@ -2,13 +2,13 @@
 
 use super::{Handler, Host};
 use crate::lease::{LEASE, Member};
-use crate::{Caller, Config, Engine, Error, RuntimeApi, lease, recover, scheduler, submit};
-use async_trait::async_trait;
+use crate::runtime::Unanswered;
+use crate::{Config, Engine, Error, lease, recover, scheduler, submit};
 use dauer_core::NodeId;
 use dauer_core::plan::admission::Limits;
+use dauer_core::plan::eviction::Capacity;
 use dauer_sandbox::Layout;
 use dauer_store::Store;
-use dauer_wire::guest::{ApiRequest, ApiResponse};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,10 +52,12 @@ impl Engine {
             usage_keep: None,
             keep: crate::Keep::default(),
             pack_after: None,
+            cache: Capacity::default(),
             paused: false,
             pause_after_crashes: 0,
         };
-        let api = Arc::new(NoSandboxes);
+        // There is no sandbox that could ask.
+        let api = Arc::new(Unanswered);
         let engine = Self::assemble(config, store, api, process, Some(host)).await?;
         engine.join().await?;
         engine.load_queues().await?;
@@ -78,19 +80,5 @@ fn member(node: Option<NodeId>, is_shared: bool) -> Member {
         node: node.unwrap_or_else(nameless),
         address: None,
         lease: LEASE,
-    }
-}
-
-/// There is no sandbox that could ask.
-struct NoSandboxes;
-
-#[async_trait]
-impl RuntimeApi for NoSandboxes {
-    async fn handle(&self, _: Engine, _: Caller, _: ApiRequest) -> ApiResponse {
-        ApiResponse {
-            status: 404,
-            headers: BTreeMap::new(),
-            body: Vec::new(),
-        }
     }
 }

@@ -56,6 +56,7 @@ codes! {
     ScheduleExists "schedule_exists" CONFLICT "A schedule has this name";
     Conflict "conflict" CONFLICT "It cannot be done in the present state";
     HeldByAnotherNode "held_by_another_node" CONFLICT "Another node holds the job";
+    StepTimedOut "step_timed_out" UNPROCESSABLE_ENTITY "The step took longer than its timeout";
     TooLarge "too_large" PAYLOAD_TOO_LARGE "The request is too large";
     UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "The body is of another kind";
     Unsupported "unsupported" UNPROCESSABLE_ENTITY "This machine or driver cannot do it";

@@ -116,7 +116,10 @@ impl From<Error> for Refusal {
             | Error::NoDefinition(_)
             | Error::NoSchedule(_)
             | Error::NoQueue(_)
-            | Error::NoBatch(_) => Code::NotFound,
+            | Error::NoBatch(_)
+            | Error::NoSnapshot(_)
+            | Error::NotCached(_) => Code::NotFound,
+            Error::StepTimedOut { .. } => Code::StepTimedOut,
             Error::NotUnique { .. } => Code::NotUnique,
             Error::Ambiguous(_) => Code::Ambiguous,
             Error::NameInUse { .. } => Code::NameInUse,
