@@ -10,6 +10,8 @@ use super::pack::Writer;
 use super::recipe::{PackUse, PackedFile, Recipe};
 use super::{PAGE_BYTES, digest_of, is_zero};
 use crate::disk::{self, next_data};
+use crate::driver::agent;
+use crate::host::root;
 use crate::snapshot::{OWN_NAMES, Reader};
 use crate::{Error, Layout};
 use dauer_core::CheckpointId;
@@ -18,6 +20,9 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+/// What an incarnation is made of beside memory and files.
+const RECORDS: [&str; 2] = [agent::AGENT_FILE, root::RECORD];
 
 /// Read at once.
 const READ_BYTES: usize = 1 << 20;
@@ -87,6 +92,8 @@ fn packable(folder: &Path) -> Result<Vec<(PathBuf, u64)>, Error> {
     disk::walk(folder, |path, meta| {
         let name = path.strip_prefix(folder).unwrap_or(path);
         let own = OWN_NAMES.iter().any(|own| name == Path::new(own));
+        // Read by whoever prepares or cleans up, without a reader's lock.
+        let own = own || RECORDS.iter().any(|record| name == Path::new("memory").join(record));
         if !own
             && meta.is_file()
             && meta.nlink() == 1
