@@ -11,6 +11,7 @@ mod definitions;
 mod error;
 mod exec;
 mod files;
+mod forks;
 mod gc;
 mod history;
 mod host;

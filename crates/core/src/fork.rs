@@ -15,12 +15,28 @@ pub struct Fork {
     /// The ids by which its program may know itself: of the jobs whose state it went on from, the latest first.
     #[serde(default)]
     pub known_as: Vec<JobId>,
+    /// The incarnation that its state was taken of: its own are counted on from there, so that the program sees another one.
+    #[serde(default)]
+    pub generation: u32,
     /// The key with which its state was asked for: asked with again in here, it is answered as restored.
     #[serde(default)]
     pub token: Option<String>,
     /// The sandbox under which its agent began to count requests: keys made from their numbers stay what they are.
     #[serde(default)]
     pub numbered_by: Option<SandboxId>,
+}
+
+/// What a state was taken of.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken<'a> {
+    /// This job.
+    pub job: &'a JobId,
+    /// In this sandbox.
+    pub sandbox: &'a SandboxId,
+    /// Which was this incarnation of it.
+    pub generation: u32,
+    /// Asked for with this key.
+    pub token: Option<&'a str>,
 }
 
 impl Job {
@@ -43,6 +59,28 @@ impl Job {
         before
             .and_then(|fork| fork.numbered_by.as_ref())
             .or(self.sandbox.as_ref())
+    }
+}
+
+impl Fork {
+    /// One of several copies (this one of so many) of a job of this spec, which was like this when its state was taken.
+    #[must_use]
+    pub fn of(spec: &JobSpec, taken: Taken<'_>, (index, of): (u32, u32)) -> Self {
+        let before = spec.fork.as_ref();
+        let known_as = before.map_or(&[][..], |fork| &fork.known_as);
+        let numbered_by = before.and_then(|fork| fork.numbered_by.as_ref());
+        Self {
+            source: taken.job.clone(),
+            index,
+            of,
+            known_as: std::iter::once(taken.job)
+                .chain(known_as)
+                .cloned()
+                .collect(),
+            generation: taken.generation,
+            token: taken.token.map(str::to_owned),
+            numbered_by: Some(numbered_by.unwrap_or(taken.sandbox).clone()),
+        }
     }
 }
 

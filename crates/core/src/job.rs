@@ -116,6 +116,7 @@ impl Job {
     pub fn new(id: JobId, spec: impl Into<Arc<JobSpec>>, at: Timestamp) -> Self {
         let spec = spec.into();
         let (timeout_left_ms, job_timeout_left_ms) = (spec.timeout_ms, spec.job_timeout_ms);
+        let generation = spec.fork.as_ref().map_or(0, |fork| fork.generation);
         // Since when it waits, or until when: either way the moment its turn is counted from.
         let wake_at = spec.run_at.filter(|run_at| *run_at > at).unwrap_or(at);
         let mut job = Self {
@@ -126,7 +127,7 @@ impl Job {
             intent: None,
             version: 1,
             attempt: 0,
-            generation: 0,
+            generation,
             sandbox: None,
             boot_id: None,
             created_at: at,

@@ -2,9 +2,9 @@
 
 use crate::command::{
     attach, batch, build_step, cache, cancel, checkpoint, checkpoints, completion, cp, def, diff,
-    doctor, events, exec, gc, history, info, inspect, kill, logs, node, openapi, ps, queue, result,
-    resume, retry, rm, run, schedule, serve, signal, stop, store, submit, suspend, tag, token,
-    usage, version, wait,
+    doctor, events, exec, fork, gc, history, info, inspect, kill, logs, node, openapi, ps, queue,
+    result, resume, retry, rm, rollback, run, schedule, serve, signal, snapshot, stop, store,
+    submit, suspend, tag, token, usage, version, wait,
 };
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -57,6 +57,9 @@ Freeze and thaw
   suspend      Save a job with its memory and let it sleep
   resume       Wake a suspended job
   checkpoints  List a job's checkpoints
+  rollback     Let a job go on from an earlier state of its own
+  fork         Make jobs that go on as a job is, memory and all
+  snapshot     Keep states of jobs beyond their end
 
 End jobs
   stop         Ask a job to end: TERM, a grace, KILL
@@ -155,6 +158,9 @@ pub(crate) enum Command {
     Cache(cache::Args),
     Cancel(cancel::Args),
     Retry(retry::Args),
+    Fork(fork::Args),
+    Rollback(rollback::Args),
+    Snapshot(snapshot::Args),
     Schedule(schedule::Args),
     History(history::Args),
     Doctor(doctor::Args),
@@ -203,6 +209,9 @@ impl Command {
             | Self::Cache(_)
             | Self::Cancel(_)
             | Self::Retry(_)
+            | Self::Fork(_)
+            | Self::Rollback(_)
+            | Self::Snapshot(_)
             | Self::Schedule(_)
             | Self::History(_)
             | Self::Doctor(_)

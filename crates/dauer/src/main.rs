@@ -31,9 +31,9 @@ use clap::Parser as _;
 use cli::{Cli, Command};
 use command::{
     attach, batch, build_step, cache, cancel, checkpoint, checkpoints, completion, cp, def, diff,
-    doctor, events, exec, gc, history, info, inspect, kill, logs, node, openapi, ps, queue, result,
-    resume, retry, rm, run, schedule, serve, signal, stop, store, submit, suspend, tag, token,
-    usage, version, wait,
+    doctor, events, exec, fork, gc, history, info, inspect, kill, logs, node, openapi, ps, queue,
+    result, resume, retry, rm, rollback, run, schedule, serve, signal, snapshot, stop, store,
+    submit, suspend, tag, token, usage, version, wait,
 };
 use context::Context;
 use failure::{Failure, Outcome, report};
@@ -181,6 +181,9 @@ async fn talk(command: Command, context: &Context) -> Outcome {
         Command::Batch(args) => batch::run(args, context).await,
         Command::Cancel(args) => cancel::run(args, context).await,
         Command::Retry(args) => retry::run(args, context).await,
+        Command::Fork(args) => fork::run(args, context).await,
+        Command::Rollback(args) => rollback::run(args, context).await,
+        Command::Snapshot(args) => snapshot::run(args, context).await,
         Command::Tag(args) => tag::run(args, context).await,
         Command::Usage(args) => usage::run(args, context).await,
         Command::Schedule(args) => schedule::run(args, context).await,

@@ -51,7 +51,7 @@ impl Wishes {
 }
 
 /// `KEY=VALUE`.
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         Some(_) | None => Err(format!(
@@ -61,7 +61,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 /// JSON, or the file that holds it.
-fn params(text: &str) -> Result<Value, Failure> {
+pub(crate) fn params(text: &str) -> Result<Value, Failure> {
     let (json, whose) = match text.strip_prefix('@') {
         Some(file) => (read(file)?, format!("the parameters in {file}")),
         None => (text.to_owned(), "--params".to_owned()),

@@ -115,7 +115,8 @@ impl Engine {
                 }
                 ids.push(job.id.clone());
                 let pair = key.clone().map(|key| (key.key, key.digest));
-                new.push(new_job(job, pair));
+                let shares = self.shared_by(&job).await?;
+                new.push(new_job(job, pair, shares));
             }
             if new.is_empty() {
                 return Ok((ids, false));

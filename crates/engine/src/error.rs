@@ -100,6 +100,9 @@ pub enum Error {
     /// It cannot be done here, or by this driver.
     #[error("{0}")]
     Unsupported(String),
+    /// A kept state is gone: nothing referred to it any more.
+    #[error("checkpoint {0} is gone")]
+    Vanished(String),
     /// The job is not in the state for it.
     #[error("{0}")]
     Conflict(String),
@@ -181,16 +184,16 @@ impl From<dauer_store::Error> for Error {
             dauer_store::Error::NotUnique { key, job } => Self::NotUnique { key, job: job.0 },
             dauer_store::Error::Defined(id) => Self::DefinitionExists(id),
             dauer_store::Error::ScheduleExists(name) => Self::ScheduleExists(name),
+            dauer_store::Error::Unreferenced(id) => Self::Vanished(id.0),
+            dauer_store::Error::NoSnapshot(text) => Self::NoSnapshot(text),
+            dauer_store::Error::AmbiguousSnapshot(text) => Self::Ambiguous(text),
             changed @ (dauer_store::Error::ScheduleChanged(_)
-            | dauer_store::Error::Unreferenced(_)
             | dauer_store::Error::SnapshotNameInUse { .. }
             | dauer_store::Error::SnapshotChanged(_)
             | dauer_store::Error::SnapshotCached { .. }
-            | dauer_store::Error::AmbiguousSnapshot(_)
             | dauer_store::Error::NotCached(_)
             | dauer_store::Error::CacheKeyInUse(_)
             | dauer_store::Error::CacheChanged(_)) => Self::Conflict(changed.to_string()),
-            dauer_store::Error::NoSnapshot(which) => Self::NoSnapshot(which),
             dauer_store::Error::Held { job, node } => Self::HeldElsewhere {
                 job: job.0,
                 node: node.0,

@@ -148,7 +148,10 @@ impl Engine {
     ) -> Result<(), dauer_store::Error> {
         let change = ScheduleChange {
             schedule,
-            jobs: jobs.iter().map(|job| new_job(job.clone(), None)).collect(),
+            jobs: jobs
+                .iter()
+                .map(|job| new_job(job.clone(), None, None))
+                .collect(),
             audit,
         };
         self.store().change_schedule(change).await?;

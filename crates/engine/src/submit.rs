@@ -4,7 +4,7 @@ use crate::after::Follows;
 use crate::asker::{self, Asker};
 use crate::check::{self, check};
 use crate::{Config, Engine, Error, clock};
-use dauer_core::{EventKind, Job, JobId, JobSpec, OnConflict, SandboxId};
+use dauer_core::{Checkpoint, EventKind, Job, JobId, JobSpec, OnConflict, SandboxId};
 use dauer_sandbox::driver::{self, probe};
 use dauer_sandbox::{HOST_NAME, Origin, SandboxSpec};
 use dauer_store::{Keyed, NewEntry, NewJob};
@@ -80,10 +80,13 @@ impl Engine {
             .map_err(|_| Error::Failed("one request made several jobs".into()))?;
         let after = self.resolve(&submission.after, 0).await?;
         let job = self.placed_after(new, &after, &[]).await?;
-        let key = submission.key;
+        let (key, shares) = (submission.key, self.shared_by(&job).await?);
         let pair = key.clone().map(|key| (key.key, key.digest));
         loop {
-            let (other, existing) = match self.add(new_job(job.clone(), pair.clone())).await {
+            let (other, existing) = match self
+                .add(new_job(job.clone(), pair.clone(), shares.clone()))
+                .await
+            {
                 Ok(job) => {
                     let job = self.settled(job).await?;
                     let existing = false;
@@ -133,6 +136,7 @@ impl Engine {
         let several = specs.len() > 1;
         let mut jobs = Vec::with_capacity(specs.len());
         for mut spec in specs {
+            self.resolve_from(&mut spec).await?;
             if spec.driver == "auto" {
                 spec.driver = self.default_driver().await?;
             }
@@ -168,6 +172,32 @@ impl Engine {
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|e| Error::Failed(format!("checking the job: {e}")))?
+    }
+
+    /// Finds the kept state on whose files a job is to begin: what is below them is its image.
+    async fn resolve_from(&self, spec: &mut JobSpec) -> Result<(), Error> {
+        let Some(named) = spec.from.as_ref().filter(|_| spec.fork.is_none()) else {
+            return Ok(());
+        };
+        let Some(id) = self.kept_by_name(named.as_str()).await? else {
+            let text = format!("no snapshot {named}: `dauer snapshot ls` lists those there are");
+            return Err(Error::invalid("from", text));
+        };
+        let manifest = self.manifest(&id).await?;
+        if spec.driver == "auto" {
+            spec.driver = manifest.identity.driver;
+        }
+        spec.image = manifest.image;
+        spec.from = Some(id);
+        Ok(())
+    }
+
+    /// The row that keeps what a job begins from for as long as the job is kept.
+    pub(crate) async fn shared_by(&self, job: &Job) -> Result<Option<Checkpoint>, Error> {
+        match &job.spec.from {
+            Some(from) => Ok(Some(self.manifest(from).await?.checkpoint_of(&job.id))),
+            None => Ok(None),
+        }
     }
 
     /// The event that gives a waiting job its sandbox.
@@ -219,7 +249,12 @@ pub(crate) fn answers_existing(spec: &JobSpec) -> bool {
     unique.is_some_and(|unique| unique.on_conflict == OnConflict::Existing)
 }
 
-pub(crate) fn new_job(job: Job, key: Option<(String, String)>) -> NewJob {
+/// Such a job with its first entry of the journal, and the row for the kept state that it begins from.
+pub(crate) fn new_job(
+    job: Job,
+    key: Option<(String, String)>,
+    shares: Option<Checkpoint>,
+) -> NewJob {
     let (by, why) = Asker::words(asker::current().as_deref());
     let entry = NewEntry {
         at: job.created_at,
@@ -237,7 +272,7 @@ pub(crate) fn new_job(job: Job, key: Option<(String, String)>) -> NewJob {
         job,
         entry,
         key,
-        shares: None,
+        shares,
     }
 }
 /// Its own name where a host may have it, else one made from its id, of which the end is random.

@@ -327,6 +327,15 @@ impl Node {
             .map_err(Error::io(format!("look at {}", path.display())))
     }
 
+    /// What is written beside a checkpoint whose folder is published.
+    ///
+    /// # Errors
+    /// As [`Node::published`].
+    pub async fn manifest(&self, id: &CheckpointId) -> Result<Option<snapshot::Manifest>, Error> {
+        let (layout, id) = (self.shared.layout.clone(), id.clone());
+        blocking(move || snapshot::read(&layout, &id)).await
+    }
+
     /// All published checkpoints.
     ///
     /// # Errors

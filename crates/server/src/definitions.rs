@@ -183,6 +183,7 @@ pub(crate) fn merged(job: CreateJob, definition: &Definition) -> Result<CreateJo
         unique: job.unique.or(template.unique),
         after: job.after,
         keep_checkpoints: job.keep_checkpoints.or(template.keep_checkpoints),
+        from: job.from,
     })
 }
 

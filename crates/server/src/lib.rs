@@ -13,6 +13,7 @@ mod error;
 mod exec;
 mod extract;
 mod files;
+mod forks;
 mod gate;
 mod gc;
 mod history;

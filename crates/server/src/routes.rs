@@ -3,8 +3,8 @@
 use crate::error::Refusal;
 use crate::gate::{self, Gate, Needs};
 use crate::{
-    about, batches, cache, definitions, document, exec, files, gc, history, jobs, messages, nodes,
-    queues, schedules, socket, steps, stream, streams, submit, tokens, transfer, usage,
+    about, batches, cache, definitions, document, exec, files, forks, gc, history, jobs, messages,
+    nodes, queues, schedules, socket, steps, stream, streams, submit, tokens, transfer, usage,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -121,6 +121,11 @@ routes! {
     post "/v1/schedules/{name}/resume" Submit Brief schedules::resume;
     post "/v1/schedules/{name}/trigger" Submit Brief schedules::trigger;
     get "/v1/schedules/{name}/next" Read Brief schedules::next;
+    get "/v1/snapshots" Read Brief forks::list;
+    post "/v1/snapshots" Submit Long forks::save;
+    get "/v1/snapshots/{snapshot}" Read Brief forks::show;
+    patch "/v1/snapshots/{snapshot}" Submit Brief forks::change;
+    delete "/v1/snapshots/{snapshot}" Submit Long forks::remove;
     get "/v1/history" Read Brief history::list;
     get "/v1/jobs/{job}/history" Read Brief history::of_job;
     get "/v1/jobs" Read Brief jobs::list;
@@ -133,6 +138,8 @@ routes! {
     post "/v1/jobs/{job}/checkpoint" Submit Long jobs::checkpoint;
     post "/v1/jobs/{job}/suspend" Submit Long jobs::suspend;
     post "/v1/jobs/{job}/resume" Submit Long jobs::resume;
+    post "/v1/jobs/{job}/fork" Submit Long forks::create;
+    post "/v1/jobs/{job}/rollback" Submit Long forks::rollback;
     post "/v1/jobs/{job}/stop" Submit Long jobs::stop;
     post "/v1/jobs/{job}/cancel" Submit Long jobs::cancel;
     post "/v1/jobs/{job}/retry" Submit Brief jobs::retry;

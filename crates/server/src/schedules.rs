@@ -57,6 +57,10 @@ pub(crate) async fn create(
             "after does not belong into the job of a schedule: overlap says what its jobs wait for";
         return Err(Refusal::malformed(text).at("job.after"));
     }
+    if request.job.from.is_some() {
+        let text = "from does not belong into the job of a schedule: what it names may be gone when its moment comes";
+        return Err(Refusal::malformed(text).at("job.from"));
+    }
     let of_job = |refusal: Refusal| refusal.within("job");
     let job = resolved(&shared, request.job).await.map_err(of_job)?;
     let spec = spec::from_request(job).map_err(of_job)?;

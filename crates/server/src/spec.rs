@@ -3,8 +3,8 @@
 use crate::error::Refusal;
 use crate::policy;
 use dauer_core::{
-    DefinitionRef, Image, JobId, JobSpec, Mount, Network, OnConflict, Priority, Publish, State,
-    Timestamp, Unique, parse,
+    CheckpointId, DefinitionRef, Image, JobId, JobSpec, Mount, Network, OnConflict, Priority,
+    Publish, State, Timestamp, Unique, parse,
 };
 use dauer_wire::http::{CreateJob, Moment, Span, UniqueView};
 use std::path::Path;
@@ -41,6 +41,10 @@ pub(crate) fn from_request(job: CreateJob) -> Result<JobSpec, Refusal> {
             Err(Refusal::malformed(text).at(format!("mounts[{index}]")))
         }
     });
+    if job.from.is_some() && job.image.is_some() {
+        let text = "the state that it begins from has its image: leave image away";
+        return Err(Refusal::malformed(text).at("image"));
+    }
     if let Some(inject) = job.inject.as_ref().filter(|path| !path.starts_with('/')) {
         let text = format!("the folder to inject, {inject:?}, is not an absolute path");
         return Err(Refusal::malformed(text).at("inject"));
@@ -97,8 +101,8 @@ pub(crate) fn from_request(job: CreateJob) -> Result<JobSpec, Refusal> {
         batch: None,
         keep_disk: None,
 
-        from: None,
-        from_disk: false,
+        from_disk: job.from.is_some(),
+        from: job.from.map(CheckpointId),
         fork: None,
         keep_checkpoints,
     })

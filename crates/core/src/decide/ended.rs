@@ -152,7 +152,7 @@ pub(super) fn terminal(job: &Job, (state, outcome): (State, Outcome), at: Timest
             generation: job.generation,
         });
     }
-    if state != State::Failed && job.generation > 0 && !job.is_inline() {
+    if state != State::Failed && job.sandbox.is_some() && !job.is_inline() {
         // Nothing will be restored from them. Those of a failed job stay, to look into.
         next.checkpoint = None;
         effects.push(Effect::DropCheckpoints { keep: None });
@@ -189,7 +189,7 @@ fn has_sandbox(job: &Job) -> bool {
         | State::Stopped
         | State::Error => false,
     };
-    job.generation > 0 && !rests && !job.is_inline()
+    job.sandbox.is_some() && !rests && !job.is_inline()
 }
 
 /// An outcome in a line, where there is more to it than the state.

@@ -133,7 +133,7 @@ pub(super) fn waiting_again(job: &Job, due_at: Timestamp) -> Job {
     let mut next = next(job);
     next.state = State::PendingRetry;
     // Stays until the old incarnation is gone, so that nothing begins beside it.
-    next.operation = (job.generation > 0 && !job.is_inline()).then_some(Operation::Exiting);
+    next.operation = (job.sandbox.is_some() && !job.is_inline()).then_some(Operation::Exiting);
     next.intent = None;
     next.finished_at = None;
     next.outcome = None;
@@ -149,7 +149,7 @@ pub(super) fn waiting_again(job: &Job, due_at: Timestamp) -> Job {
 /// What is left of the incarnation before, and its checkpoints but one.
 fn leftovers(job: &Job, keep: Option<&CheckpointId>) -> Vec<Effect> {
     let generation = job.generation;
-    if generation == 0 || job.is_inline() {
+    if job.sandbox.is_none() || job.is_inline() {
         return Vec::new();
     }
     let keep = keep.cloned();

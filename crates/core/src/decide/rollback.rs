@@ -115,6 +115,9 @@ fn in_its_turn(job: &Job, at: Timestamp) -> (Job, Vec<Effect>) {
         next.ends_children = None;
     }
     let generation = job.generation;
-    let left = (generation > 0).then_some(Effect::Destroy { generation });
+    let left = job
+        .sandbox
+        .is_some()
+        .then_some(Effect::Destroy { generation });
     (next, left.into_iter().collect())
 }

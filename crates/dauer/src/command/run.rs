@@ -37,10 +37,14 @@ const STEP: [&str; 3] = ["cache_key", "cache", "id_file"];
   dauer run --memory 512m --cpus 0.5 --timeout 1h --mount /data:/data:ro -- ./crunch /data
   dauer run -it -- bash
   dauer run --cache-key report-2026-11 -- ./report
+  dauer run --from built -- ./test
   tar c . | dauer run --image /srv/debian.tar -- tar t")]
 pub(crate) struct Args {
     #[command(flatten)]
     program: Program,
+    /// Begin on the files of this snapshot or checkpoint, in place of an image
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with = "image", conflicts_with_all = STEP)]
+    from: Option<String>,
     /// A name, unique among the jobs that are kept
     #[arg(long, value_name = "NAME", value_parser = parse::name, conflicts_with_all = STEP)]
     name: Option<String>,
@@ -89,11 +93,14 @@ impl Args {
             tty: self.tty,
             stdin: self.passes_stdin(),
             remove_on_exit: self.rm,
+            from: self.from.clone(),
             ..self.program.job()?
         };
-        job.workdir = job
-            .workdir
-            .or_else(|| self.program.present_folder(settings));
+        job.workdir = job.workdir.or_else(|| match self.from {
+            // Whatever it is of, its files have folders of their own.
+            Some(_) => None,
+            None => self.program.present_folder(settings),
+        });
         if self.tty && !job.env.contains_key("TERM") {
             job.env.extend(
                 std::env::var("TERM")

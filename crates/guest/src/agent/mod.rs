@@ -215,7 +215,11 @@ impl Agent {
     /// Goes on. In a new incarnation the far end of every session is gone, and so is every request that was under way.
     fn resume(&'static self, resume: &Resume) {
         let before = self.generation.swap(resume.generation, Ordering::Relaxed);
-        if before != resume.generation {
+        let other = resume
+            .job
+            .as_ref()
+            .is_some_and(|job| *job != *self.lock_job());
+        if before != resume.generation || other {
             self.become_the_job(resume);
             self.sessions.close_all_but_the_job();
             let mut turn = self.outbox.turn_although_held();

@@ -173,7 +173,9 @@ impl Plan {
     /// Log, pipes and the state that all threads share.
     fn open(self, wiring: Wiring) -> Result<(Arc<Shim>, start::Ready), Error> {
         let boundary = match &self.origin {
-            Ok(start::From::Checkpoint(reader)) => reader.manifest().log_offset,
+            Ok(start::From::Checkpoint(reader)) => {
+                reader.manifest().log_offset_of(&self.incarnation.spec.job)
+            }
             Ok(start::From::Fresh) | Err(_) => 0,
         };
         let log = LogWriter::open(&self.folder.log(), boundary)?;

@@ -132,13 +132,6 @@ pub(super) fn resume(spec: &SandboxSpec) -> Result<dauer_wire::frame::Frame, Err
 
 fn marker(shim: &Shim, manifest: &Manifest) -> Marker {
     let spec = &shim.incarnation.spec;
-    if manifest.job.as_str() != spec.job {
-        return Marker::Forked {
-            job: manifest.job.to_string(),
-            checkpoint: manifest.id.to_string(),
-            generation: shim.generation(),
-        };
-    }
     match &spec.origin {
         Origin::Checkpoint {
             after_loss: true,
@@ -146,7 +139,14 @@ fn marker(shim: &Shim, manifest: &Manifest) -> Marker {
         } => Marker::Restored {
             checkpoint: checkpoint.to_string(),
             generation: shim.generation(),
-            log_offset: manifest.log_offset,
+            log_offset: manifest.log_offset_of(&spec.job),
+        },
+        Origin::Checkpoint {
+            after_loss: false, ..
+        } if manifest.job.as_str() != spec.job => Marker::Forked {
+            job: manifest.job.to_string(),
+            checkpoint: manifest.id.to_string(),
+            generation: shim.generation(),
         },
         Origin::Checkpoint {
             after_loss: false, ..

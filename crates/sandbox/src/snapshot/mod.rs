@@ -137,6 +137,26 @@ impl Manifest {
             .any(|file| file.path.starts_with("memory/"))
     }
 
+    /// Output of this job up to here belongs to it: none of one that only goes on from it.
+    #[must_use]
+    pub fn log_offset_of(&self, job: &str) -> u64 {
+        if self.job.as_str() == job {
+            self.log_offset
+        } else {
+            0
+        }
+    }
+
+    /// The record of a job that shares it: what that one writes begins after it.
+    #[must_use]
+    pub fn checkpoint_of(&self, job: &JobId) -> Checkpoint {
+        Checkpoint {
+            job: job.clone(),
+            log_offset: self.log_offset_of(job.as_str()),
+            ..self.checkpoint()
+        }
+    }
+
     /// Mount points inside with their saved uppers in `folder`.
     #[must_use]
     pub fn saved_uppers(&self, folder: &Path) -> Vec<(String, PathBuf)> {

@@ -128,7 +128,7 @@ impl From<Error> for Refusal {
             Error::ScheduleExists(_) => Code::ScheduleExists,
             Error::Invalid(_) | Error::InvalidField { .. } => Code::Invalid,
             Error::Unsupported(_) => Code::Unsupported,
-            Error::Conflict(_) | Error::Busy(_) => Code::Conflict,
+            Error::Conflict(_) | Error::Busy(_) | Error::Vanished(_) => Code::Conflict,
             Error::HeldElsewhere { .. } => Code::HeldByAnotherNode,
             Error::Fenced => Code::Fenced,
             Error::NoSpace(_) => Code::NoSpace,

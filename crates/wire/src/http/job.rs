@@ -98,6 +98,10 @@ pub struct CreateJob {
     /// Which of its checkpoints are kept; only the one it would go on from where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_checkpoints: Option<KeepCheckpointsView>,
+
+    /// It begins on the files of this kept state, a snapshot or a checkpoint, in place of an image; its program begins anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 /// Which checkpoints of a job are kept, so that it can go back to them.
