@@ -316,26 +316,6 @@ impl Node {
             .await
     }
 
-    /// Whether a checkpoint's folder is published and whole.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub async fn has_snapshot(&self, id: &CheckpointId) -> Result<bool, Error> {
-        let path = self.shared.layout.snapshot(id).join("manifest.json");
-        // One look at one file takes less than asking a thread to look.
-        path.try_exists()
-            .map_err(Error::io(format!("look at {}", path.display())))
-    }
-
-    /// What is written beside a checkpoint whose folder is published.
-    ///
-    /// # Errors
-    /// As [`Node::published`].
-    pub async fn manifest(&self, id: &CheckpointId) -> Result<Option<snapshot::Manifest>, Error> {
-        let (layout, id) = (self.shared.layout.clone(), id.clone());
-        blocking(move || snapshot::read(&layout, &id)).await
-    }
-
     /// All published checkpoints.
     ///
     /// # Errors
