@@ -14,6 +14,7 @@ use hyper::body::{Frame, Incoming};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// A daemon to talk to. Cheap to clone. A job is named by its id, its name, or a beginning of its id that only it has.
@@ -232,10 +233,7 @@ impl Client {
         };
         let request = self.request(Method::GET, &target, whole(Bytes::new()))?;
         let response = connection::call(&self.host, request).await?;
-        Ok(EventStream {
-            body: response.into_body(),
-            buffer: BytesMut::new(),
-        })
+        Ok(JsonLines::new(response.into_body()))
     }
 
     /// Makes a token for callers over a network.
@@ -353,18 +351,30 @@ impl Client {
 }
 
 /// Journal entries as they come.
+pub type EventStream = JsonLines<EventView>;
+
+/// Values as they come, one a line.
 #[derive(Debug)]
-pub struct EventStream {
+pub struct JsonLines<T> {
     body: Incoming,
     buffer: BytesMut,
+    kind: PhantomData<fn() -> T>,
 }
 
-impl EventStream {
-    /// The next entry; `None` at the end.
+impl<T: DeserializeOwned> JsonLines<T> {
+    pub(crate) fn new(body: Incoming) -> Self {
+        Self {
+            body,
+            buffer: BytesMut::new(),
+            kind: PhantomData,
+        }
+    }
+
+    /// The next one; `None` at the end.
     ///
     /// # Errors
-    /// [`Error::Lost`]: open again after the last entry's `seq`.
-    pub async fn next(&mut self) -> Result<Option<EventView>, Error> {
+    /// [`Error::Lost`]: ask again, for entries of the journal after the last one's `seq`.
+    pub async fn next(&mut self) -> Result<Option<T>, Error> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line = self.buffer.split_to(end);

@@ -9,6 +9,7 @@ pub mod decide;
 pub mod definition;
 pub mod fork;
 pub mod id;
+pub mod image;
 pub mod job;
 pub mod kept;
 pub mod lease;
@@ -31,6 +32,7 @@ pub use decide::{
 pub use definition::{Definition, DefinitionRef};
 pub use fork::Fork;
 pub use id::{CheckpointId, JobId, NodeId, SandboxId, Timestamp};
+pub use image::ImageConfig;
 pub use job::{
     Checkpoint, End, EndsChildren, Forget, Intent, Job, Lock, Outcome, Progress, Reason, Token,
     TokenStatus,

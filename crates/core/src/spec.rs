@@ -194,6 +194,17 @@ pub enum Image {
     Directory(String),
     /// A tar file (plain, gzip or zstd), unpacked once by digest.
     Tar(String),
+    /// An image of this node's own, pulled or imported.
+    Oci {
+        /// As it was asked for: a name, or the beginning of a digest.
+        reference: String,
+        /// Of its manifest, `sha256:…`. Empty until the job is accepted: then the image's defaults are part of the job.
+        #[serde(default)]
+        digest: String,
+        /// What is put before the command in the place of what the image says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entrypoint: Option<Vec<String>>,
+    },
 }
 
 /// A bind mount.

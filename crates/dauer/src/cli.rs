@@ -2,9 +2,9 @@
 
 use crate::command::{
     attach, batch, build_step, cache, cancel, checkpoint, checkpoints, completion, cp, def, diff,
-    doctor, events, exec, fork, gc, history, info, inspect, kill, logs, node, openapi, ps, queue,
-    result, resume, retry, rm, rollback, run, schedule, serve, signal, snapshot, stop, store,
-    submit, suspend, tag, token, usage, version, wait,
+    doctor, events, exec, fork, gc, history, image, info, inspect, kill, logs, node, openapi, ps,
+    queue, result, resume, retry, rm, rollback, run, schedule, serve, signal, snapshot, stop,
+    store, submit, suspend, tag, token, usage, version, wait,
 };
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -68,6 +68,7 @@ End jobs
   rm           Remove ended jobs and their data
 
 This machine
+  image        Pull, import, list and remove images
   doctor       What each driver can do here, and what is missing
   info         The daemon and its drivers
   node         The daemons that share one store
@@ -164,6 +165,7 @@ pub(crate) enum Command {
     Schedule(schedule::Args),
     History(history::Args),
     Doctor(doctor::Args),
+    Image(image::Args),
     Info(info::Args),
     Node(node::Args),
     Gc(gc::Args),
@@ -215,6 +217,7 @@ impl Command {
             | Self::Schedule(_)
             | Self::History(_)
             | Self::Doctor(_)
+            | Self::Image(_)
             | Self::Info(_)
             | Self::Node(_)
             | Self::Gc(_)

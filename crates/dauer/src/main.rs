@@ -10,14 +10,18 @@ mod command;
 mod context;
 mod documents;
 mod failure;
+mod folder_tar;
 mod foreground;
 mod input;
 mod launch;
 mod member;
 mod output;
 mod panic;
+mod pieces;
 mod policy;
 mod program;
+mod pulling;
+mod registry_login;
 mod render;
 mod settings;
 mod signals;
@@ -31,9 +35,9 @@ use clap::Parser as _;
 use cli::{Cli, Command};
 use command::{
     attach, batch, build_step, cache, cancel, checkpoint, checkpoints, completion, cp, def, diff,
-    doctor, events, exec, fork, gc, history, info, inspect, kill, logs, node, openapi, ps, queue,
-    result, resume, retry, rm, rollback, run, schedule, serve, signal, snapshot, stop, store,
-    submit, suspend, tag, token, usage, version, wait,
+    doctor, events, exec, fork, gc, history, image, info, inspect, kill, logs, node, openapi, ps,
+    queue, result, resume, retry, rm, rollback, run, schedule, serve, signal, snapshot, stop,
+    store, submit, suspend, tag, token, usage, version, wait,
 };
 use context::Context;
 use failure::{Failure, Outcome, report};
@@ -188,6 +192,7 @@ async fn talk(command: Command, context: &Context) -> Outcome {
         Command::Usage(args) => usage::run(args, context).await,
         Command::Schedule(args) => schedule::run(args, context).await,
         Command::History(args) => history::run(args, context).await,
+        Command::Image(args) => image::run(args, context).await,
         Command::Info(args) => info::run(args, context).await,
         Command::Doctor(_)
         | Command::Serve(_)

@@ -15,9 +15,12 @@ pub(crate) struct Program {
     /// What makes the sandbox; auto takes the best that this machine and this user have
     #[arg(long, value_name = "DRIVER", value_parser = ["auto", "gvisor", "runc", "crun", "native", "podman"])]
     driver: Option<String>,
-    /// The read-only root: host, a folder, or a tar file
-    #[arg(long, value_name = "host|DIR|TAR", value_hint = ValueHint::AnyPath)]
+    /// The read-only root: host, a folder, a tar file, or an image, for example debian:12
+    #[arg(long, value_name = "host|DIR|TAR|IMAGE", value_hint = ValueHint::AnyPath)]
     image: Option<String>,
+    /// What the command begins with, in the place of what the image says; empty: nothing
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
     /// A variable for the program; repeatable
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = parse::env_pair)]
     env: Vec<(String, String)>,
@@ -69,6 +72,10 @@ impl Program {
             workdir: self.workdir.clone(),
             driver: self.driver.clone(),
             image: self.image.as_deref().map(image).transpose()?,
+            entrypoint: self.entrypoint.as_ref().map(|program| {
+                let program = program.trim();
+                Vec::from_iter((!program.is_empty()).then(|| program.to_owned()))
+            }),
             mounts: self.mount.iter().map(mount_view).collect(),
             inject: self.inject.as_deref().map(absolute).transpose()?,
             cpu_millis: self.cpus,
@@ -87,6 +94,12 @@ impl Program {
         self.driver
             .as_deref()
             .is_some_and(|driver| driver != "auto")
+    }
+
+    /// Its image may say which program runs.
+    pub(crate) fn has_own_command(&self) -> bool {
+        let named = |image: &str| image != "host" && image_is_name(image);
+        self.entrypoint.is_some() || self.image.as_deref().is_some_and(named)
     }
 
     /// It is on the host's own network.
@@ -126,15 +139,21 @@ fn mount(text: &str) -> Result<Mount, String> {
     parse::mount(text)
 }
 
-/// `host`, or a path made absolute.
+/// `host`, a path made absolute, or what only the daemon can tell the meaning of.
 fn image(text: &str) -> Result<String, Failure> {
     match text {
         "host" => Ok(text.to_owned()),
         "" => Err(Failure::new(
-            "--image is empty: give host, a folder or a tar file",
+            "--image is empty: give host, a folder, a tar file, or the name of an image",
         )),
+        name if image_is_name(name) => Ok(name.to_owned()),
         path => absolute(Path::new(path)),
     }
+}
+
+/// No path: neither written like one, nor is there something of this name here.
+fn image_is_name(text: &str) -> bool {
+    !text.starts_with(['/', '.']) && !Path::new(text).exists()
 }
 
 fn absolute(path: &Path) -> Result<String, Failure> {

@@ -100,6 +100,8 @@ impl Engine {
             specs.push(submission.spec);
             keys.push(submission.key);
         }
+        // Until they are committed.
+        let _images = self.keep_images(&specs.iter().collect::<Vec<_>>()).await;
         let jobs = self.new_jobs(specs).await?;
         loop {
             let mut there = self.there(&jobs, &keys).await?;

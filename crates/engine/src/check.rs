@@ -4,7 +4,7 @@ use crate::capacity::check_fits;
 use crate::inline::Host;
 use crate::submit::sandbox_spec;
 use crate::{Config, Error};
-use dauer_core::{Image, Job, JobSpec, Network, Reason, RetryPolicy, parse};
+use dauer_core::{Job, JobSpec, Network, Reason, RetryPolicy, parse};
 use dauer_sandbox::driver::{self, Driver};
 use dauer_sandbox::{Origin, image};
 use std::collections::BTreeMap;
@@ -56,7 +56,7 @@ pub(crate) fn check(job: &Job, config: &Config) -> Result<Arc<dyn Driver>, Error
     let driver = driver::by_name(&spec.driver)
         .map_err(|error| Error::invalid("driver", error.to_string()))?;
     check_command(spec)?;
-    check_paths(spec)?;
+    check_paths(spec, config)?;
     if !spec.publish.is_empty() && spec.network != Network::Nat {
         return Err(Error::invalid(
             "publish",
@@ -144,7 +144,7 @@ fn check_command(spec: &JobSpec) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_paths(spec: &JobSpec) -> Result<(), Error> {
+fn check_paths(spec: &JobSpec, config: &Config) -> Result<(), Error> {
     for (index, mount) in spec.mounts.iter().enumerate() {
         if !Path::new(&mount.source).exists() {
             let text = format!(
@@ -162,10 +162,7 @@ fn check_paths(spec: &JobSpec) -> Result<(), Error> {
         let text = format!("the folder to inject, {folder}, does not exist");
         return Err(Error::invalid("inject", text));
     }
-    match &spec.image {
-        Image::Host => Ok(()),
-        Image::Directory(path) | Image::Tar(path) => Ok(image::resolve(path).map(|_| ())?),
-    }
+    Ok(image::check(&config.layout, &spec.image)?)
 }
 
 fn check_labels(spec: &JobSpec) -> Result<(), Error> {

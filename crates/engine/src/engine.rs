@@ -4,6 +4,7 @@ mod notices;
 
 use crate::access::Access;
 use crate::asker::{self, Asker};
+use crate::images::Keeper;
 use crate::inline::Host;
 use crate::lease::{self, Member, Nodes};
 use crate::places::Places;
@@ -88,6 +89,7 @@ struct Inner {
     access: Access,
     nodes: Nodes,
     storage: Storage,
+    keeper: Keeper,
     /// When the daemon before this one was last heard of.
     seen_alive_before: OnceLock<Option<Timestamp>>,
     inline: Option<Host>,
@@ -146,6 +148,7 @@ impl Engine {
         engine.join().await?;
         engine.load_access().await?;
         engine.load_queues().await?;
+        engine.recover_images().await;
         recover::at_start(&engine).await?;
         lease::look_once(&engine).await;
         engine.tell_all_followers().await?;
@@ -174,6 +177,7 @@ impl Engine {
             config.shim_binary.clone(),
             config.guest_binary.clone(),
         );
+        let keeper = Keeper::new(dauer_sandbox::image::Images::open(&config.layout));
         let places = Places::new(config.limits);
         dauer_store::moving::check_is_whole(&*store).await?;
         dauer_store::check_keeps(&*store)?;
@@ -196,6 +200,7 @@ impl Engine {
                 access: Access::default(),
                 nodes,
                 storage: Storage::default(),
+                keeper,
                 seen_alive_before: OnceLock::new(),
                 inline,
                 steps: Mutex::default(),
@@ -454,6 +459,10 @@ impl Engine {
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.inner.store
+    }
+
+    pub(crate) fn keeper(&self) -> &Keeper {
+        &self.inner.keeper
     }
 
     pub(crate) fn node(&self) -> &Node {

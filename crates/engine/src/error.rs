@@ -48,6 +48,12 @@ pub enum Error {
     /// There is no such definition.
     #[error("no definition {0}: `dauer def ls` lists those there are")]
     NoDefinition(String),
+    /// The node has no such image.
+    #[error("no image {0} on this node: get it with: dauer image pull {0}")]
+    NoImage(String),
+    /// A registry does not give what was asked of it.
+    #[error("{0}")]
+    Registry(String),
     /// Another definition has this name and version.
     #[error(
         "there is another definition {0}: what is registered never changes; give yours a new version"
@@ -217,6 +223,7 @@ impl From<dauer_sandbox::Error> for Error {
             Sandbox::Unsupported(_) => Self::Unsupported(text),
             Sandbox::NoSpace { .. } => Self::NoSpace(text),
             Sandbox::BadImage(_) => Self::BadImage(text),
+            Sandbox::Registry(_) => Self::Registry(text),
             Sandbox::Gone | Sandbox::Refused(_) => Self::Conflict(text),
             Sandbox::StartFailed { .. } | Sandbox::Tool { .. } | Sandbox::Io { .. } => {
                 Self::Failed(text)

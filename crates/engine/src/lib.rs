@@ -31,6 +31,7 @@ mod freeze;
 mod gc;
 mod history;
 mod housekeeping;
+mod images;
 pub mod inline;
 mod input;
 mod lease;
@@ -68,6 +69,7 @@ pub use error::Error;
 pub use files::ByteStream;
 pub use fork::{FORKS_MAX, Forks};
 pub use gc::{Unneeded, UnneededKind};
+pub use images::{ImagePull, ImageState};
 pub use input::StdinSink;
 pub use lease::{LEASE, Member, NodeState};
 pub use logs::{LogChunk, LogTail};
@@ -89,6 +91,10 @@ pub use dauer_core::plan::admission::Limits;
 pub use dauer_core::plan::eviction::Capacity;
 pub use dauer_sandbox::ExecSession;
 pub use dauer_sandbox::disk::{ChangeKind, Changed};
+pub use dauer_sandbox::image::{
+    Credentials, DiskKind, Limits as ImageLimits, Progress as PullProgress, Pruned, Removed,
+    Wish as ImageWish,
+};
 pub use dauer_sandbox::log::Place;
 pub use dauer_store::{
     DefinitionFilter, Entry, Filter, HistoryFilter, HistoryPage, HistoryPlace, Recorded, UsageQuery,

@@ -58,6 +58,7 @@ impl Engine {
             let text = "no moment of it is still to come: look at it and at its end";
             Error::invalid(field, text)
         })?;
+        let _images = self.keep_images(&[&new.spec]).await;
         let sample = self.new_jobs(vec![new.spec]).await;
         let [sample] = sample
             .map_err(|error| error.within("job"))?

@@ -3,12 +3,13 @@
 use crate::after::Follows;
 use crate::asker::{self, Asker};
 use crate::check::{self, check};
-use crate::{Config, Engine, Error, clock};
+use crate::{Config, Engine, Error, clock, images};
 use dauer_core::{Checkpoint, EventKind, Job, JobId, JobSpec, OnConflict, SandboxId};
 use dauer_sandbox::driver::{self, probe};
 use dauer_sandbox::{HOST_NAME, Origin, SandboxSpec};
 use dauer_store::{Keyed, NewEntry, NewJob};
 use dauer_wire::http::DriverView;
+use std::sync::Arc;
 
 /// 16 random hexadecimal digits.
 pub(crate) fn random_id() -> String {
@@ -73,6 +74,8 @@ impl Engine {
         let spec = &submission.spec;
         let is_limited = spec.cpu_millis.is_some() || spec.memory_bytes.is_some();
         self.node().foresee(&spec.driver, is_limited);
+        // Until it is committed.
+        let _images = self.keep_images(&[spec]).await;
         let [new] = self
             .new_jobs(vec![submission.spec])
             .await?
@@ -158,11 +161,18 @@ impl Engine {
     }
 
     /// Checks on a thread that may block.
-    pub(crate) async fn check_all(&self, jobs: Vec<Job>, several: bool) -> Result<Vec<Job>, Error> {
+    pub(crate) async fn check_all(
+        &self,
+        mut jobs: Vec<Job>,
+        several: bool,
+    ) -> Result<Vec<Job>, Error> {
         let config = self.config().clone();
+        let images = self.keeper().images.clone();
         let work = move || {
-            for (index, job) in jobs.iter().enumerate() {
-                if let Err(error) = check(job, &config) {
+            for (index, job) in jobs.iter_mut().enumerate() {
+                let checked = images::resolve(&images, Arc::make_mut(&mut job.spec))
+                    .and_then(|()| check(job, &config));
+                if let Err(error) = checked {
                     let place = format!("jobs[{index}]");
                     return Err(if several { error.within(&place) } else { error });
                 }

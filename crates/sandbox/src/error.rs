@@ -25,6 +25,9 @@ pub enum Error {
     /// An image is torn, changed or made elsewhere: it cannot be restored here.
     #[error("{0}")]
     BadImage(String),
+    /// A registry does not give what was asked of it.
+    #[error("{0}")]
+    Registry(String),
     /// The sandbox is not there (any more).
     #[error("the sandbox is gone")]
     Gone,

@@ -32,10 +32,12 @@ impl Layout {
         self.run.join("dauer.sock")
     }
 
-    /// Unpacked read-only roots, `images/<digest>/`.
+    /// Images and their layers.
     #[must_use]
-    pub fn images(&self) -> PathBuf {
-        self.data.join("images")
+    pub fn images(&self) -> ImagesDir {
+        ImagesDir {
+            path: self.data.join("images"),
+        }
     }
 
     /// All checkpoints, `snapshots/<id>/`.
@@ -74,6 +76,57 @@ impl Layout {
         SandboxDir {
             path: self.sandboxes().join(id.as_str()),
         }
+    }
+}
+
+/// The folder of all images. What is in it was published by rename: it is whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImagesDir {
+    /// `images`.
+    pub path: PathBuf,
+}
+
+impl ImagesDir {
+    /// Unpacked layers, by the digest of their tar.
+    #[must_use]
+    pub fn layers(&self) -> PathBuf {
+        self.path.join("layers")
+    }
+
+    /// Manifests and configurations as they came, by digest.
+    #[must_use]
+    pub fn blobs(&self) -> PathBuf {
+        self.path.join("blobs")
+    }
+
+    /// What there is to know of each image, by the digest of its manifest.
+    #[must_use]
+    pub fn records(&self) -> PathBuf {
+        self.path.join("records")
+    }
+
+    /// Which image a name stands for, by the digest of the name.
+    #[must_use]
+    pub fn names(&self) -> PathBuf {
+        self.path.join("names")
+    }
+
+    /// Images as one file for virtual machines, by the digest of the manifest.
+    #[must_use]
+    pub fn disks(&self) -> PathBuf {
+        self.path.join("disks")
+    }
+
+    /// What a registry sent so far, by digest: a pull goes on there.
+    #[must_use]
+    pub fn partial(&self) -> PathBuf {
+        self.path.join("partial")
+    }
+
+    /// What is being made; of nobody after a start.
+    #[must_use]
+    pub fn staging(&self) -> PathBuf {
+        self.path.join("staging")
     }
 }
 

@@ -358,7 +358,7 @@ impl Node {
             if !scratch.exists() {
                 return Err(Error::Gone);
             }
-            let lower = crate::image::lower(&spec.layout, &spec.image)?;
+            let lowers = crate::image::lowers(&spec.layout, &spec.image)?;
             let driver = driver::by_name(&spec.driver)?;
             let mount_points = spec
                 .mounts
@@ -371,7 +371,7 @@ impl Node {
                 spec,
                 scratch,
             });
-            disk::changes(&uppers, &lower, &mount_points)
+            disk::changes(&uppers, disk::Below(&lowers), &mount_points)
         })
         .await
     }
@@ -384,10 +384,10 @@ impl Node {
         let (layout, id) = (self.shared.layout.clone(), id.clone());
         blocking(move || {
             let manifest = snapshot::read(&layout, &id)?.ok_or(Error::Gone)?;
-            let lower = crate::image::lower(&layout, &manifest.image)?;
+            let lowers = crate::image::lowers(&layout, &manifest.image)?;
             disk::changes(
                 &manifest.saved_uppers(&layout.snapshot(&id)),
-                &lower,
+                disk::Below(&lowers),
                 &manifest.mount_points,
             )
         })

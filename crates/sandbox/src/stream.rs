@@ -48,6 +48,7 @@ pub fn run(arguments: &[String]) -> i32 {
                 Error::BadImage(_) | Error::Invalid(_) | Error::Unsupported(_) => REFUSED,
                 Error::NoSpace { .. }
                 | Error::Gone
+                | Error::Registry(_)
                 | Error::StartFailed { .. }
                 | Error::Tool { .. }
                 | Error::Refused(_)
@@ -71,7 +72,8 @@ fn carry(verb: &str, layout: &Layout, id: &CheckpointId) -> Result<(), Error> {
         }
         "import" => {
             let input = io::stdin().lock();
-            let head = snapshot::import(layout, id, input, check_here)?;
+            let head =
+                snapshot::import(layout, id, input, |manifest| check_here(layout, manifest))?;
             let text = serde_json::to_vec(&head)
                 .map_err(|e| Error::io("write its head")(io::Error::other(e)))?;
             io::stdout()
@@ -83,8 +85,8 @@ fn carry(verb: &str, layout: &Layout, id: &CheckpointId) -> Result<(), Error> {
 }
 
 /// Refuses what could never be restored on this machine: another driver or version of it, another processor, an image that is not here.
-fn check_here(manifest: &Manifest) -> Result<(), Error> {
-    image::check_here(&manifest.image)?;
+fn check_here(layout: &Layout, manifest: &Manifest) -> Result<(), Error> {
+    image::check(layout, &manifest.image)?;
     if !manifest.has_memory() {
         // Files are read by any driver.
         return Ok(());

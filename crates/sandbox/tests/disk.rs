@@ -1,6 +1,6 @@
 //! Overlay uppers: copied, linked and listed, on a real overlay where this user may mount one.
 
-use dauer_sandbox::disk::{ChangeKind, changes, copy_tree, link_tree, tree_bytes};
+use dauer_sandbox::disk::{Below, ChangeKind, changes, copy_tree, link_tree, tree_bytes};
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
 use std::fs;
@@ -276,7 +276,12 @@ fn changes_on_a_real_overlay_are_what_was_done() {
         return;
     }
     let mount_points = ["/data/in/side".to_owned()];
-    let found = changes(&[("/".into(), at("upper"))], &at("lower"), &mount_points).unwrap();
+    let found = changes(
+        &[("/".into(), at("upper"))],
+        Below(&[at("lower")]),
+        &mount_points,
+    )
+    .unwrap();
     let found: Vec<(ChangeKind, &str)> = found
         .iter()
         .map(|change| (change.kind, change.path.as_str()))
@@ -305,15 +310,24 @@ fn changes_on_a_real_overlay_are_what_was_done() {
     ] {
         take(&at("upper"), &at(name)).unwrap();
         assert_eq!(
-            changes(&[("/".into(), at(name))], &at("lower"), &mount_points)
-                .unwrap()
-                .len(),
+            changes(
+                &[("/".into(), at(name))],
+                Below(&[at("lower")]),
+                &mount_points
+            )
+            .unwrap()
+            .len(),
             wanted.len(),
             "{name}"
         );
     }
     // A file system of its own below another mount point.
-    let below = changes(&[("/mnt/disk".into(), at("upper/made"))], &at("lower"), &[]).unwrap();
+    let below = changes(
+        &[("/mnt/disk".into(), at("upper/made"))],
+        Below(&[at("lower")]),
+        &[],
+    )
+    .unwrap();
     assert!(
         below
             .iter()

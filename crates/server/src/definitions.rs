@@ -144,6 +144,7 @@ pub(crate) fn merged(job: CreateJob, definition: &Definition) -> Result<CreateJo
         workdir: job.workdir.or(template.workdir),
         driver: job.driver.or_else(|| Some(definition.runtime_type.clone())),
         image: job.image.or(template.image),
+        entrypoint: job.entrypoint.or(template.entrypoint),
         mounts: filled(job.mounts, template.mounts),
         inject: job.inject.or(template.inject),
         cpu_millis: job.cpu_millis.or(template.cpu_millis),

@@ -17,6 +17,7 @@ mod forks;
 mod gate;
 mod gc;
 mod history;
+mod images;
 mod jobs;
 mod listen;
 mod messages;

@@ -3,8 +3,9 @@
 use crate::error::Refusal;
 use crate::gate::{self, Gate, Needs};
 use crate::{
-    about, batches, cache, definitions, document, exec, files, forks, gc, history, jobs, messages,
-    nodes, queues, schedules, socket, steps, stream, streams, submit, tokens, transfer, usage,
+    about, batches, cache, definitions, document, exec, files, forks, gc, history, images, jobs,
+    messages, nodes, queues, schedules, socket, steps, stream, streams, submit, tokens, transfer,
+    usage,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -126,6 +127,13 @@ routes! {
     get "/v1/snapshots/{snapshot}" Read Brief forks::show;
     patch "/v1/snapshots/{snapshot}" Submit Brief forks::change;
     delete "/v1/snapshots/{snapshot}" Submit Long forks::remove;
+    get "/v1/images" Read Brief images::list;
+    post "/v1/images:pull" Submit Long images::pull;
+    post "/v1/images:import" Submit Long images::import;
+    post "/v1/images:prune" Admin Long images::prune;
+    get "/v1/images/{image}" Read Brief images::show;
+    delete "/v1/images/{image}" Admin Long images::remove;
+    post "/v1/images/{image}/disk" Submit Long images::disk;
     get "/v1/history" Read Brief history::list;
     get "/v1/jobs/{job}/history" Read Brief history::of_job;
     get "/v1/jobs" Read Brief jobs::list;

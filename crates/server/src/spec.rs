@@ -55,7 +55,7 @@ pub(crate) fn from_request(job: CreateJob) -> Result<JobSpec, Refusal> {
         env: job.env,
         workdir: job.workdir,
         driver: job.driver.unwrap_or_else(|| "auto".to_owned()),
-        image: image(job.image.as_deref().unwrap_or("host"))?,
+        image: image(job.image.as_deref().unwrap_or("host"), job.entrypoint)?,
         mounts: mounts.collect::<Result<_, _>>()?,
         inject: job.inject,
         cpu_millis: job.cpu_millis,
@@ -209,17 +209,28 @@ fn priority(name: Option<&str>) -> Result<Priority, Refusal> {
     })
 }
 
-fn image(text: &str) -> Result<Image, Refusal> {
+fn image(text: &str, entrypoint: Option<Vec<String>>) -> Result<Image, Refusal> {
+    if text != "host" && !text.starts_with('/') {
+        // Which image that is, and whether it is here, is found out when the job is accepted.
+        return Ok(Image::Oci {
+            reference: text.to_owned(),
+            digest: String::new(),
+            entrypoint,
+        });
+    }
+    if entrypoint.is_some() {
+        let text = format!("the image {text} has no entry point that could be replaced");
+        return Err(Refusal::malformed(text).at("entrypoint"));
+    }
     if text == "host" {
         return Ok(Image::Host);
     }
     let wrong = |why: &str| {
-        let text = format!("the image {text} {why}: give host, a folder or a tar file");
+        let text = format!(
+            "the image {text} {why}: give host, a folder, a tar file, or the name of an image"
+        );
         Refusal::malformed(text).at("image")
     };
-    if !text.starts_with('/') {
-        return Err(wrong("is not an absolute path"));
-    }
     match std::fs::metadata(Path::new(text)) {
         Ok(meta) if meta.is_dir() => Ok(Image::Directory(text.to_owned())),
         Ok(meta) if meta.is_file() => Ok(Image::Tar(text.to_owned())),
@@ -268,7 +279,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("root.tar");
         std::fs::write(&file, b"").unwrap();
-        let image_of = |path: &Path| image(path.to_str().unwrap());
+        let image_of = |path: &Path| image(path.to_str().unwrap(), None);
         assert!(matches!(image_of(folder.path()), Ok(Image::Directory(_))));
         assert!(matches!(image_of(&file), Ok(Image::Tar(_))));
         assert!(
@@ -277,12 +288,16 @@ mod tests {
                 .detail
                 .contains("does not exist")
         );
+        assert!(matches!(
+            image("debian:12", None),
+            Ok(Image::Oci { digest, .. }) if digest.is_empty()
+        ));
         assert!(
             refused(CreateJob {
-                image: Some("x.tar".into()),
+                entrypoint: Some(Vec::new()),
                 ..CreateJob::default()
             })
-            .contains("absolute")
+            .contains("no entry point")
         );
         assert!(
             refused(CreateJob {

@@ -20,6 +20,11 @@ pub(crate) fn job(job: &Job) -> JobView {
         image: match &job.spec.image {
             Image::Host => "host".to_owned(),
             Image::Directory(path) | Image::Tar(path) => path.clone(),
+            Image::Oci { reference, .. } => reference.clone(),
+        },
+        image_digest: match &job.spec.image {
+            Image::Oci { digest, .. } => Some(digest.clone()),
+            Image::Host | Image::Directory(_) | Image::Tar(_) => None,
         },
         attempt: job.attempt,
         generation: job.generation,

@@ -17,6 +17,7 @@ pub(crate) mod exec;
 pub(crate) mod fork;
 pub(crate) mod gc;
 pub(crate) mod history;
+pub(crate) mod image;
 pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod kill;

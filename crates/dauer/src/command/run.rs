@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Outcome, report};
 use crate::foreground::Foreground;
 use crate::program::Program;
+use crate::pulling::{self, PullPolicy, Unaccepted};
 use crate::render;
 use crate::settings::Settings;
 use crate::signals::Signals;
@@ -23,7 +24,8 @@ const STEP: [&str; 3] = ["cache_key", "cache", "id_file"];
 /// The output comes as it is written, and the exit code is the program's.
 ///
 /// The image `host` (the default) is this machine's own root: whatever is installed here runs, and nothing it writes
-/// reaches the host. Standard input is passed where it is not a terminal, or with -i. Signals go on to the program.
+/// reaches the host. An image from a registry is pulled where it is not here; what it says of commands, environment, folder and user holds
+/// where nothing else is said. Standard input is passed where it is not a terminal, or with -i. Signals go on to the program.
 /// If the daemon dies, it is started again and the output goes on where it was.
 ///
 /// With --cache-key or --cache auto it is a step, as of `dauer build-step`: what it leaves is kept, and the same one is not run again.
@@ -38,6 +40,7 @@ const STEP: [&str; 3] = ["cache_key", "cache", "id_file"];
   dauer run -it -- bash
   dauer run --cache-key report-2026-11 -- ./report
   dauer run --from built -- ./test
+  dauer run --image debian:12 -- cat /etc/os-release
   tar c . | dauer run --image /srv/debian.tar -- tar t")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -63,12 +66,20 @@ pub(crate) struct Args {
     /// With --detach: print {"id": …} instead of the id. Else: print the job as a line of JSON on standard error when it has ended
     #[arg(long)]
     json: bool,
+    /// When the registry is asked for the image
+    #[arg(
+        long,
+        value_name = "missing|always|never",
+        default_value = "missing",
+        hide_possible_values = true
+    )]
+    pull: PullPolicy,
     #[command(flatten)]
     cache: CacheArgs,
     #[command(flatten)]
     wishes: Wishes,
-    /// The program and its arguments, after --
-    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
+    /// The program and its arguments, after --; an image may bring its own
+    #[arg(trailing_var_arg = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
     argv: Vec<String>,
 }
 
@@ -87,6 +98,11 @@ impl Args {
     }
 
     fn job(&self, settings: &Settings) -> Result<CreateJob, Failure> {
+        if self.argv.is_empty() && !self.program.has_own_command() {
+            return Err(Failure::new(
+                "no command: write it after --, for example: dauer run -- echo hello",
+            ));
+        }
         let mut job = CreateJob {
             name: self.name.clone(),
             argv: self.argv.clone(),
@@ -162,15 +178,15 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         Some(Signals::catch()?)
     };
     let client = context.client().await?;
-    let view = client.create(&job).await.map_err(|error| {
-        if error.is_disconnect() {
-            Failure::new(format!(
+    let view = pulling::create(&client, &job, args.pull)
+        .await
+        .map_err(|error| match error {
+            Unaccepted::Client(error) if error.is_disconnect() => Failure::new(format!(
                 "{error} before it answered; `dauer ps -a` shows whether the job was accepted"
-            ))
-        } else {
-            error.into()
-        }
-    })?;
+            )),
+            Unaccepted::Client(error) => error.into(),
+            Unaccepted::NoImage(failure) => failure,
+        })?;
     if let Some(why) = view
         .cannot_freeze
         .as_deref()

@@ -84,10 +84,25 @@ fn add_image(fields: &mut Fields, image: &Image, layout: &Layout) -> Result<(), 
             Ok(())
         }
         Image::Tar(_) => {
-            let unpacked = image::lower(layout, image)?;
-            let digest = unpacked.file_name().unwrap_or_default();
+            let unpacked = image::lowers(layout, image)?;
+            let digest = unpacked.first().and_then(|folder| folder.file_name());
             fields.add(b"tar");
-            fields.add(digest.as_encoded_bytes());
+            fields.add(digest.unwrap_or_default().as_encoded_bytes());
+            Ok(())
+        }
+        Image::Oci {
+            reference,
+            digest,
+            entrypoint,
+        } => {
+            // A step is told what its image says only when it becomes a job.
+            let text = if digest.is_empty() { reference } else { digest };
+            let found = image::Images::open(layout).find(text)?;
+            let record = found.ok_or_else(|| Error::NoImage(text.clone()))?;
+            fields.add(b"image");
+            fields.add(record.digest.as_bytes());
+            let words = entrypoint.as_ref().map(|words| words.join("\0"));
+            add_choice(fields, words.as_deref());
             Ok(())
         }
     }

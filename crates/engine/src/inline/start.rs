@@ -61,6 +61,7 @@ impl Engine {
         let engine = Self::assemble(config, store, api, process, Some(host)).await?;
         engine.join().await?;
         engine.load_queues().await?;
+        engine.recover_images().await;
         recover::at_start(&engine).await?;
         lease::look_once(&engine).await;
         engine.tell_all_followers().await?;

@@ -93,7 +93,10 @@ fn packable(folder: &Path) -> Result<Vec<(PathBuf, u64)>, Error> {
         let name = path.strip_prefix(folder).unwrap_or(path);
         let own = OWN_NAMES.iter().any(|own| name == Path::new(own));
         // Read by whoever prepares or cleans up, without a reader's lock.
-        let own = own || RECORDS.iter().any(|record| name == Path::new("memory").join(record));
+        let own = own
+            || RECORDS
+                .iter()
+                .any(|record| name == Path::new("memory").join(record));
         if !own
             && meta.is_file()
             && meta.nlink() == 1

@@ -1,5 +1,6 @@
 //! What a sandbox changed, read off its upper folders.
 
+use super::below::Below;
 use super::tree::walk;
 use super::xattr;
 use crate::Error;
@@ -30,17 +31,17 @@ pub struct Changed {
 /// What the kernel or Dauer puts into every sandbox.
 const ARTEFACTS: [&str; 4] = ["/dev", "/proc", "/sys", "/run/dauer"];
 
-/// Changes in these uppers (mount point inside, folder on the host) against the read-only root `lower`, sorted by path. Mount points that only
+/// Changes in these uppers (mount point inside, folder on the host) against the read-only root below, sorted by path. Mount points that only
 /// exist because something is mounted there (`mount_points`) are no changes, nor are the folders made for them.
 pub fn changes(
     uppers: &[(String, PathBuf)],
-    lower: &Path,
+    below: Below<'_>,
     mount_points: &[String],
 ) -> Result<Vec<Changed>, Error> {
     let mut found = Vec::new();
     for (point, upper) in uppers {
         if upper.exists() {
-            one_upper(Path::new(point), upper, lower, &mut found)?;
+            one_upper(Path::new(point), upper, below, &mut found)?;
         }
     }
     let artefacts: Vec<&Path> = ARTEFACTS
@@ -75,13 +76,12 @@ type Found = (PathBuf, ChangeKind, bool);
 fn one_upper(
     point: &Path,
     upper: &Path,
-    lower: &Path,
+    below: Below<'_>,
     found: &mut Vec<Found>,
 ) -> Result<(), Error> {
-    let below = |path: &Path| lower.join(path.strip_prefix("/").unwrap_or(path));
     walk(upper, |path, meta| {
         let inside = point.join(path.strip_prefix(upper).unwrap_or(path));
-        let old = fs::symlink_metadata(below(&inside)).ok();
+        let old = below.look(&inside)?;
         let is_folder = meta.is_dir();
         if is_whiteout(path, meta)? {
             // One over nothing is a leftover of a file that was made and deleted.
@@ -99,7 +99,7 @@ fn one_upper(
             return Ok(());
         }
         if is_opaque(path)? {
-            hidden_by(&below(&inside), path, &inside, found)?;
+            hidden_by(below, path, &inside, found)?;
         }
         let look = |meta: &Metadata| {
             (
@@ -119,11 +119,13 @@ fn one_upper(
 }
 
 /// A folder that was deleted and made again hides all that was in the old one.
-fn hidden_by(old: &Path, new: &Path, inside: &Path, found: &mut Vec<Found>) -> Result<(), Error> {
-    for entry in fs::read_dir(old).map_err(Error::io(format!("list {}", old.display())))? {
-        let name = entry
-            .map_err(Error::io(format!("list {}", old.display())))?
-            .file_name();
+fn hidden_by(
+    below: Below<'_>,
+    new: &Path,
+    inside: &Path,
+    found: &mut Vec<Found>,
+) -> Result<(), Error> {
+    for name in below.names(inside)? {
         if fs::symlink_metadata(new.join(&name)).is_err() {
             found.push((inside.join(name), ChangeKind::Deleted, false));
         }
@@ -131,7 +133,7 @@ fn hidden_by(old: &Path, new: &Path, inside: &Path, found: &mut Vec<Found>) -> R
     Ok(())
 }
 
-fn is_whiteout(path: &Path, meta: &Metadata) -> Result<bool, Error> {
+pub(super) fn is_whiteout(path: &Path, meta: &Metadata) -> Result<bool, Error> {
     let kind = meta.file_type();
     if kind.is_char_device() {
         return Ok(meta.rdev() == 0);
@@ -145,7 +147,7 @@ fn is_whiteout(path: &Path, meta: &Metadata) -> Result<bool, Error> {
         .is_some())
 }
 
-fn is_opaque(path: &Path) -> Result<bool, Error> {
+pub(crate) fn is_opaque(path: &Path) -> Result<bool, Error> {
     let mark = xattr::overlay(path, c"trusted.overlay.opaque", c"user.overlay.opaque");
     Ok(mark
         .map_err(Error::io(format!("look at {}", path.display())))?

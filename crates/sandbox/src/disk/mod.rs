@@ -3,10 +3,16 @@
 //! An upper folder is an ordinary folder with overlayfs's own marks: a deleted file is a character device 0/0, and attributes
 //! `trusted.overlay.*` (`user.overlay.*` without root) say what a folder hides. All of it must travel.
 
+mod below;
 mod changes;
 mod tree;
 pub(crate) mod xattr;
 
+pub use below::Below;
+#[cfg(test)]
+pub(crate) use changes::is_opaque;
 pub use changes::{ChangeKind, Changed, changes};
 pub use tree::{copy_tree, link_tree, tree_bytes};
 pub(crate) use tree::{free_bytes, next_data, no_space, walk};
+#[cfg(test)]
+pub(crate) use xattr::get as attribute;

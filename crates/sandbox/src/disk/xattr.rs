@@ -27,7 +27,7 @@ fn filled(mut fill: impl FnMut(*mut u8, usize) -> isize) -> io::Result<Vec<u8>> 
 }
 
 /// The value of one attribute.
-pub(super) fn get(path: &Path, name: &CStr) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn get(path: &Path, name: &CStr) -> io::Result<Option<Vec<u8>>> {
     let path = c_path(path)?;
     // SAFETY: terminated strings and a buffer of the given length.
     match filled(|to, length| unsafe {

@@ -4,7 +4,7 @@ use super::{Incarnation, mount_points};
 use crate::host::root::{Root, make_folder};
 use crate::host::{cgroup, mounts, nat, netns, process, userns};
 use crate::{Error, SandboxSpec};
-use dauer_core::{Image, Network};
+use dauer_core::Network;
 use nix::sys::statvfs::statvfs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -39,16 +39,7 @@ pub(super) fn check(spec: &SandboxSpec, driver: &str) -> Result<(), Error> {
             "inject {inject}: no such folder on this machine"
         )));
     }
-    match &spec.image {
-        Image::Host => {}
-        Image::Directory(path) if Path::new(path).is_dir() => {}
-        Image::Tar(path) if Path::new(path).is_file() => {}
-        Image::Directory(path) | Image::Tar(path) => {
-            return Err(Error::Invalid(format!(
-                "image {path}: no such folder or tar file on this machine"
-            )));
-        }
-    }
+    crate::image::check(&spec.layout, &spec.image)?;
     if spec.network == Network::Nat && !userns::is_root() {
         return Err(Error::Unsupported(format!(
             "driver {driver} needs root for --network nat: use --network none or host, or run the daemon as root"
@@ -177,6 +168,7 @@ pub(super) fn explain_space(error: Error, path: &Path, needed_bytes: u64) -> Err
         | Error::Unsupported(_)
         | Error::NoSpace { .. }
         | Error::BadImage(_)
+        | Error::Registry(_)
         | Error::Gone
         | Error::Refused(_)
         | Error::StartFailed { .. } => false,

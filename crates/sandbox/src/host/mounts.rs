@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::Mode;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -125,11 +125,14 @@ fn set_read_only(target: &Path) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
-/// An overlay: `lower` stays as it is, what is written goes to `upper`.
+/// The kernel takes the options of a mount as one page, of which its own part has to fit too.
+const OPTIONS_BYTES_MAX: usize = 3800;
+
+/// An overlay: `lowers` stay as they are, what is written goes to `upper`.
 #[derive(Clone, Debug)]
 pub struct Overlay<'a> {
-    /// Read-only below.
-    pub lower: &'a Path,
+    /// Read-only below, the topmost first; at least one.
+    pub lowers: &'a [PathBuf],
     /// Changes.
     pub upper: &'a Path,
     /// The kernel's own, on the same file system as `upper`.
@@ -141,23 +144,60 @@ pub struct Overlay<'a> {
 impl Overlay<'_> {
     /// Mounts it at `target`.
     pub fn mount(&self, target: &Path) -> Result<(), Errno> {
-        let mut options = OsString::from("lowerdir=");
-        options.push(escape(self.lower));
-        options.push(",upperdir=");
+        mount_overlay(target, self.lowers, &self.options())
+    }
+
+    fn options(&self) -> OsString {
+        let mut options = OsString::from(",upperdir=");
         options.push(escape(self.upper));
         options.push(",workdir=");
         options.push(escape(self.work));
         if self.user_attributes {
             options.push(",userxattr");
         }
-        mount(
-            Some("overlay"),
-            target,
-            Some("overlay"),
-            MsFlags::empty(),
-            Some(options.as_os_str()),
-        )
+        options
     }
+}
+
+/// Mounts folders over each other at `target`, the topmost first, read-only; at least two.
+pub fn stack(lowers: &[PathBuf], target: &Path) -> Result<(), Errno> {
+    mount_overlay(target, lowers, OsStr::new(""))
+}
+
+fn mount_overlay(target: &Path, lowers: &[PathBuf], rest: &OsStr) -> Result<(), Errno> {
+    let plain = lower_option(lowers);
+    if plain.len() + rest.len() <= OPTIONS_BYTES_MAX {
+        return mount_with(target, plain, rest);
+    }
+    // The path of an open folder is short, however many layers there are and wherever they lie.
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let open = |path: &PathBuf| nix::fcntl::open(path, flags, Mode::empty());
+    let opened: Vec<OwnedFd> = lowers.iter().map(open).collect::<Result<_, _>>()?;
+    let short = |fd: &OwnedFd| PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    let short: Vec<_> = opened.iter().map(short).collect();
+    mount_with(target, lower_option(&short), rest)
+}
+
+fn lower_option(lowers: &[PathBuf]) -> OsString {
+    let mut option = OsString::from("lowerdir=");
+    for (number, lower) in lowers.iter().enumerate() {
+        if number > 0 {
+            option.push(":");
+        }
+        option.push(escape(lower));
+    }
+    option
+}
+
+fn mount_with(target: &Path, mut options: OsString, rest: &OsStr) -> Result<(), Errno> {
+    options.push(rest);
+    mount(
+        Some("overlay"),
+        target,
+        Some("overlay"),
+        MsFlags::empty(),
+        Some(options.as_os_str()),
+    )
 }
 
 /// Overlay options split at commas, lower folders at colons.

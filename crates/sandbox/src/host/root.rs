@@ -55,13 +55,19 @@ const OWN_FOLDERS: [&str; 4] = ["/dev", "/proc", "/run", "/sys"];
 pub struct Piece {
     /// Where it is inside.
     pub point: PathBuf,
-    /// What lies below.
-    pub lower: PathBuf,
+    /// What lies below, the topmost first; at least one.
+    pub lowers: Vec<PathBuf>,
     /// What it changed.
     pub upper: PathBuf,
     work: PathBuf,
     /// Where it is mounted on the host's side.
     pub merged: PathBuf,
+}
+
+impl Piece {
+    fn top(&self) -> &Path {
+        self.lowers.first().map_or(Path::new("/"), PathBuf::as_path)
+    }
 }
 
 /// A folder or file of the host made visible inside.
@@ -138,13 +144,13 @@ impl Root {
         let nothing = scratch.join("empty");
         for (number, point) in record.pieces.into_iter().enumerate() {
             let known = now.iter().find(|piece| piece.point == point);
-            let lower = known.map_or_else(|| nothing.clone(), |piece| piece.lower.clone());
+            let lowers = known.map_or_else(|| vec![nothing.clone()], |piece| piece.lowers.clone());
             let merged = match number {
                 0 => merged(scratch),
                 _ if userns::is_root() => scratch.join("mnt").join(number.to_string()),
                 _ => inside(&merged(scratch), &point),
             };
-            self.add_piece(scratch, point, lower, merged);
+            self.add_piece(scratch, point, lowers, merged);
         }
         self.binds = record.binds;
         for bind in &mut self.binds {
@@ -161,19 +167,22 @@ impl Root {
         match &spec.image {
             Image::Host if userns::is_root() => root.plan_host(spec, scratch)?,
             Image::Host => root.plan_host_by_folders(spec, scratch)?,
-            Image::Directory(_) | Image::Tar(_) => {
-                let lower = image::lower(&spec.layout, &spec.image)?;
-                root.add_piece(scratch, PathBuf::from("/"), lower, merged(scratch));
+            Image::Directory(_) | Image::Tar(_) | Image::Oci { .. } => {
+                let mut lowers = image::lowers(&spec.layout, &spec.image)?;
+                if lowers.is_empty() {
+                    lowers.push(scratch.join("empty"));
+                }
+                root.add_piece(scratch, PathBuf::from("/"), lowers, merged(scratch));
             }
         }
         Ok(root)
     }
 
-    fn add_piece(&mut self, scratch: &Path, point: PathBuf, lower: PathBuf, merged: PathBuf) {
+    fn add_piece(&mut self, scratch: &Path, point: PathBuf, lowers: Vec<PathBuf>, merged: PathBuf) {
         let number = self.pieces.len().to_string();
         self.pieces.push(Piece {
             point,
-            lower,
+            lowers,
             upper: scratch.join("upper").join(&number),
             work: scratch.join("work").join(&number),
             merged,
@@ -184,7 +193,7 @@ impl Root {
         self.add_piece(
             scratch,
             PathBuf::from("/"),
-            PathBuf::from("/"),
+            vec![PathBuf::from("/")],
             merged(scratch),
         );
         for mounted in submounts(spec)? {
@@ -197,7 +206,7 @@ impl Root {
                 });
             } else {
                 let over = scratch.join("mnt").join(self.pieces.len().to_string());
-                self.add_piece(scratch, mounted.point.clone(), mounted.point, over);
+                self.add_piece(scratch, mounted.point.clone(), vec![mounted.point], over);
             }
         }
         Ok(())
@@ -207,7 +216,7 @@ impl Root {
         self.add_piece(
             scratch,
             PathBuf::from("/"),
-            scratch.join("skeleton"),
+            vec![scratch.join("skeleton")],
             merged(scratch),
         );
         let private = private_folders(spec)?;
@@ -257,7 +266,7 @@ impl Root {
                     self.split(&path, points, private, scratch)?;
                 } else if nix::unistd::access(&path, nix::unistd::AccessFlags::X_OK).is_ok() {
                     let merged = inside(&merged(scratch), &path);
-                    self.add_piece(scratch, path.clone(), path, merged);
+                    self.add_piece(scratch, path.clone(), vec![path], merged);
                 }
             } else if kind.is_file() && !kind.is_block_device() {
                 self.skeleton.push((path.clone(), Bone::File));
@@ -291,7 +300,7 @@ impl Root {
             }
             take_over_top(piece)?;
             let overlay = Overlay {
-                lower: &piece.lower,
+                lowers: &piece.lowers,
                 upper: &piece.upper,
                 work: &piece.work,
                 user_attributes,
@@ -299,6 +308,15 @@ impl Root {
             overlay
                 .mount(&piece.merged)
                 .map_err(|errno| refused(piece, errno))?;
+        }
+        if let (Origin::Fresh, Image::Oci { .. }, Some(workdir)) = (
+            &incarnation.spec.origin,
+            &incarnation.spec.image,
+            &incarnation.spec.workdir,
+        ) {
+            // As everywhere: the folder that an image names need not be in it.
+            let top = Inside::open(&merged(&incarnation.scratch))?;
+            top.make(Path::new(workdir), PointKind::Folder)?;
         }
         if inject_is_due(&incarnation.spec.origin)
             && let Some(inject) = &incarnation.spec.inject
@@ -348,8 +366,9 @@ fn recorded(incarnation: &Incarnation) -> Result<Option<Record>, Error> {
 
 /// The top of an upper folder is what the sandbox sees as the owner and mode of the mount point.
 fn take_over_top(piece: &Piece) -> Result<(), Error> {
-    let what = || format!("copy owner and mode of {}", piece.lower.display());
-    let lower = fs::metadata(&piece.lower).map_err(Error::io(what()))?;
+    let top = piece.top();
+    let what = || format!("copy owner and mode of {}", top.display());
+    let lower = fs::metadata(top).map_err(Error::io(what()))?;
     fs::set_permissions(
         &piece.upper,
         fs::Permissions::from_mode(lower.mode() & 0o7777),
@@ -379,7 +398,7 @@ fn refused(piece: &Piece, errno: Errno) -> Error {
     match errno {
         Errno::EINVAL | Errno::ELOOP | Errno::EOPNOTSUPP => Error::Unsupported(format!(
             "the kernel refuses a copy-on-write view of {} ({errno}): use another image or keep --data-dir on another file system",
-            piece.lower.display()
+            piece.top().display()
         )),
         errno => Error::os(format!("mount the overlay for {point}"))(errno),
     }

@@ -232,9 +232,11 @@ fn refused(error: &Error) -> Reply {
         ),
         Error::BadImage(_) => ("bad_image", None),
         Error::Gone => ("gone", None),
-        Error::Refused(_) | Error::StartFailed { .. } | Error::Tool { .. } | Error::Io { .. } => {
-            ("failed", None)
-        }
+        Error::Refused(_)
+        | Error::Registry(_)
+        | Error::StartFailed { .. }
+        | Error::Tool { .. }
+        | Error::Io { .. } => ("failed", None),
     };
     Reply::Refused {
         code: code.to_owned(),

@@ -46,6 +46,7 @@ codes! {
     Unauthorized "unauthorized" UNAUTHORIZED "No valid token came with the request";
     Forbidden "forbidden" FORBIDDEN "This caller may not do this";
     NotFound "not_found" NOT_FOUND "There is no such thing";
+    NoImage "no_image" NOT_FOUND "The node does not have this image";
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "This path has no such method";
     RequestTimeout "request_timeout" REQUEST_TIMEOUT "The request came too slowly";
     Ambiguous "ambiguous" CONFLICT "Several jobs match";
@@ -65,6 +66,7 @@ codes! {
     RateLimited "rate_limited" TOO_MANY_REQUESTS "Too many requests";
     Failed "failed" INTERNAL_SERVER_ERROR "It was tried and failed";
     Internal "internal" INTERNAL_SERVER_ERROR "The daemon itself failed";
+    Registry "registry" BAD_GATEWAY "A registry does not give the image";
     Timeout "timeout" SERVICE_UNAVAILABLE "The daemon is too busy";
     Fenced "fenced" SERVICE_UNAVAILABLE "Another daemon took over from this one";
     NoSpace "no_space" INSUFFICIENT_STORAGE "The disk is full";

@@ -120,6 +120,8 @@ impl From<Error> for Refusal {
             | Error::NoSnapshot(_)
             | Error::NotCached(_) => Code::NotFound,
             Error::StepTimedOut { .. } => Code::StepTimedOut,
+            Error::NoImage(_) => Code::NoImage,
+            Error::Registry(_) => Code::Registry,
             Error::NotUnique { .. } => Code::NotUnique,
             Error::Ambiguous(_) => Code::Ambiguous,
             Error::NameInUse { .. } => Code::NameInUse,

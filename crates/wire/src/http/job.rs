@@ -24,8 +24,12 @@ pub struct CreateJob {
     pub workdir: Option<String>,
     /// `auto` (default), `gvisor`, `runc`, `crun`, `native`, `podman`.
     pub driver: Option<String>,
-    /// `host` (default), an absolute folder, or an absolute tar file.
+    /// `host` (default), an absolute folder, an absolute tar file, or an image of the node: its name, its digest or a beginning of
+    /// that. What such an image says of commands, environment, folder and user is the default of this job.
     pub image: Option<String>,
+    /// What the command begins with, in the place of what the image says; only with an image of the node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<Vec<String>>,
     /// Host paths made visible inside.
     pub mounts: Vec<MountView>,
     /// An absolute folder copied into the working directory before the start.
@@ -192,8 +196,11 @@ pub struct JobView {
     pub argv: Vec<String>,
     /// The driver that runs it.
     pub driver: String,
-    /// `host`, a folder or a tar file.
+    /// `host`, a folder, a tar file, or an image of the node as it was asked for.
     pub image: String,
+    /// Of that image, which the job keeps whatever its name comes to stand for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_digest: Option<String>,
     /// Tries so far.
     pub attempt: u32,
     /// Incarnations of its sandbox so far.
