@@ -8,7 +8,7 @@ use dauer_store::moving::{Movable, Section};
 use dauer_store::{
     Capabilities, Change, Durable, Error, Leases, NewEntry, Notice, Redis, Store, check_keeps,
 };
-use servers::breaking::Proxy;
+use servers::breaking::{Proxy, Way};
 use servers::redis::Server;
 use small::{entry, id, job};
 use std::sync::Arc;
@@ -135,6 +135,36 @@ async fn a_killed_server_that_syncs_later_doubles_nothing_and_stays_whole() {
         println!(
             "appendfsync {fsync}: {lost} of 1000 acknowledged transitions lost by kill -9 of the server, three times"
         );
+    }
+}
+
+/// The answer of every k-th message, or the message, is lost with its connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_on_its_way_when_a_connection_broke_is_done_once() {
+    const LAST: u64 = 21;
+    let Some(server) = Server::start("a connection that breaks", &["--appendonly", "yes"]) else {
+        return;
+    };
+    for way in [Way::There, Way::Back] {
+        // Of two, a server that was never asked this needs both: the question by its digest, and the script. The third is lost then.
+        for every in [3, 4, 5, 7, 11] {
+            let proxy = Proxy::to(server.port());
+            let name = format!("{way:?}-{every}");
+            let url = format!("redis://127.0.0.1:{}?prefix={name}:", proxy.port());
+            let store = Redis::connect(&url).await.unwrap();
+            proxy.cut(way, every);
+            let count = Arc::new(Count::default());
+            let writers: Vec<_> = (0..4)
+                .map(|number| tokio::spawn(write(store.clone(), number, LAST, Arc::clone(&count))))
+                .collect();
+            for writer in writers {
+                writer.await.unwrap();
+            }
+            assert_eq!(count.lost.load(Ordering::SeqCst), 0, "{name}");
+            proxy.cut(way, 0);
+            assert!(proxy.cuts() > 3, "{name}: {} cuts", proxy.cuts());
+            assert_whole(&store, 4, LAST).await;
+        }
     }
 }
 

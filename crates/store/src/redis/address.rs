@@ -45,6 +45,9 @@ impl Address {
             .as_str()
             .into_connection_info()
             .map_err(|error| bad(error.to_string()))?;
+        // Otherwise a connection begins with a question of its own, and one more message can be lost before it is of use.
+        let settings = info.redis_settings().clone().set_skip_set_lib_name();
+        let info = info.set_redis_settings(settings);
         let database = info.redis_settings().db();
         let shown = match info.addr() {
             ConnectionAddr::Tcp(host, port) => format!("{host}:{port}/{database}"),
