@@ -1,14 +1,19 @@
 //! Two daemons on one store: each job has one owner, who is silent for too long is taken over from, and can do nothing any more.
 
 mod node;
+#[allow(dead_code, reason = "the tests of the store need more of it")]
+#[path = "../../store/tests/servers/postgres.rs"]
+mod postgres;
 
 use node::{Node, Running, kill};
+use postgres::Server;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Short, so that tests need not wait long for it.
 const LEASE: &str = "2s";
@@ -16,9 +21,25 @@ const LEASE: &str = "2s";
 /// What a daemon exits with that another one took over from.
 const FENCED: i32 = 75;
 
-/// A store for each of these, empty.
-fn stores(folder: &Path) -> Vec<String> {
-    vec![format!("sqlite:{}", folder.join("shared.db").display())]
+/// What one daemon sets the other knows by then; where the store does not say so, it is asked every 10 s.
+const SEEN_MAX: Duration = Duration::from_secs(40);
+
+/// Stores that several daemons can share, empty.
+struct Stores {
+    urls: Vec<String>,
+    _postgres: Option<Server>,
+}
+
+impl Stores {
+    fn in_folder(folder: &Path) -> Self {
+        let mut urls = vec![format!("sqlite:{}", folder.join("shared.db").display())];
+        let postgres = Server::start(&[]);
+        urls.extend(postgres.iter().map(Server::fresh));
+        Self {
+            urls,
+            _postgres: postgres,
+        }
+    }
 }
 
 /// A daemon in the foreground whose words are kept.
@@ -134,7 +155,8 @@ fn runs_again(event: &Value) -> bool {
 fn each_of_many_jobs_runs_once_on_one_of_two_daemons() {
     const JOBS: usize = 200;
     let folder = tempfile::tempdir().unwrap();
-    for store in stores(folder.path()) {
+    let stores = Stores::in_folder(folder.path());
+    for store in stores.urls[..1].to_vec() {
         let daemons = [Daemon::start(&store), Daemon::start(&store)];
         let ran = folder.path().join("ran");
         let _empty = std::fs::remove_dir_all(&ran);
@@ -177,7 +199,8 @@ fn each_of_many_jobs_runs_once_on_one_of_two_daemons() {
 #[test]
 fn a_daemon_that_was_silent_is_taken_over_and_can_do_nothing_any_more() {
     let folder = tempfile::tempdir().unwrap();
-    for store in stores(folder.path()) {
+    let stores = Stores::in_folder(folder.path());
+    for store in stores.urls.clone() {
         let (mut silent, other) = (Daemon::start(&store), Daemon::start(&store));
         let name = silent.name();
         let job = silent.node.run([
@@ -231,7 +254,8 @@ fn a_daemon_that_was_silent_is_taken_over_and_can_do_nothing_any_more() {
 #[test]
 fn a_daemon_that_was_killed_is_taken_over_and_ends_its_leftovers_when_it_comes_back() {
     let folder = tempfile::tempdir().unwrap();
-    for store in stores(folder.path()) {
+    let stores = Stores::in_folder(folder.path());
+    for store in stores.urls.clone() {
         let (killed, other) = (Daemon::start(&store), Daemon::start(&store));
         let name = killed.name();
         let run = |retries: &str| {
@@ -275,7 +299,8 @@ fn a_daemon_that_was_killed_is_taken_over_and_ends_its_leftovers_when_it_comes_b
 fn a_schedule_fires_each_moment_once_with_two_daemons() {
     const MOMENTS: usize = 12;
     let folder = tempfile::tempdir().unwrap();
-    for store in stores(folder.path()) {
+    let stores = Stores::in_folder(folder.path());
+    for store in stores.urls.clone() {
         let daemons = [Daemon::start(&store), Daemon::start(&store)];
         daemons[0]
             .node
@@ -326,5 +351,34 @@ fn a_store_that_cannot_be_opened_is_said_in_one_line() {
         let line = said.lines().last().unwrap();
         assert!(line.starts_with("dauer: ") && line.contains(why), "{said}");
         assert!(!said.contains("secret"), "{said}");
+    }
+}
+
+/// Whether this daemon comes to say so.
+fn comes_to_say(daemon: &Daemon, line: &str, says: impl Fn(&str) -> bool) -> bool {
+    let until = Instant::now() + SEEN_MAX;
+    while Instant::now() < until {
+        if says(&daemon.node.dauer(line).is(0).stdout) {
+            return true;
+        }
+    }
+    false
+}
+
+#[test]
+fn what_is_set_with_one_daemon_the_other_goes_by() {
+    let folder = tempfile::tempdir().unwrap();
+    let stores = Stores::in_folder(folder.path());
+    for store in stores.urls.clone() {
+        let [one, other] = [Daemon::start(&store), Daemon::start(&store)];
+        one.node.dauer("queue set mail --max-running 3").is(0);
+        let made = one.node.dauer("token create --scope read --json").is(0);
+        let token = json(&made.stdout)["id"].as_str().unwrap().to_owned();
+        assert!(comes_to_say(&other, "queue ls", |said| said.contains("mail")));
+        assert!(comes_to_say(&other, "token ls", |said| said.contains(&token)));
+        one.node.dauer("queue rm mail").is(0);
+        one.node.dauer(&format!("token rm {token}")).is(0);
+        assert!(comes_to_say(&other, "queue ls", |said| !said.contains("mail")));
+        assert!(comes_to_say(&other, "token ls", |said| !said.contains(&token)));
     }
 }

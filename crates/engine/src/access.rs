@@ -24,6 +24,8 @@ const ID_CHARS: usize = 12;
 /// The tokens there are. What is here is committed; what is committed is here before anybody is told.
 #[derive(Default)]
 pub(crate) struct Access {
+    /// One at a time makes, removes or reads them: what is kept and what is here agree.
+    changing: tokio::sync::Mutex<()>,
     tokens: RwLock<HashMap<String, Arc<Known>>>,
 }
 
@@ -71,12 +73,18 @@ pub struct Bearer {
 }
 
 impl Engine {
+    /// The tokens that are kept, by whichever daemon they were made.
     pub(crate) async fn load_access(&self) -> Result<(), Error> {
+        let _alone = self.access().changing.lock().await;
         let tokens = self.store().access_tokens().await?;
-        let known = tokens
-            .into_iter()
-            .map(|token| (token.id.clone(), Known::of(token)));
-        self.access().write().extend(known);
+        let mut known = self.access().write();
+        let mut before = std::mem::take(&mut *known);
+        known.extend(tokens.into_iter().map(|token| {
+            let id = token.id.clone();
+            // Its last use may not be written down yet.
+            let kept = before.remove(&id).unwrap_or_else(|| Known::of(token));
+            (id, kept)
+        }));
         Ok(())
     }
 
@@ -105,6 +113,7 @@ impl Engine {
         let named = token.name.as_ref().map(|name| format!("named {name}, "));
         let detail = format!("{}of scope {scope}", named.unwrap_or_default());
         let audit = asker::audit("token_added", format!("token {}", token.id), Some(detail));
+        let _alone = self.access().changing.lock().await;
         self.store().add_access_token(token.clone(), audit).await?;
         self.access()
             .write()
@@ -132,6 +141,7 @@ impl Engine {
     /// `NotFound`.
     pub async fn remove_access_token(&self, id: &str) -> Result<(), Error> {
         let audit = asker::audit("token_removed", format!("token {id}"), None);
+        let _alone = self.access().changing.lock().await;
         self.store().remove_access_token(id, audit).await?;
         self.access().write().remove(id);
         Ok(())

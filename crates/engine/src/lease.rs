@@ -32,6 +32,9 @@ const AGAIN_MS: u64 = 1_000;
 /// A store that does not say what others do is asked so often.
 const UNTOLD_EVERY: Duration = Duration::from_secs(1);
 
+/// Each so many times it is asked for settings.
+const UNTOLD_BETWEEN_SETTINGS: u64 = 10;
+
 /// How long the sandboxes of a node that was fenced may take to go, all together.
 const STOP_MAX: Duration = Duration::from_secs(20);
 
@@ -254,14 +257,19 @@ async fn taken_over(
 
 /// Passes on what others do with the store, until the engine ends.
 pub(crate) async fn listen(engine: Engine) {
-    let mut notices = engine.store().notices();
+    let (mut notices, mut untold) = (engine.store().notices(), 0_u64);
     loop {
         let next = async {
             match &mut notices {
                 Some(notices) => notices.recv().await,
                 None => {
                     tokio::time::sleep(UNTOLD_EVERY).await;
-                    Ok(Notice::Work)
+                    untold += 1;
+                    Ok(if untold.is_multiple_of(UNTOLD_BETWEEN_SETTINGS) {
+                        Notice::Settings
+                    } else {
+                        Notice::Work
+                    })
                 }
             }
         };
@@ -271,7 +279,12 @@ pub(crate) async fn listen(engine: Engine) {
         };
         match notice {
             Ok(Notice::Job(job)) => engine.changed_by_others(&job),
-            Ok(Notice::Work) | Err(RecvError::Lagged(_)) => engine.any_changed_by_others(),
+            Ok(Notice::Work) => engine.any_changed_by_others(),
+            Ok(Notice::Settings) => engine.settings_changed_by_others(),
+            Err(RecvError::Lagged(_)) => {
+                engine.any_changed_by_others();
+                engine.settings_changed_by_others();
+            }
             Err(RecvError::Closed) => {
                 tracing::warn!("the store says no more what others do: it is asked instead");
                 notices = None;

@@ -94,6 +94,28 @@ impl Engine {
         Ok(())
     }
 
+    /// Counts by what is set now, by whichever daemon.
+    pub(crate) async fn read_queues_again(&self) -> Result<(), Error> {
+        let _alone = self.queue_settings().setting.lock().await;
+        let kept = self.store().queues().await?;
+        let known: Vec<Queue> = self.places().plan().queues().cloned().collect();
+        for gone in known
+            .iter()
+            .filter(|one| kept.iter().all(|queue| queue.name != one.name))
+        {
+            self.places().plan().remove_queue(&gone.name);
+        }
+        let changed: Vec<Queue> = kept
+            .into_iter()
+            .filter(|queue| !known.contains(queue))
+            .collect();
+        for queue in changed {
+            self.apply(queue).await?;
+        }
+        self.schedule_changed().notify_one();
+        Ok(())
+    }
+
     /// A commit was made of a job that has ended, perhaps not for the first time: whoever waits for that hears of it.
     pub(crate) fn has_ended(&self, job: &Job) {
         let queues = self.queue_settings();

@@ -13,6 +13,8 @@ pub enum Notice {
     Work,
     /// This job was changed.
     Job(JobId),
+    /// The settings of a queue or the tokens for callers were changed. Also said once after words may have been lost.
+    Settings,
 }
 
 /// Leases. A handle and its clones write under the lease they took last; each of their writes is refused with

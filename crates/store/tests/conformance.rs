@@ -7,6 +7,7 @@ use dauer_store::{Durability, Postgres, Sqlite, conformance};
 use proptest::prelude::*;
 use servers::postgres::Server;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memory() {
@@ -76,6 +77,42 @@ async fn postgres_of_several() {
     .await;
 }
 
+/// So many random writes, where there is time for them: a server takes one after the other.
+const MANY: usize = 100_000;
+const MANY_IN: Duration = Duration::from_secs(8);
+const SEED: u64 = 0x00da_0e13;
+
+/// Handles that write at once, and how many changes each of them makes.
+const HANDLES: usize = 8;
+const CHANGES: usize = 60;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_with_very_many_writes_and_many_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("many.db");
+    let store = Sqlite::open_with(&path, Durability::Normal).unwrap();
+    let done = conformance::run_random(store, SEED, MANY, MANY_IN).await;
+    println!("{done} random writes to a file");
+    let path = folder.path().join("shared.db");
+    let open = |_| Sqlite::open_shared(&path, Durability::Normal).unwrap();
+    conformance::run_at_once((0..HANDLES).map(open).collect(), CHANGES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_with_very_many_writes_and_many_at_once() {
+    let Some(server) = Server::start(&["fsync=off"]) else {
+        return;
+    };
+    let store = Postgres::connect(&server.fresh()).await.unwrap();
+    let done = conformance::run_random(store, SEED, MANY, MANY_IN).await;
+    println!("{done} random writes to PostgreSQL");
+    let (url, mut handles) = (server.fresh(), Vec::new());
+    for _ in 0..HANDLES {
+        handles.push(Postgres::connect(&url).await.unwrap());
+    }
+    conformance::run_at_once(handles, CHANGES).await;
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -105,6 +142,21 @@ mod redis {
         let count = AtomicU32::new(0);
         let fresh = || server.url(count.fetch_add(1, Ordering::Relaxed));
         conformance::run(async || Redis::connect(&fresh()).await.unwrap()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn with_very_many_writes_and_many_at_once() {
+        let Some(server) = Server::start("redis with very many", &["--appendonly", "yes"]) else {
+            return;
+        };
+        let store = Redis::connect(&server.url("many")).await.unwrap();
+        let done = conformance::run_random(store, SEED, MANY, MANY_IN).await;
+        println!("{done} random writes to Redis");
+        let (url, mut handles) = (server.url("shared"), Vec::new());
+        for _ in 0..HANDLES {
+            handles.push(Redis::connect(&url).await.unwrap());
+        }
+        conformance::run_at_once(handles, CHANGES).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

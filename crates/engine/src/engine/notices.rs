@@ -73,6 +73,20 @@ impl Engine {
         self.inner.schedule_changed.notify_one();
     }
 
+    /// Settings of queues and tokens may be others than they were: they are read again.
+    pub(crate) fn settings_changed_by_others(&self) {
+        let engine = self.clone();
+        tokio::spawn(async move {
+            let read = async {
+                engine.load_access().await?;
+                engine.read_queues_again().await
+            };
+            if let Err(error) = read.await {
+                tracing::warn!(%error, "what another daemon set is not known here yet");
+            }
+        });
+    }
+
     pub(crate) fn subscribe(&self, id: &JobId) -> watch::Receiver<u64> {
         self.inner.watchers.subscribe(id)
     }

@@ -12,6 +12,7 @@
 //! A claim that does not hold panics; its name is printed before it is tried.
 
 mod access;
+mod at_once;
 mod belongings;
 mod beside;
 mod cache;
@@ -26,6 +27,7 @@ mod ledger;
 mod many;
 pub mod model;
 mod moving;
+mod notices;
 mod own;
 mod policy;
 mod queues;
@@ -39,12 +41,16 @@ mod versions;
 use crate::Store;
 use model::{Model, Op};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// So many random writes are compared with the model.
 const RANDOM_WRITES: usize = 10_000;
 
 /// The model and the store are compared whole after so many of them.
 const WRITES_BETWEEN_COMPARISONS: usize = 250;
+
+/// Where there are very many.
+const WRITES_BETWEEN_COMPARISONS_OF_MANY: usize = 2_500;
 
 macro_rules! claims {
     ($factory:ident: $($module:ident::$claim:ident,)*) => {
@@ -189,9 +195,40 @@ pub async fn run_sharing<S: Store>(fresh: impl AsyncFn() -> [S; 3]) {
         leases::recovery_looks_at_what_its_node_or_nobody_holds,
         leases::two_claimers_never_get_one_job,
         leases::nothing_is_written_after_a_take_over,
+        notices::what_one_sets_for_all_the_others_are_told,
         fencing::every_method_is_known,
         fencing::a_handle_of_an_older_epoch_writes_nothing,
     );
+}
+
+/// Tries what many at once rely on: with these handles, as of so many processes, on one fresh store. Each makes so many changes.
+pub async fn run_at_once<S: Store>(handles: Vec<S>, changes: usize) {
+    let stores: Vec<Arc<dyn Store>> = handles
+        .into_iter()
+        .map(|store| Arc::new(store) as Arc<dyn Store>)
+        .collect();
+    println!("claim: what many write at once comes out as if one after the other had");
+    at_once::every_version_is_written_once(stores.clone(), changes).await;
+    println!("claim: of many who want one name at once one gets it");
+    at_once::one_of_all_gets_the_name(stores).await;
+}
+
+/// Compares so many random writes with the model, or as many as fit into this time. Returns how many.
+pub async fn run_random(store: impl Store, seed: u64, writes: usize, time: Duration) -> usize {
+    let (mut model, until) = (Model::default(), Instant::now() + time);
+    let mut done = 0;
+    for number in model::numbers(seed).take(writes) {
+        model.write(&store, &Op::of(number)).await;
+        done += 1;
+        if done % WRITES_BETWEEN_COMPARISONS_OF_MANY == 0 {
+            model.compare(&store).await;
+            if Instant::now() > until {
+                return done;
+            }
+        }
+    }
+    model.compare(&store).await;
+    done
 }
 
 /// Tries that a store which is closed and opened again has everything. Each call of the factory opens the same place, which is

@@ -54,6 +54,7 @@ impl<'a> Plan<'a> {
                 Ok(())
             }
             Write::AddAccess(token) => {
+                self.changes_settings = true;
                 self.put(ALL, &sql::INSERT_ACCESS, access(token));
                 Ok(())
             }
@@ -62,6 +63,7 @@ impl<'a> Plan<'a> {
                 Ok(())
             }
             Write::RemoveAccess(id) => {
+                self.changes_settings = true;
                 self.put(ALL, &sql::DELETE_ACCESS, row![id]);
                 Ok(())
             }
@@ -264,11 +266,11 @@ impl<'a> Plan<'a> {
         let node = self.node();
         match write {
             QueueWrite::Set { name, settings } => {
-                self.makes_work = true;
+                (self.makes_work, self.changes_settings) = (true, true);
                 self.put(ALL, &sql::PUT_QUEUES, row![name, settings]);
             }
             QueueWrite::Remove(name) => {
-                self.makes_work = true;
+                (self.makes_work, self.changes_settings) = (true, true);
                 self.put(ALL, &sql::DELETE_QUEUES, row![name]);
             }
             QueueWrite::DaemonStarted(at) => {

@@ -31,6 +31,9 @@ const ECHO_MAX: Duration = Duration::from_secs(5);
 /// How often the journal is looked at where nobody can listen.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
+/// So many looks go by before settings are thought to have changed.
+const LOOKS_BETWEEN_SETTINGS: u64 = 8;
+
 /// So much of the journal at once.
 const LOOK_LIMIT: i64 = 1000;
 
@@ -71,6 +74,9 @@ impl Voice {
         let says_something = plan.makes_work || message.contains("jobs ");
         if says_something {
             messages.push(message);
+        }
+        if plan.changes_settings {
+            messages.push(format!("{} settings", self.id));
         }
         let mut word: Option<Batch<'static>> = None;
         for message in messages {
@@ -180,7 +186,7 @@ impl Listener {
             .await?;
         self.voice.say(&connection, "hello").await?;
         // From here on every word is heard; before it, some may not have been.
-        self.tell(Notice::Work);
+        self.tell_anything();
         let own = self.voice.id.to_string();
         let echo = async {
             while let Some(word) = words.recv().await {
@@ -211,13 +217,14 @@ impl Listener {
         let mut parts = word.split(' ').skip(1);
         match parts.next() {
             Some("hello") => {
-                self.tell(Notice::Work);
+                self.tell_anything();
                 if let Err(fault) = self.voice.say(connection, "here").await {
                     tracing::debug!(?fault, "a hello was not answered");
                 }
             }
             // It may have said something that was not heard yet, or nothing because it did not hear of this one.
-            Some("here") => self.tell(Notice::Work),
+            Some("here") => self.tell_anything(),
+            Some("settings") => self.tell(Notice::Settings),
             Some(kind) => {
                 for id in parts {
                     self.tell(Notice::Job(JobId(id.to_owned())));
@@ -237,8 +244,12 @@ impl Listener {
             .ok()
             .and_then(|rows| rows.first()?.try_get(0).ok())
             .unwrap_or(0);
-        loop {
+        for look in 0_u64.. {
             tokio::time::sleep(LOOK_EVERY).await;
+            // Nothing in the journal says so.
+            if look.is_multiple_of(LOOKS_BETWEEN_SETTINGS) {
+                self.tell(Notice::Settings);
+            }
             let rows = match self
                 .readers
                 .rows(&read::JOURNAL, &[&seen, &LOOK_LIMIT])
@@ -260,6 +271,12 @@ impl Listener {
                 self.tell(Notice::Work);
             }
         }
+    }
+
+    /// Something may have been said that was not heard.
+    fn tell_anything(&self) {
+        self.tell(Notice::Work);
+        self.tell(Notice::Settings);
     }
 
     fn tell(&self, notice: Notice) {

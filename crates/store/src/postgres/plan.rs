@@ -149,6 +149,8 @@ pub(super) struct Plan<'a> {
     audit: Batch<'a>,
     /// Something may begin now that could not before.
     pub(super) makes_work: bool,
+    /// What every daemon goes by is another one.
+    pub(super) changes_settings: bool,
 }
 
 impl<'a> Plan<'a> {
@@ -163,6 +165,7 @@ impl<'a> Plan<'a> {
             journal: Batch::of(&sql::INSERT_JOURNAL),
             audit: Batch::of(&sql::INSERT_AUDIT),
             makes_work: false,
+            changes_settings: false,
         }
     }
 

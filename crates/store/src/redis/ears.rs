@@ -78,7 +78,7 @@ async fn hear(
     *pause = PAUSE_MIN;
     let mut messages = heard.on_message();
     // What was said before, nobody heard.
-    tell(ears, "work", "");
+    tell(ears, "anything", "");
     loop {
         let Some(message) = messages.next().await else {
             return Ok(());
@@ -99,9 +99,14 @@ fn tell(ears: &Weak<Shared>, work: &str, jobs: &str) -> bool {
     let Some(present) = ears.upgrade() else {
         return false;
     };
-    let work = (!work.is_empty()).then_some(Notice::Work);
+    let said: &[Notice] = match work {
+        "" => &[],
+        "settings" => &[Notice::Settings],
+        "anything" => &[Notice::Work, Notice::Settings],
+        _ => &[Notice::Work],
+    };
     let jobs = jobs.lines().map(|job| Notice::Job(job.into()));
-    for notice in jobs.chain(work) {
+    for notice in jobs.chain(said.iter().cloned()) {
         // Nobody listens at the moment.
         let _ = present.notices.send(notice);
     }

@@ -35,7 +35,7 @@ local function unreserve(id)
     end
 end
 
-local changed, brings_work = {}, false
+local changed, brings_work, changes_settings = {}, false, false
 
 -- Others may have something to do: a job waits now, or left its place.
 local function noticed(id, before, after)
@@ -47,11 +47,14 @@ local function noticed(id, before, after)
 end
 
 local function tell()
-    if #changed == 0 then
+    local channel = P .. 'notices'
+    if (#changed == 0 and not changes_settings) or call('PUBSUB', 'NUMSUB', channel)[2] <= OWN_EARS then
         return
     end
-    local channel = P .. 'notices'
-    if call('PUBSUB', 'NUMSUB', channel)[2] > OWN_EARS then
+    if #changed > 0 then
         call('PUBLISH', channel, HANDLE .. '\n' .. (brings_work and 'work' or '') .. '\n' .. table.concat(changed, '\n'))
+    end
+    if changes_settings then
+        call('PUBLISH', channel, HANDLE .. '\nsettings\n')
     end
 end

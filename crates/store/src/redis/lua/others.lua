@@ -60,6 +60,7 @@ function writes.remove_schedule(w)
 end
 
 function writes.set_queue(w)
+    changes_settings = true
     call('HSET', P .. 'queues', w.name, w.text)
 end
 
@@ -67,12 +68,14 @@ function writes.remove_queue(w)
     if call('HDEL', P .. 'queues', w.name) == 0 then
         return { 'not_found', w.name }
     end
+    changes_settings = true
 end
 
 function writes.add_access(w)
     if call('HSETNX', P .. 'access', w.id, w.text) == 0 then
         return { 'rule', 'there is a token ' .. w.id .. ' already' }
     end
+    changes_settings = true
 end
 
 -- One that was removed meanwhile stays removed.
@@ -87,6 +90,7 @@ function writes.remove_access(w)
         return { 'not_found', w.id }
     end
     call('HDEL', P .. 'access_used', w.id)
+    changes_settings = true
 end
 
 function writes.daemon_started(w)
