@@ -1,6 +1,7 @@
 //! What callers ask of the engine, and the registry of runners.
 
 mod notices;
+mod parts;
 
 use crate::access::Access;
 use crate::asker::{self, Asker};
@@ -13,9 +14,7 @@ use crate::runner::{Letter, Message, Runner};
 use crate::steps::{self, Steps};
 use crate::storage::{self, Storage};
 use crate::watchers::Watchers;
-use crate::{
-    Caller, Error, Keep, RuntimeApi, clock, housekeeping, meter, recover, retention, scheduler,
-};
+use crate::{Caller, Error, Keep, RuntimeApi, housekeeping, meter, recover, retention, scheduler};
 use dauer_core::plan::admission::{Limits, Place, place};
 use dauer_core::plan::eviction::Capacity;
 use dauer_core::{EventKind, Job, JobId, Timestamp};
@@ -430,74 +429,5 @@ impl Engine {
 
     pub(crate) fn followers(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Followers>> {
         self.inner.followers.lock().expect("no panic while held")
-    }
-
-    pub(crate) fn seen_alive_before(&self) -> Option<Timestamp> {
-        self.inner.seen_alive_before.get().copied().flatten()
-    }
-
-    pub(crate) fn nodes(&self) -> &Nodes {
-        &self.inner.nodes
-    }
-
-    pub(crate) fn access(&self) -> &Access {
-        &self.inner.access
-    }
-
-    pub(crate) fn inline(&self) -> Option<&Host> {
-        self.inner.inline.as_ref()
-    }
-
-    fn lock_steps(&self) -> std::sync::MutexGuard<'_, Option<Arc<Steps>>> {
-        self.inner.steps.lock().expect("no panic while held")
-    }
-
-    pub(crate) fn steps(&self) -> Result<Arc<Steps>, Error> {
-        let steps = self.lock_steps().clone();
-        steps.ok_or_else(|| Error::Unsupported("this engine takes no steps".into()))
-    }
-
-    pub(crate) fn store(&self) -> &Arc<dyn Store> {
-        &self.inner.store
-    }
-
-    pub(crate) fn keeper(&self) -> &Keeper {
-        &self.inner.keeper
-    }
-
-    pub(crate) fn node(&self) -> &Node {
-        &self.inner.node
-    }
-
-    pub(crate) fn storage(&self) -> &Storage {
-        &self.inner.storage
-    }
-
-    pub(crate) fn config(&self) -> &Config {
-        &self.inner.config
-    }
-
-    /// This boot of the machine, and where others write to the store too, this node.
-    pub(crate) fn boot_id(&self) -> &str {
-        &self.inner.boot_id
-    }
-
-    /// Notified when a place became free, and when a job came to wait.
-    pub(crate) fn schedule_changed(&self) -> &Notify {
-        &self.inner.schedule_changed
-    }
-
-    pub(crate) fn places(&self) -> &Places {
-        &self.inner.places
-    }
-
-    pub(crate) fn queue_settings(&self) -> &Queues {
-        &self.inner.queue_settings
-    }
-
-    /// The wall clock that everything of this engine goes by.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        clock::now()
     }
 }

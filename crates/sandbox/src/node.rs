@@ -191,12 +191,15 @@ impl Node {
     ) -> Result<(), Error> {
         let folder = self.shared.layout.sandbox(id);
         let spec_path = folder.spec(generation);
-        if let Some(pid) = blocking(move || files::lock_owner(&spec_path)).await? {
-            self.end_shim(id, generation, pid).await?;
-        }
+        let owner = blocking(move || files::lock_owner(&spec_path)).await?;
+        let killed = match owner {
+            Some(pid) => self.end_shim(id, generation, pid).await?,
+            None => false,
+        };
         let socket = folder.socket(generation);
         // A shim removes its socket as its very last deed, and it is bound before anything else is made.
-        if !socket.exists() && folder.path().exists() {
+        // One that had to be killed has done nothing of the kind, whoever removed its socket.
+        if !killed && !socket.exists() && folder.path().exists() {
             return Ok(());
         }
         let (driver, instance, scratch) = (
@@ -211,9 +214,10 @@ impl Node {
         .await
     }
 
-    async fn end_shim(&self, id: &SandboxId, generation: u32, pid: i32) -> Result<(), Error> {
+    /// True where it did not end by itself.
+    async fn end_shim(&self, id: &SandboxId, generation: u32, pid: i32) -> Result<bool, Error> {
         let Some(shim) = ShimProcess::open(pid)? else {
-            return Ok(());
+            return Ok(false);
         };
         let asked = async {
             if let Some((link, _events)) = self.connect(id, generation).await? {
@@ -223,11 +227,11 @@ impl Node {
             shim.ended().await
         };
         match tokio::time::timeout(SHIM_END_MAX, asked).await {
-            Ok(ended) => ended,
+            Ok(ended) => ended.map(|()| false),
             Err(_) => {
                 tracing::warn!(sandbox = %id, pid, "the shim does not end: killing it");
                 shim.kill()?;
-                shim.ended().await
+                shim.ended().await.map(|()| true)
             }
         }
     }

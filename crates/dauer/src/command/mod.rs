@@ -42,6 +42,7 @@ pub(crate) mod submit;
 pub(crate) mod suspend;
 pub(crate) mod tag;
 pub(crate) mod token;
+mod transfer;
 pub(crate) mod usage;
 pub(crate) mod version;
 pub(crate) mod wait;

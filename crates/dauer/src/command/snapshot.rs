@@ -1,5 +1,6 @@
 //! `dauer snapshot`: states that outlive their jobs.
 
+use super::transfer::{self, ExportArgs, ImportArgs};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::render;
@@ -15,6 +16,7 @@ use dauer_wire::http::SaveSnapshot;
 #[command(after_help = "Examples:
   dauer snapshot save trained --name model-ready --label epoch=12
   dauer fork model-ready -n 8 --name worker
+  dauer snapshot export model-ready | ssh other dauer snapshot import
   dauer snapshot ls
   dauer snapshot rm model-ready")]
 pub(crate) struct Args {
@@ -66,6 +68,10 @@ enum What {
         #[arg(value_name = "SNAPSHOT", required = true)]
         snapshots: Vec<String>,
     },
+    /// Write a snapshot, or the newest checkpoint of a job, as one stream that another machine can import
+    Export(ExportArgs),
+    /// Take in what export wrote; every byte is checked first. Prints the snapshot's id
+    Import(ImportArgs),
     /// Remove snapshots; jobs made from them keep what they need
     Rm {
         /// Also those that are pinned
@@ -115,6 +121,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
                 render::print(&format!("{snapshot}\n"))?;
             }
         }
+        What::Export(args) => return transfer::export(&args, context).await,
+        What::Import(args) => return transfer::import(&args, context).await,
         What::Rm { force, snapshots } => {
             for snapshot in &snapshots {
                 client.remove_snapshot(snapshot, force).await?;

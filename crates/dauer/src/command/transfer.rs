@@ -46,7 +46,10 @@ fn bar(total: Option<u64>) -> ProgressBar {
             ProgressBar::new(total),
             "{bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}",
         ),
-        None => (ProgressBar::new_spinner(), "{spinner} {binary_bytes} {binary_bytes_per_sec}"),
+        None => (
+            ProgressBar::new_spinner(),
+            "{spinner} {binary_bytes} {binary_bytes_per_sec}",
+        ),
     };
     let style = ProgressStyle::with_template(template);
     bar.with_style(style.expect("invariant: the templates above are sound"))
@@ -54,14 +57,19 @@ fn bar(total: Option<u64>) -> ProgressBar {
 
 /// Runs `snapshot export`.
 pub(crate) async fn export(args: &ExportArgs, context: &Context) -> Outcome {
-    let file = args.output.as_deref().filter(|path| *path != Path::new("-"));
+    let file = args
+        .output
+        .as_deref()
+        .filter(|path| *path != Path::new("-"));
     let Some(path) = file else {
         if io::stdout().is_terminal() {
             return Err(Failure::new(
                 "this is no text: give a file with -o FILE, or send it through a pipe",
             ));
         }
-        write(args, context, &mut tokio::io::stdout()).await?.map_err(Failure::output)?;
+        write(args, context, &mut tokio::io::stdout())
+            .await?
+            .map_err(Failure::output)?;
         return Ok(0);
     };
     let cannot = || Failure::because(format!("cannot write {}", path.display()));
@@ -89,7 +97,11 @@ async fn write(
     context: &Context,
     to: &mut (impl AsyncWrite + Unpin),
 ) -> Result<io::Result<()>, Failure> {
-    let mut stream = context.client().await?.export_snapshot(&args.snapshot).await?;
+    let mut stream = context
+        .client()
+        .await?
+        .export_snapshot(&args.snapshot)
+        .await?;
     let bar = bar(None);
     while let Some(piece) = stream.next().await? {
         if let Err(error) = to.write_all(&piece).await {
@@ -111,9 +123,15 @@ pub(crate) async fn import(args: &ImportArgs, context: &Context) -> Outcome {
             let cannot = || Failure::because(format!("cannot read {}", path.display()));
             let file = File::open(path).await.map_err(cannot())?;
             let bytes = file.metadata().await.map_err(cannot())?.len();
-            client.import_snapshot(name, pieces(file, bar(Some(bytes)))).await?
+            client
+                .import_snapshot(name, pieces(file, bar(Some(bytes))))
+                .await?
         }
-        None => client.import_snapshot(name, pieces(tokio::io::stdin(), bar(None))).await?,
+        None => {
+            client
+                .import_snapshot(name, pieces(tokio::io::stdin(), bar(None)))
+                .await?
+        }
     };
     if args.json {
         render::print_json(&taken)?;
