@@ -310,7 +310,6 @@ mod tests {
     fn a_wrong_command_line_is_one_line_that_says_what_to_do() {
         for (line, code, part) in [
             ("dauer frobnicate", 2, "frobnicate"),
-            ("dauer run", 125, "after --"),
             ("dauer build-step", 125, "after --"),
             (
                 "dauer build-step --from x --image y -- true",

@@ -156,8 +156,8 @@ fn each_of_many_jobs_runs_once_on_one_of_two_daemons() {
     const JOBS: usize = 200;
     let folder = tempfile::tempdir().unwrap();
     let stores = Stores::in_folder(folder.path());
-    for store in stores.urls[..1].to_vec() {
-        let daemons = [Daemon::start(&store), Daemon::start(&store)];
+    for store in &stores.urls[..1] {
+        let daemons = [Daemon::start(store), Daemon::start(store)];
         let ran = folder.path().join("ran");
         let _empty = std::fs::remove_dir_all(&ran);
         std::fs::create_dir(&ran).unwrap();

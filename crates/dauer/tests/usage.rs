@@ -175,7 +175,8 @@ fn a_job_that_sleeps_costs_only_the_blocks_of_its_image() {
     node.dauer("suspend z").is(0);
     let first_ms = ms(began.elapsed());
     let least_ms = ms(up.elapsed()) - first_ms;
-    let (asleep, watch) = (used(&node, "z"), Instant::now());
+    // What it says is of a moment before it has said it.
+    let (watch, asleep) = (Instant::now(), used(&node, "z"));
     is_about(
         "before it slept",
         asleep.run_ms,

@@ -11,6 +11,8 @@ use std::path::Path;
 pub(crate) struct Answer<S> {
     pub(crate) status: u16,
     pub(crate) head: String,
+    /// Where `location` points to, letter by letter.
+    pub(crate) place: Option<String>,
     stream: S,
     buffer: Vec<u8>,
 }
@@ -60,6 +62,7 @@ impl<S: Read + Write> Answer<S> {
         Self {
             status,
             head: head.to_ascii_lowercase(),
+            place: place(&head),
             stream,
             buffer,
         }
@@ -166,4 +169,10 @@ fn unbase64(text: &str) -> Vec<u8> {
         out.extend_from_slice(&bits.to_be_bytes()[1..group.len()]);
     }
     out
+}
+
+fn place(head: &str) -> Option<String> {
+    let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+    let (_, place) = fields.find(|(name, _)| name.eq_ignore_ascii_case("location"))?;
+    Some(place.to_owned())
 }

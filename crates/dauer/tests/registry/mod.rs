@@ -94,11 +94,7 @@ impl Registry {
             b"",
         );
         assert_eq!(begun.status, 202);
-        let place = begun
-            .head
-            .lines()
-            .find_map(|line| line.strip_prefix("location: "))
-            .unwrap();
+        let place = begun.place.unwrap();
         let place = &place[place.find("/v2/").unwrap()..];
         let digest = digest(bytes);
         let put = self.ask(

@@ -14,9 +14,9 @@ const SHORT: usize = 12;
 /// What there is to read of an image's names in a table.
 const NONE: &str = "<none>";
 
-/// Images: read-only roots of sandboxes, pulled from registries or imported.
+/// Pull, import, list and remove images
 ///
-/// An image is named by its name, by its digest, or by a beginning of its digest. Layers that several images have are on disk once.
+/// An image is the read-only root of sandboxes. It is named by its name, by its digest, or by a beginning of its digest. Layers that several images have are on disk once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   dauer image pull debian:12
