@@ -11,7 +11,7 @@ use dauer_wire::http::{GcCall, GcReport, UnneededView};
 ///
 /// Checkpoints, sandboxes and pages on the disk of this node to which no record points. The daemon does this by itself when it starts, and
 /// for pages whenever a checkpoint goes; so there is something to find only where it was prevented.
-#[utoipa::path(post, path = "/v1/gc", tag = "daemon", request_body = GcCall, responses((status = 200, description = "What was removed, or would be.", body = GcReport)))]
+#[utoipa::path(post, path = "/v1/gc", tag = "daemon", request_body = Option<GcCall>, responses((status = 200, description = "What was removed, or would be.", body = GcReport)))]
 pub(crate) async fn collect(
     State(shared): State<Shared>,
     Input(call): Input<GcCall>,

@@ -79,7 +79,7 @@ pub(crate) async fn remove(
 }
 
 /// Removes images that nothing uses
-#[utoipa::path(post, path = "/v1/images:prune", tag = "images", request_body = PruneImages,
+#[utoipa::path(post, path = "/v1/images:prune", tag = "images", request_body = Option<PruneImages>,
     responses((status = 200, description = "What is gone.", body = PrunedImages)))]
 pub(crate) async fn prune(
     State(shared): State<Shared>,
@@ -163,7 +163,7 @@ pub(crate) async fn import(
 ///
 /// Answered at once with events, one a line; empty lines keep the connection alive. The pull ends with the connection; what came so far is
 /// kept for a day, and the next pull goes on there.
-#[utoipa::path(post, path = "/v1/images:pull", tag = "images", request_body = PullImage,
+#[utoipa::path(post, path = "/v1/images:pull", tag = "images", request_body = Option<PullImage>,
     responses((status = 200, description = "How far it is, to its end.", content_type = "application/x-ndjson", body = PullEvent)))]
 pub(crate) async fn pull(
     State(shared): State<Shared>,

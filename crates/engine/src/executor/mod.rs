@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What is destroyed is destroyed once, whatever happened: an error, a panic, a timeout, a caller who went away. The rules are here
-//! and know no sandbox; [`Backend`] does what they say, [`jobs`] with a job for each action.
+//! and know no sandbox; [`Backend`] does what they say, `jobs` with a job for each action.
 
 mod action;
 mod backend;

@@ -47,7 +47,7 @@ pub(super) enum Step {
 }
 
 /// Packs a published checkpoint, beside its files, which stay as they are. `related` are checkpoints that probably hold most of its pages: those
-/// before it of the same job. One at a time for a data folder, and not beside [`super::sweep`]. `None` where it was packed before, or is not
+/// before it of the same job. One at a time for a data folder, and not beside [`super::sweep()`]. `None` where it was packed before, or is not
 /// there any more. Errors: `BadImage` or `Io` where what was
 /// written cannot be read back (then nothing of it is used); `NoSpace`.
 pub fn pack(

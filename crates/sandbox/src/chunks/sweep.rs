@@ -25,7 +25,7 @@ pub struct Sweep {
 }
 
 /// Counts anew who refers to what, and removes what nobody does. Where `without` some checkpoints are given, they are taken for gone already,
-/// and it only says what would be removed. Not beside [`super::pack`]. Readers are not disturbed:
+/// and it only says what would be removed. Not beside [`super::pack()`]. Readers are not disturbed:
 /// what they need, the recipe they read from refers to. Errors: `BadImage` where a recipe cannot be read; then nothing is removed.
 pub fn sweep(layout: &Layout, without: Option<&[CheckpointId]>) -> Result<Sweep, Error> {
     let dry_run = without.is_some();
