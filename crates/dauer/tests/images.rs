@@ -11,10 +11,23 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Instant;
 
 /// What is in a folder of the node's images.
 fn count(node: &Node, folder: &str) -> usize {
     fs::read_dir(node.data().join("images").join(folder)).map_or(0, Iterator::count)
+}
+
+/// Of the files in this folder.
+fn bytes(node: &Node, folder: &str) -> u64 {
+    let entries = fs::read_dir(node.data().join("images").join(folder));
+    entries.map_or(0, |entries| {
+        entries
+            .flatten()
+            .filter_map(|entry| entry.metadata().ok())
+            .map(|meta| meta.len())
+            .sum()
+    })
 }
 
 fn with_input(node: &Node, line: &str, input: &[u8]) -> Ended {
@@ -134,6 +147,15 @@ fn a_pull_that_was_killed_goes_on_where_it_was() {
         .spawn()
         .unwrap();
     proxy.wait_until_held();
+    // What passed the proxy may still be on its way to the disk.
+    let begun = Instant::now();
+    while bytes(&node, "partial") < 900_000 {
+        assert!(
+            begun.elapsed().as_secs() < 20,
+            "what passed does not arrive"
+        );
+        std::thread::yield_now();
+    }
     node.kill_daemon();
     assert_eq!(pull.wait().unwrap().code(), Some(1));
     assert_eq!(

@@ -13,6 +13,6 @@ pub use below::Below;
 pub(crate) use changes::is_opaque;
 pub use changes::{ChangeKind, Changed, changes};
 pub use tree::{copy_tree, link_tree, tree_bytes};
-pub(crate) use tree::{free_bytes, next_data, no_space, walk};
+pub(crate) use tree::{free_bytes, is_empty, next_data, no_space, walk};
 #[cfg(test)]
 pub(crate) use xattr::get as attribute;

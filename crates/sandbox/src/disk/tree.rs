@@ -31,6 +31,13 @@ pub fn link_tree(from: &Path, to: &Path) -> Result<(), Error> {
     take(from, to, How::Link)
 }
 
+/// Whether there is nothing in this folder.
+pub(crate) fn is_empty(folder: &Path) -> Result<bool, Error> {
+    let mut entries =
+        fs::read_dir(folder).map_err(Error::io(format!("list {}", folder.display())))?;
+    Ok(entries.next().is_none())
+}
+
 /// Bytes that the files below `path` really occupy; hard links count once.
 pub fn tree_bytes(path: &Path) -> Result<u64, Error> {
     let mut seen = std::collections::HashSet::new();

@@ -20,21 +20,57 @@ pub struct Mounted {
     pub kind: String,
     /// Either the mount or the file system is read-only.
     pub read_only: bool,
+    /// What is below it shows the same files there: a folder bound to itself, as Podman does with its storage.
+    pub repeats: bool,
+}
+
+/// One line of the kernel's list.
+struct Line {
+    id: u64,
+    parent: u64,
+    /// Of the file system.
+    device: Vec<u8>,
+    /// What of the file system is shown.
+    root: PathBuf,
+    mounted: Mounted,
 }
 
 /// All mounts of this process's namespace, in the order they were made.
 pub fn mounted() -> Result<Vec<Mounted>, Error> {
     let path = "/proc/self/mountinfo";
     let text = std::fs::read(path).map_err(Error::io(format!("read {path}")))?;
-    Ok(text
-        .split(|byte| *byte == b'\n')
-        .filter_map(parse_line)
-        .collect())
+    Ok(parse(&text))
 }
 
-fn parse_line(line: &[u8]) -> Option<Mounted> {
+fn parse(text: &[u8]) -> Vec<Mounted> {
+    let mut lines: Vec<_> = text
+        .split(|byte| *byte == b'\n')
+        .filter_map(parse_line)
+        .collect();
+    for number in 0..lines.len() {
+        let line = &lines[number];
+        let parent = lines.iter().find(|other| other.id == line.parent);
+        lines[number].mounted.repeats = parent.is_some_and(|parent| line.repeats(parent));
+    }
+    lines.into_iter().map(|line| line.mounted).collect()
+}
+
+impl Line {
+    fn repeats(&self, parent: &Self) -> bool {
+        let within = self.mounted.point.strip_prefix(&parent.mounted.point);
+        // Components are compared, so that joining nothing changes nothing.
+        self.device == parent.device
+            && within.is_ok_and(|within| parent.root.join(within) == self.root)
+    }
+}
+
+fn parse_line(line: &[u8]) -> Option<Line> {
+    let path = |field: &[u8]| PathBuf::from(OsString::from_vec(unescape(field)));
+    let number = |field: &[u8]| std::str::from_utf8(field).ok()?.parse().ok();
     let mut fields = line.split(|byte| *byte == b' ');
-    let point = PathBuf::from(OsString::from_vec(unescape(fields.nth(4)?)));
+    let (id, parent) = (number(fields.next()?)?, number(fields.next()?)?);
+    let device = fields.next()?.to_vec();
+    let (root, point) = (path(fields.next()?), path(fields.next()?));
     let options = fields.next()?;
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
     let kind = String::from_utf8_lossy(rest.next()?).into_owned();
@@ -44,10 +80,17 @@ fn parse_line(line: &[u8]) -> Option<Mounted> {
             .split(|byte| *byte == b',')
             .any(|option| option == b"ro")
     });
-    Some(Mounted {
-        point,
-        kind,
-        read_only,
+    Some(Line {
+        id,
+        parent,
+        device,
+        root,
+        mounted: Mounted {
+            point,
+            kind,
+            read_only,
+            repeats: false,
+        },
     })
 }
 
@@ -309,11 +352,25 @@ mod tests {
     fn a_line_with_a_blank_in_its_path_is_read() {
         let line =
             br"36 35 98:0 /x /mnt\0402 rw,noatime master:1 - ext3 /dev/root ro,errors=continue";
-        let mounted = parse_line(line).unwrap();
+        let [mounted] = &parse(line)[..] else {
+            panic!("one line, one mount")
+        };
         assert_eq!(mounted.point, Path::new("/mnt 2"));
         assert_eq!(mounted.kind, "ext3");
-        assert!(mounted.read_only);
-        assert_eq!(parse_line(b""), None);
+        assert!(mounted.read_only && !mounted.repeats);
+        assert_eq!(parse(b""), []);
+    }
+
+    #[test]
+    fn a_folder_bound_to_itself_repeats_what_is_below_and_one_bound_elsewhere_does_not() {
+        let lines = b"20 1 98:0 /sub / rw - ext4 /dev/a rw\n\
+            21 20 98:1 / /var rw - ext4 /dev/b rw\n\
+            22 20 98:0 /sub/srv/a /srv/a rw - ext4 /dev/a rw\n\
+            23 20 98:0 /sub/srv/a /srv/b rw - ext4 /dev/a rw\n\
+            24 21 98:1 /lib/c /var/lib/c rw - ext4 /dev/b rw\n\
+            25 21 98:0 /sub/var/lib/c /var/lib/c rw - ext4 /dev/a rw\n";
+        let repeats: Vec<_> = parse(lines).iter().map(|line| line.repeats).collect();
+        assert_eq!(repeats, [false, false, true, false, true, false]);
     }
 
     #[test]

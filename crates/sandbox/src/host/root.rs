@@ -442,7 +442,10 @@ fn submounts(spec: &SandboxSpec) -> Result<Vec<mounts::Mounted>, Error> {
         }
         // A later mount at the same place hides the earlier one, and one above it hides all below.
         found.retain(|earlier| !earlier.point.starts_with(&mounted.point));
-        found.push(mounted);
+        // What is below shows the same, and goes on doing so when this is gone: such mounts come and go with the programs that make them.
+        if !mounted.repeats || mounted.read_only {
+            found.push(mounted);
+        }
     }
     Ok(found)
 }

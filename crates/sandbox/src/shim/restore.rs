@@ -24,11 +24,15 @@ pub(super) fn begin(incarnation: &Incarnation, driver: &dyn Driver) -> Result<Fr
             .iter()
             .find(|(own, _)| *own == point)
             .map(|(_, upper)| upper);
-        let upper = upper.ok_or_else(|| {
-            Error::BadImage(format!(
+        let Some(upper) = upper else {
+            // Where nothing was changed it does not matter that this machine does not have that file system, or no longer.
+            if disk::is_empty(&saved)? {
+                continue;
+            }
+            return Err(Error::BadImage(format!(
                 "checkpoint {checkpoint} has changed files on {point}, which is no file system here"
-            ))
-        })?;
+            )));
+        };
         // Of an earlier try of this same incarnation.
         files::remove_tree(upper)?;
         disk::copy_tree(&saved, upper)?;
