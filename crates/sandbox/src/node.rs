@@ -6,7 +6,7 @@ mod storage;
 pub use storage::Stored;
 
 use crate::dial::{connect, is_alive};
-use crate::host::cgroup;
+use crate::host::{cgroup, root};
 use crate::link::{Link, LinkEvents};
 use crate::protocol::ExitRecord;
 use crate::{Error, Layout, SandboxSpec, disk, driver, files, log, snapshot};
@@ -362,7 +362,7 @@ impl Node {
             if !scratch.exists() {
                 return Err(Error::Gone);
             }
-            let lowers = crate::image::lowers(&spec.layout, &spec.image)?;
+            let image = crate::image::lowers(&spec.layout, &spec.image)?;
             let driver = driver::by_name(&spec.driver)?;
             let mount_points = spec
                 .mounts
@@ -373,9 +373,11 @@ impl Node {
             let uppers = driver.uppers(&driver::Incarnation {
                 instance,
                 spec,
-                scratch,
+                scratch: scratch.clone(),
             });
-            disk::changes(&uppers, disk::Below(&lowers), &mount_points)
+            let mut layers = root::stacked(&scratch, &uppers);
+            layers.extend(image.into_iter().map(disk::Layer::of_root));
+            disk::changes(&uppers, disk::Below(&layers), &mount_points)
         })
         .await
     }
@@ -388,10 +390,11 @@ impl Node {
         let (layout, id) = (self.shared.layout.clone(), id.clone());
         blocking(move || {
             let manifest = snapshot::read(&layout, &id)?.ok_or(Error::Gone)?;
-            let lowers = crate::image::lowers(&layout, &manifest.image)?;
+            let image = crate::image::lowers(&layout, &manifest.image)?;
+            let layers: Vec<_> = image.into_iter().map(disk::Layer::of_root).collect();
             disk::changes(
                 &manifest.saved_uppers(&layout.snapshot(&id)),
-                disk::Below(&lowers),
+                disk::Below(&layers),
                 &manifest.mount_points,
             )
         })

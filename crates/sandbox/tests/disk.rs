@@ -1,6 +1,8 @@
 //! Overlay uppers: copied, linked and listed, on a real overlay where this user may mount one.
 
-use dauer_sandbox::disk::{Below, ChangeKind, changes, copy_tree, link_tree, tree_bytes};
+use dauer_sandbox::disk::{
+    Below, ChangeKind, Layer, changes, copy_tree, link_tree, stack_trees, tree_bytes,
+};
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
 use std::fs;
@@ -226,6 +228,26 @@ fn folders_nested_a_thousand_deep_need_no_deep_stack() {
     assert_eq!(fs::read(to.join(&deep).join("f")).unwrap(), b"bottom");
 }
 
+/// Runs a script that mounts overlays. Returns false, having said why, where this user may not.
+fn with_mounts(script: &str) -> bool {
+    let mut command = if is_root() {
+        Command::new("sh")
+    } else {
+        Command::new("unshare")
+    };
+    if !is_root() {
+        command.args(["-Urm", "sh"]);
+    }
+    let output = command.arg("-c").arg(script).output().unwrap();
+    if !output.status.success() {
+        println!(
+            "skipped: no overlay can be mounted here: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    output.status.success()
+}
+
 #[test]
 fn changes_on_a_real_overlay_are_what_was_done() {
     let folder = tempfile::Builder::new().tempdir_in("/var/tmp").unwrap();
@@ -259,26 +281,13 @@ fn changes_on_a_real_overlay_are_what_was_done() {
         folder.path().display(),
         if is_root() { "" } else { ",userxattr" }
     );
-    let mut command = if is_root() {
-        Command::new("sh")
-    } else {
-        Command::new("unshare")
-    };
-    if !is_root() {
-        command.args(["-Urm", "sh"]);
-    }
-    let output = command.arg("-c").arg(&script).output().unwrap();
-    if !output.status.success() {
-        println!(
-            "skipped: no overlay can be mounted here: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+    if !with_mounts(&script) {
         return;
     }
     let mount_points = ["/data/in/side".to_owned()];
     let found = changes(
         &[("/".into(), at("upper"))],
-        Below(&[at("lower")]),
+        Below(&[Layer::of_root(at("lower"))]),
         &mount_points,
     )
     .unwrap();
@@ -312,7 +321,7 @@ fn changes_on_a_real_overlay_are_what_was_done() {
         assert_eq!(
             changes(
                 &[("/".into(), at(name))],
-                Below(&[at("lower")]),
+                Below(&[Layer::of_root(at("lower"))]),
                 &mount_points
             )
             .unwrap()
@@ -324,7 +333,7 @@ fn changes_on_a_real_overlay_are_what_was_done() {
     // A file system of its own below another mount point.
     let below = changes(
         &[("/mnt/disk".into(), at("upper/made"))],
-        Below(&[at("lower")]),
+        Below(&[Layer::of_root(at("lower"))]),
         &[],
     )
     .unwrap();
@@ -333,4 +342,81 @@ fn changes_on_a_real_overlay_are_what_was_done() {
             .iter()
             .any(|change| change.path == "/mnt/disk/deep/y" && change.kind == Added)
     );
+}
+
+#[test]
+fn two_stacked_uppers_made_one_show_what_they_showed() {
+    let folder = tempfile::Builder::new().tempdir_in("/var/tmp").unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in [
+        "low/d/sub",
+        "low/e",
+        "low/f",
+        "first",
+        "second",
+        "work1",
+        "work2",
+        "merged",
+    ] {
+        fs::create_dir_all(at(name)).unwrap();
+    }
+    for name in [
+        "low/d/a",
+        "low/d/sub/b",
+        "low/e/c",
+        "low/f/g",
+        "low/x",
+        "low/y",
+    ] {
+        fs::write(at(name), name).unwrap();
+    }
+    let attributes = if is_root() { "" } else { ",userxattr" };
+    let mount = |lowers: &str, upper: &str, work: &str| {
+        format!(
+            "mount -t overlay -o lowerdir={lowers},upperdir={upper},workdir={work}{attributes} overlay merged"
+        )
+    };
+    let list = "( cd merged && find . -mindepth 1 -printf '%P %y %m %s %l %n\n' | sort && find . -type f | sort | xargs md5sum )";
+    let script = format!(
+        "set -e; cd {0}; {first}; cd merged; \
+         rm d/a; echo 1 > d/new; rm -r e; mkdir e; echo 1 > e/made; rm x; mkdir x; echo 1 > x/in; echo 1 > only; mkdir dir; echo 1 > dir/z; \
+         ln only other; ln -s only link; rm -r f; cd ..; umount merged; \
+         {second}; cd merged; \
+         echo 2 > d/a; rm d/new; echo 2 >> only; rm -r dir; echo 2 > dir; rm -r x; echo 2 > x; rm y; mkdir f; echo 2 > f/h; \
+         chmod 711 e; mv e/made e/moved; rm link; mkdir link; rm -r d/sub; mkdir d/sub; cd ..; \
+         {list} > shown; umount merged",
+        folder.path().display(),
+        first = mount("low", "first", "work1"),
+        second = mount("first:low", "second", "work2"),
+    );
+    if !with_mounts(&script) {
+        return;
+    }
+    for linked in [true, false] {
+        let one = at(&format!("one-{linked}"));
+        stack_trees(&at("first"), &at("second"), &one, linked).unwrap();
+        let script = format!(
+            "set -e; cd {0}; mkdir -p work-{linked}; {one}; {list} > shown-{linked}; umount merged",
+            folder.path().display(),
+            one = mount("low", &format!("one-{linked}"), &format!("work-{linked}")),
+        );
+        assert!(with_mounts(&script));
+        // How many names a file has on the host is not what this is about, but which ones are the same file is.
+        let shown = |name: &str| {
+            let text = fs::read_to_string(at(name)).unwrap();
+            let lines = text.lines().map(|line| {
+                let words: Vec<_> = line.split(' ').collect();
+                if words.len() == 6 {
+                    words[..5].join(" ")
+                } else {
+                    line.to_owned()
+                }
+            });
+            lines.collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&format!("shown-{linked}")), shown("shown"));
+        // Both are as they were.
+        assert_eq!(fs::read_to_string(at("first/only")).unwrap(), "1\n");
+        assert_eq!(fs::read_to_string(at("second/only")).unwrap(), "1\n2\n");
+    }
 }

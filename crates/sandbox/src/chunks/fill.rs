@@ -4,11 +4,13 @@ use super::pack::{FrameReader, Pack};
 use super::packing::open_to_write;
 use super::recipe::{PackedFile, Recipe};
 use super::{PAGE_BYTES, RAW, RECIPE};
-use crate::snapshot::{Locked, lock};
+use crate::disk::{self, xattr};
+use crate::snapshot::{FILL_NEW, Locked, lock};
 use crate::{Error, Layout, files};
 use nix::fcntl::FlockArg;
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
+use std::ffi::CStr;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::ops::Range;
@@ -148,8 +150,9 @@ fn fill(layout: &Layout, folder: &Path, recipe: &Recipe) -> Result<(), Error> {
     for (number, packed) in recipe.files.iter().enumerate() {
         let path = folder.join(packed.path());
         let what = || Error::io(format!("fill {}", path.display()));
+        make_own(folder, &path).map_err(what())?;
         let file = open_to_write(&path).map_err(what())?;
-        let meta = file.metadata().map_err(what())?;
+        let before = Before::of(&path, &file).map_err(what())?;
         // Holes must be holes, whatever an earlier boot left there.
         let emptied = file.set_len(0).and_then(|()| file.set_len(packed.bytes));
         emptied.map_err(what())?;
@@ -157,12 +160,12 @@ fn fill(layout: &Layout, folder: &Path, recipe: &Recipe) -> Result<(), Error> {
         if packed.bytes <= PIECE_BYTES {
             let to = (&file, &*path);
             fill_piece(&source, packed, 0..packed.bytes, &mut cursor, to)?;
-            keep_times(&file, &meta).map_err(what())?;
+            before.keep(&path, &file).map_err(what())?;
             continue;
         }
         let offsets = (0..packed.bytes.div_ceil(PIECE_BYTES)).map(|piece| piece * PIECE_BYTES);
         pieces.extend(offsets.map(|offset| (open.len(), offset)));
-        open.push((number, file, meta, path));
+        open.push((number, file, before, path));
     }
     let work = |cursor: &mut Cursor, &(place, from): &(usize, u64)| {
         let (number, file, _, path) = &open[place];
@@ -171,10 +174,26 @@ fn fill(layout: &Layout, folder: &Path, recipe: &Recipe) -> Result<(), Error> {
         fill_piece(&source, packed, from..upto, cursor, (file, path))
     };
     in_parallel(&pieces, work)?;
-    for (_, file, meta, path) in &open {
-        keep_times(file, meta).map_err(Error::io(format!("fill {}", path.display())))?;
+    for (_, file, before, path) in &open {
+        before
+            .keep(path, file)
+            .map_err(Error::io(format!("fill {}", path.display())))?;
     }
     Ok(())
+}
+
+/// Makes sure that what is written to this file reaches nobody else: with another name it is a part of another checkpoint, or of what a
+/// sandbox was stacked on, and whole there. A new one takes its place, with all but the content.
+fn make_own(folder: &Path, path: &Path) -> io::Result<()> {
+    let meta = fs::symlink_metadata(path)?;
+    if meta.nlink() == 1 || !meta.is_file() {
+        return Ok(());
+    }
+    let aside = folder.join(FILL_NEW);
+    // What an earlier try left of another file.
+    File::create(&aside)?.set_len(0)?;
+    disk::keep(path, &aside, &meta)?;
+    fs::rename(&aside, path)
 }
 
 fn fill_piece(
@@ -199,11 +218,31 @@ fn fill_piece(
     })
 }
 
-/// What a program sees of a file must not tell that it was packed.
-fn keep_times(file: &File, meta: &Metadata) -> io::Result<()> {
-    let accessed = TimeSpec::new(meta.atime(), meta.atime_nsec());
-    let modified = TimeSpec::new(meta.mtime(), meta.mtime_nsec());
-    Ok(futimens(file, &accessed, &modified)?)
+/// What of a file is lost by writing to it. What a program sees of it must not tell that it was packed.
+struct Before {
+    meta: Metadata,
+    /// The kernel takes it away with the first write.
+    capability: Option<Vec<u8>>,
+}
+
+const CAPABILITY: &CStr = c"security.capability";
+
+impl Before {
+    fn of(path: &Path, file: &File) -> io::Result<Self> {
+        let meta = file.metadata()?;
+        let capability = xattr::get(path, CAPABILITY)?;
+        Ok(Self { meta, capability })
+    }
+
+    fn keep(&self, path: &Path, file: &File) -> io::Result<()> {
+        if let Some(capability) = &self.capability {
+            xattr::set(path, CAPABILITY, capability)?;
+        }
+        let meta = &self.meta;
+        let accessed = TimeSpec::new(meta.atime(), meta.atime_nsec());
+        let modified = TimeSpec::new(meta.mtime(), meta.mtime_nsec());
+        Ok(futimens(file, &accessed, &modified)?)
+    }
 }
 
 fn in_parallel<I: Sync>(
@@ -278,12 +317,12 @@ pub(crate) fn drop_raw(folder: &Path) -> Result<bool, Error> {
 
 fn empty(path: &Path, bytes: u64) -> io::Result<()> {
     let file = open_to_write(path)?;
-    let meta = file.metadata()?;
+    let before = Before::of(path, &file)?;
     // With another name it is somebody else's too.
-    if meta.nlink() > 1 || meta.blocks() == 0 {
+    if before.meta.nlink() > 1 || before.meta.blocks() == 0 {
         return Ok(());
     }
     file.set_len(0)?;
     file.set_len(bytes)?;
-    keep_times(&file, &meta)
+    before.keep(path, &file)
 }

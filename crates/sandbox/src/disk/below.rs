@@ -1,4 +1,4 @@
-//! What lies below an upper folder: one read-only folder, or several of which the first that has a path decides.
+//! What lies below upper folders: one read-only folder, or several of which the first that has a path decides.
 
 use super::changes::{is_opaque, is_whiteout};
 use crate::Error;
@@ -7,15 +7,40 @@ use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
+/// A read-only folder, and where in a sandbox it begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// On the host.
+    pub folder: PathBuf,
+    /// Inside, absolute.
+    pub point: PathBuf,
+}
+
+impl Layer {
+    /// One that begins at the root.
+    #[must_use]
+    pub fn of_root(folder: PathBuf) -> Self {
+        let point = PathBuf::from("/");
+        Self { folder, point }
+    }
+}
+
 /// Read-only folders, the topmost first.
 #[derive(Clone, Copy, Debug)]
-pub struct Below<'a>(pub &'a [PathBuf]);
+pub struct Below<'a>(pub &'a [Layer]);
 
-impl Below<'_> {
+impl<'a> Below<'a> {
+    /// Each layer that may have this path, with the path as it is below it.
+    fn layers<'p>(self, path: &'p Path) -> impl Iterator<Item = (&'a Path, &'p Path)> {
+        self.0.iter().filter_map(move |layer| {
+            let within = path.strip_prefix(&layer.point).ok()?;
+            Some((layer.folder.as_path(), within))
+        })
+    }
+
     /// What is seen at this path, absolute inside.
     pub(super) fn look(self, path: &Path) -> Result<Option<Metadata>, Error> {
-        let within = path.strip_prefix("/").unwrap_or(path);
-        for layer in self.0 {
+        for (layer, within) in self.layers(path) {
             let at = layer.join(within);
             if let Ok(meta) = fs::symlink_metadata(&at) {
                 return Ok((!is_whiteout(&at, &meta)?).then_some(meta));
@@ -29,9 +54,8 @@ impl Below<'_> {
 
     /// The names that are seen in the folder at this path.
     pub(super) fn names(self, path: &Path) -> Result<BTreeSet<OsString>, Error> {
-        let within = path.strip_prefix("/").unwrap_or(path);
         let mut names = BTreeSet::new();
-        for layer in self.0 {
+        for (layer, within) in self.layers(path) {
             // Not every layer has it, and one may have something else there: what is seen is asked for each name.
             let Ok(entries) = fs::read_dir(layer.join(within)) else {
                 continue;
@@ -83,7 +107,7 @@ mod tests {
         mknod(&layer("top/d/a"), SFlag::S_IFCHR, Mode::empty(), 0).unwrap();
         fs::write(layer("top/f"), "in the place of a folder").unwrap();
         fs::create_dir_all(layer("low/f/g")).unwrap();
-        let layers = [layer("top"), layer("low")];
+        let layers = [layer("top"), layer("low")].map(Layer::of_root);
         let below = Below(&layers);
         let seen = |path: &str| below.look(Path::new(path)).unwrap().is_some();
         assert!(

@@ -8,11 +8,11 @@ mod changes;
 mod tree;
 pub(crate) mod xattr;
 
-pub use below::Below;
+pub use below::{Below, Layer};
 #[cfg(test)]
 pub(crate) use changes::is_opaque;
 pub use changes::{ChangeKind, Changed, changes};
-pub use tree::{copy_tree, link_tree, tree_bytes};
-pub(crate) use tree::{free_bytes, is_empty, next_data, no_space, walk};
+pub use tree::{copy_tree, link_tree, stack_trees, tree_bytes};
+pub(crate) use tree::{free_bytes, is_empty, keep, next_data, no_space, walk};
 #[cfg(test)]
 pub(crate) use xattr::get as attribute;

@@ -1,5 +1,6 @@
 //! Whole folders: copied with everything that matters, or linked where the original is about to vanish.
 
+use super::changes::is_opaque;
 use super::xattr;
 use crate::Error;
 use nix::fcntl::AT_FDCWD;
@@ -19,16 +20,33 @@ enum How {
     Link,
 }
 
+/// What is where it is taken to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Nothing, or what an earlier try left of the same.
+    New,
+    /// What overlayfs showed below: it gives way as it did there.
+    Stacked,
+}
+
 /// Copies what is in `from` into `to` (made where missing): contents (shared where the file system can, holes kept), attributes, owners, modes, times,
 /// devices, hard links among themselves. Nothing may write to `from` meanwhile. Errors: `NoSpace`, `Io`.
 pub fn copy_tree(from: &Path, to: &Path) -> Result<(), Error> {
-    take(from, to, How::Copy)
+    take(from, to, How::Copy, Place::New)
 }
 
 /// The same with hard links for all but folders: for an original that nothing will ever write to again. Falls back to copying where
 /// the two are on different file systems.
 pub fn link_tree(from: &Path, to: &Path) -> Result<(), Error> {
-    take(from, to, How::Link)
+    take(from, to, How::Link, Place::New)
+}
+
+/// Makes of an upper folder and the one it was stacked on what a single upper folder would hold: `below` linked, as nothing writes to it any
+/// more, and what is in `upper` copied over it, or linked too where nothing writes to that either. Errors: `NoSpace`, `Io`.
+pub fn stack_trees(below: &Path, upper: &Path, to: &Path, linked: bool) -> Result<(), Error> {
+    let how = if linked { How::Link } else { How::Copy };
+    take(below, to, How::Link, Place::New)?;
+    take(upper, to, how, Place::Stacked)
 }
 
 /// Whether there is nothing in this folder.
@@ -76,7 +94,7 @@ pub(crate) fn walk(
     Ok(())
 }
 
-fn take(from: &Path, to: &Path, how: How) -> Result<(), Error> {
+fn take(from: &Path, to: &Path, how: How, place: Place) -> Result<(), Error> {
     fs::create_dir_all(to).map_err(Error::io(format!("make {}", to.display())))?;
     let root =
         fs::symlink_metadata(from).map_err(Error::io(format!("look at {}", from.display())))?;
@@ -86,6 +104,9 @@ fn take(from: &Path, to: &Path, how: How) -> Result<(), Error> {
     let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();
     walk(from, |source, meta| {
         let target = to.join(source.strip_prefix(from).unwrap_or(source));
+        if place == Place::Stacked {
+            give_way(source, meta, &target)?;
+        }
         let taken = if meta.is_dir() {
             folders.push((source.to_owned(), target.clone(), meta.clone()));
             match fs::create_dir(&target) {
@@ -101,6 +122,22 @@ fn take(from: &Path, to: &Path, how: How) -> Result<(), Error> {
         keep(source, target, meta).map_err(|e| failure(source, target, meta, e))?;
     }
     Ok(())
+}
+
+/// Removes what an entry of an upper folder hides: anything but a folder under a folder that lets it show through.
+fn give_way(source: &Path, meta: &Metadata, target: &Path) -> Result<(), Error> {
+    let there = match fs::symlink_metadata(target) {
+        Ok(there) => there,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::io(format!("look at {}", target.display()))(e)),
+    };
+    if !there.is_dir() {
+        return fs::remove_file(target).map_err(Error::io(format!("remove {}", target.display())));
+    }
+    if meta.is_dir() && !is_opaque(source)? {
+        return Ok(());
+    }
+    crate::files::remove_tree(target)
 }
 
 fn failure(source: &Path, target: &Path, meta: &Metadata, error: io::Error) -> Error {
@@ -170,7 +207,7 @@ fn leaf(
 }
 
 /// Owner, attributes, mode, times, in the order in which one does not undo another.
-fn keep(source: &Path, target: &Path, meta: &Metadata) -> io::Result<()> {
+pub(crate) fn keep(source: &Path, target: &Path, meta: &Metadata) -> io::Result<()> {
     match std::os::unix::fs::lchown(target, Some(meta.uid()), Some(meta.gid())) {
         // An ordinary user's uppers hold only what that user owns.
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}

@@ -1,7 +1,7 @@
 //! The root file system of a sandbox: read-only below, copy-on-write above.
 //!
 //! ```text
-//! scratch/rootfs          overlay: the image below, scratch/upper/0 above
+//! scratch/rootfs          overlay: the image below, scratch/upper/0 above; between them scratch/below/0 where it begins on kept files
 //! scratch/mnt/<n>         image `host` as root: an overlay for each other writable file system of the machine
 //! scratch/rootfs/<dir>    image `host` for an ordinary user: an overlay for each folder of /, because the kernel
 //!                         refuses one over all of / in a user namespace
@@ -9,6 +9,7 @@
 //!
 //! Everything is mounted in the shim's own mount namespace and vanishes with it.
 
+use crate::disk::Layer;
 use crate::driver::Incarnation;
 use crate::host::mounts::{self, Inside, Overlay, PointKind};
 use crate::host::userns;
@@ -65,6 +66,13 @@ pub struct Piece {
 }
 
 impl Piece {
+    /// Whether this folder may be another layer of it. The kernel refuses a layer that lies in another one, as everything does in the root of
+    /// the machine.
+    #[must_use]
+    pub fn can_be_stacked(&self, folder: &Path) -> bool {
+        self.lowers.iter().all(|lower| !folder.starts_with(lower))
+    }
+
     fn top(&self) -> &Path {
         self.lowers.first().map_or(Path::new("/"), PathBuf::as_path)
     }
@@ -115,12 +123,35 @@ pub fn merged(scratch: &Path) -> PathBuf {
     scratch.join("rootfs")
 }
 
+/// What the piece of this number is stacked on, between the image and its upper folder: files that something else left. Nothing is there for
+/// a sandbox that begins on its image alone.
+#[must_use]
+pub fn below(scratch: &Path, number: usize) -> PathBuf {
+    scratch.join("below").join(number.to_string())
+}
+
+/// The same for all pieces (mount point inside, upper folder), in their order, as far as there is something.
+pub(crate) fn stacked(scratch: &Path, uppers: &[(String, PathBuf)]) -> Vec<Layer> {
+    let layer = |(number, (point, _)): (usize, &(String, PathBuf))| Layer {
+        folder: below(scratch, number),
+        point: PathBuf::from(point),
+    };
+    let layers = uppers.iter().enumerate().map(layer);
+    layers.filter(|layer| layer.folder.exists()).collect()
+}
+
 impl Root {
     /// What it is, or will be, made of. Changes nothing but unpacking a tar image that is not unpacked yet.
     pub fn plan(incarnation: &Incarnation) -> Result<Self, Error> {
         let mut root = Self::plan_anew(incarnation)?;
         if let Some(record) = recorded(incarnation)? {
             root.conform(record, &incarnation.scratch);
+        }
+        for (number, piece) in root.pieces.iter_mut().enumerate() {
+            let below = below(&incarnation.scratch, number);
+            if below.exists() {
+                piece.lowers.insert(0, below);
+            }
         }
         Ok(root)
     }

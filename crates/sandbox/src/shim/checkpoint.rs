@@ -8,13 +8,14 @@
 use super::state::Shim;
 use super::{clock, process, start};
 use crate::driver::{Checkpointer, Identity};
+use crate::host::root;
 use crate::protocol::{Phase, Reply};
 use crate::snapshot::{self, Cpu, FORMAT_VERSION, Manifest};
 use crate::{Error, disk, files};
 use dauer_core::{Checkpoint, CheckpointId, JobId};
 use dauer_wire::guest::{Quiesced, ToGuest};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -261,13 +262,8 @@ impl<'a> Taking<'a> {
 
     fn save_uppers(&self) -> Result<(), Error> {
         for (number, (_, upper)) in self.uppers.iter().enumerate() {
-            let saved = snapshot::saved_upper(&self.partial, number);
-            if self.freeze {
-                // Nothing writes to these files any more: the sandbox is only ever killed now.
-                disk::link_tree(upper, &saved)?;
-            } else {
-                disk::copy_tree(upper, &saved)?;
-            }
+            // Frozen: nothing writes to these files any more, the sandbox is only ever killed now.
+            save_upper(self.shim, number, upper, &self.partial, self.freeze)?;
         }
         Ok(())
     }
@@ -283,6 +279,26 @@ impl<'a> Taking<'a> {
             });
         }
         checkpoint
+    }
+}
+
+/// Puts what the piece of this number changed where a checkpoint has it, together with what it is stacked on: checkpoints are whole. With `linked`
+/// nothing is copied, so nothing may write to the upper folder any more.
+pub(super) fn save_upper(
+    shim: &Shim,
+    number: usize,
+    upper: &Path,
+    partial: &Path,
+    linked: bool,
+) -> Result<(), Error> {
+    let saved = snapshot::saved_upper(partial, number);
+    let below = root::below(&shim.incarnation.scratch, number);
+    if below.exists() {
+        disk::stack_trees(&below, upper, &saved, linked)
+    } else if linked {
+        disk::link_tree(upper, &saved)
+    } else {
+        disk::copy_tree(upper, &saved)
     }
 }
 

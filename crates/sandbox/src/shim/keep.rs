@@ -6,12 +6,12 @@
 //!
 //! Before the end is told: whoever hears of it finds the snapshot, or in the record of the end why there is none.
 
-use super::checkpoint::{Unpublished, blank};
+use super::checkpoint::{Unpublished, blank, save_upper};
 use super::state::Shim;
 use crate::driver::Identity;
 use crate::protocol::ExitRecord;
-use crate::snapshot::{self, Digests};
-use crate::{Error, disk, files};
+use crate::snapshot::Digests;
+use crate::{Error, files};
 use dauer_core::CheckpointId;
 use std::fs;
 
@@ -56,7 +56,7 @@ fn publish(shim: &Shim, id: &CheckpointId) -> Result<(), Error> {
     files::remove_tree(&partial)?;
     fs::create_dir_all(&partial).map_err(Error::io(format!("make {}", partial.display())))?;
     for (number, (_, upper)) in uppers.iter().enumerate() {
-        disk::link_tree(upper, &snapshot::saved_upper(&partial, number))?;
+        save_upper(shim, number, upper, &partial, true)?;
     }
     // Files are read by any driver: its version is for people.
     let identity = match driver.checkpointer() {

@@ -126,7 +126,7 @@ fn begin(spec_path: &Path) -> Result<i32, Error> {
 
 /// Everything that comes before the first process of the sandbox.
 fn ready(incarnation: &Incarnation, driver: &dyn driver::Driver) -> Result<start::From, Error> {
-    let from = restore::begin(incarnation, driver)?;
+    let from = restore::begin(incarnation)?;
     process::wait_until_alone();
     driver.prepare(incarnation)?;
     restore::check_machine(&from, driver)?;

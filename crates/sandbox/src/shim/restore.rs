@@ -2,13 +2,16 @@
 
 use super::start::From;
 use crate::driver::{Driver, Incarnation};
+use crate::host::root::{self, Piece, Root, make_folder};
 use crate::host::userns;
 use crate::snapshot::Reader;
 use crate::{Error, Origin, disk, files};
+use std::path::Path;
 
-/// What this incarnation begins from. For a checkpoint: its uppers are copied to where `prepare` will mount them; nothing of it is verified yet,
-/// and until its reader is dropped nobody takes its content away. Errors: `BadImage` for what can never be restored here; `NoSpace`; `Io`.
-pub(super) fn begin(incarnation: &Incarnation, driver: &dyn Driver) -> Result<From, Error> {
+/// What this incarnation begins from. The uppers of a checkpoint are copied to where `prepare` will mount them, or linked to where it stacks its own
+/// on them; nothing of a memory is verified yet, and until its reader is dropped nobody takes its content away. Errors: `BadImage` for what can
+/// never be restored here; `NoSpace`; `Io`.
+pub(super) fn begin(incarnation: &Incarnation) -> Result<From, Error> {
     let spec = &incarnation.spec;
     let Some(checkpoint) = spec.origin.checkpoint() else {
         return Ok(From::Fresh);
@@ -18,13 +21,14 @@ pub(super) fn begin(incarnation: &Incarnation, driver: &dyn Driver) -> Result<Fr
         userns::enter()?;
     }
     let reader = Reader::open(&spec.layout, checkpoint)?;
-    let uppers = driver.uppers(incarnation);
+    let scratch = &incarnation.scratch;
+    make_folder(scratch)?;
+    let root = Root::plan(incarnation)?;
+    // What is put in place for these pieces is for the same ones in every plan to come.
+    root.record(scratch)?;
     for (point, saved) in reader.manifest().saved_uppers(reader.folder()) {
-        let upper = uppers
-            .iter()
-            .find(|(own, _)| *own == point)
-            .map(|(_, upper)| upper);
-        let Some(upper) = upper else {
+        let place = |piece: &Piece| piece.point == Path::new(&point);
+        let Some(number) = root.pieces.iter().position(place) else {
             // Where nothing was changed it does not matter that this machine does not have that file system, or no longer.
             if disk::is_empty(&saved)? {
                 continue;
@@ -33,9 +37,21 @@ pub(super) fn begin(incarnation: &Incarnation, driver: &dyn Driver) -> Result<Fr
                 "checkpoint {checkpoint} has changed files on {point}, which is no file system here"
             )));
         };
+        let piece = &root.pieces[number];
         // Of an earlier try of this same incarnation.
-        files::remove_tree(upper)?;
-        disk::copy_tree(&saved, upper)?;
+        let below = root::below(scratch, number);
+        files::remove_tree(&piece.upper)?;
+        files::remove_tree(&below)?;
+        match &spec.origin {
+            // A program that begins has no file open yet. One that goes on may have the same one open to read and to write: those of two layers
+            // are two files.
+            Origin::Files { .. } if piece.can_be_stacked(&below) => {
+                disk::link_tree(&saved, &below)?;
+            }
+            Origin::Fresh | Origin::Files { .. } | Origin::Checkpoint { .. } => {
+                disk::copy_tree(&saved, &piece.upper)?;
+            }
+        }
     }
     match &spec.origin {
         Origin::Fresh | Origin::Files { .. } => {

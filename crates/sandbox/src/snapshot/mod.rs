@@ -42,7 +42,17 @@ pub const FORMAT_VERSION: u32 = 1;
 pub const PIECE_BYTES: u64 = 32 << 20;
 
 /// What is in a checkpoint's folder beside what was taken.
-pub(crate) const OWN_NAMES: [&str; 5] = ["manifest.json", "recipe", "recipe.new", "raw", "raw.new"];
+pub(crate) const OWN_NAMES: [&str; 6] = [
+    "manifest.json",
+    "recipe",
+    "recipe.new",
+    "raw",
+    "raw.new",
+    FILL_NEW,
+];
+
+/// A file on its way into the place of one that must not be written to.
+pub(crate) const FILL_NEW: &str = "fill.new";
 
 /// Over so many files, one `syncfs` is cheaper than an `fsync` each, though it also writes what others have dirty.
 const SYNC_EACH_MAX: usize = 64;
