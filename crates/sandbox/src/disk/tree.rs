@@ -3,6 +3,7 @@
 use super::changes::is_opaque;
 use super::xattr;
 use crate::Error;
+use crate::host::userns;
 use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, mknod, utimensat};
 use nix::sys::time::TimeSpec;
@@ -104,9 +105,7 @@ fn take(from: &Path, to: &Path, how: How, place: Place) -> Result<(), Error> {
     let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();
     walk(from, |source, meta| {
         let target = to.join(source.strip_prefix(from).unwrap_or(source));
-        if place == Place::Stacked {
-            give_way(source, meta, &target)?;
-        }
+        let hides = place == Place::Stacked && give_way(source, meta, &target)?;
         let taken = if meta.is_dir() {
             folders.push((source.to_owned(), target.clone(), meta.clone()));
             match fs::create_dir(&target) {
@@ -116,6 +115,7 @@ fn take(from: &Path, to: &Path, how: How, place: Place) -> Result<(), Error> {
         } else {
             leaf(source, &target, meta, how, &mut links)
         };
+        let taken = taken.and_then(|()| if hides { make_opaque(&target) } else { Ok(()) });
         taken.map_err(|e| failure(source, &target, meta, e))
     })?;
     for (source, target, meta) in folders.iter().rev() {
@@ -124,20 +124,32 @@ fn take(from: &Path, to: &Path, how: How, place: Place) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes what an entry of an upper folder hides: anything but a folder under a folder that lets it show through.
-fn give_way(source: &Path, meta: &Metadata, target: &Path) -> Result<(), Error> {
+/// Removes what an entry of an upper folder hides: anything but a folder under a folder that lets it show through. Returns whether a folder
+/// comes in the place of something that hid what lies further below, and so has to hide it from now on.
+fn give_way(source: &Path, meta: &Metadata, target: &Path) -> Result<bool, Error> {
     let there = match fs::symlink_metadata(target) {
         Ok(there) => there,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(e) => return Err(Error::io(format!("look at {}", target.display()))(e)),
     };
     if !there.is_dir() {
-        return fs::remove_file(target).map_err(Error::io(format!("remove {}", target.display())));
+        fs::remove_file(target).map_err(Error::io(format!("remove {}", target.display())))?;
+        return Ok(meta.is_dir());
     }
-    if meta.is_dir() && !is_opaque(source)? {
-        return Ok(());
+    if !meta.is_dir() || is_opaque(source)? {
+        crate::files::remove_tree(target)?;
     }
-    crate::files::remove_tree(target)
+    Ok(false)
+}
+
+/// Overlayfs shows nothing of what is below this folder.
+fn make_opaque(folder: &Path) -> io::Result<()> {
+    let name = if userns::is_root() {
+        c"trusted.overlay.opaque"
+    } else {
+        c"user.overlay.opaque"
+    };
+    xattr::set(folder, name, b"y")
 }
 
 fn failure(source: &Path, target: &Path, meta: &Metadata, error: io::Error) -> Error {
