@@ -25,20 +25,37 @@ impl Context {
         }
     }
 
+    /// A client of a daemon that was not asked whether it is there, for a call that may be made twice: where it is lost,
+    /// [`Context::reconnect`], or [`Context::find`] where nobody was there in the first place.
+    pub(crate) fn client_unasked(&self) -> Result<Client, Failure> {
+        let client = Client::new(&self.settings.host);
+        match &self.settings.why {
+            Some(why) => Ok(client.because(why)?),
+            None => Ok(client),
+        }
+    }
+
     async fn reach(&self) -> Result<Client, Failure> {
         match Client::connect(&self.settings.host).await {
             Ok(client) => Ok(client),
             Err(error) if !error.is_disconnect() => Err(error.into()),
-            Err(_) if self.settings.local => {
-                self.launch().await?;
+            Err(error) => {
+                self.find(&error).await?;
                 Client::connect(&self.settings.host)
                     .await
                     .map_err(Failure::from)
             }
-            Err(error) => Err(Failure::new(format!(
-                "{error}; start it there with `dauer serve`, or leave --host and DAUER_HOST away to use this machine's own"
-            ))),
         }
+    }
+
+    /// After a first call that reached nobody: starts the daemon, where it may be started.
+    pub(crate) async fn find(&self, nobody: &Error) -> Result<(), Failure> {
+        if self.settings.local {
+            return self.launch().await;
+        }
+        Err(Failure::new(format!(
+            "{nobody}; start it there with `dauer serve`, or leave --host and DAUER_HOST away to use this machine's own"
+        )))
     }
 
     /// Returns when the daemon answers again: starts it, or waits for whoever does.

@@ -5,6 +5,7 @@ mod node;
 use node::{Ended, Node};
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 /// A step of the driver that is always there.
@@ -173,6 +174,63 @@ fn what_is_injected_goes_by_gitignore_and_into_the_derived_key() {
             .count(),
         0
     );
+}
+
+#[test]
+fn a_chain_of_steps_copies_nothing_and_each_snapshot_is_whole() {
+    let node = Node::new();
+    let image = node.path("image");
+    let Some(shell) = busybox() else {
+        println!("skipped: busybox is not here, and an image needs a shell without libraries");
+        return;
+    };
+    for folder in ["bin", "data"] {
+        fs::create_dir_all(image.join(folder)).unwrap();
+    }
+    fs::copy(shell, image.join("bin/sh")).unwrap();
+    fs::write(image.join("data/old"), "image").unwrap();
+    let from_image = ["--image", image.to_str().unwrap(), "--cache-key", "1"];
+    let (ended, first) = step(
+        &node,
+        &from_image,
+        "echo one > data/kept; echo one > data/changed; echo one > data/gone",
+    );
+    ended.is(0);
+    let first = first["snapshot"].as_str().unwrap().to_owned();
+    let (ended, second) = step(
+        &node,
+        &["--from", &first, "--cache-key", "2"],
+        "echo two >> data/changed; rm data/gone data/old; echo two > data/new",
+    );
+    ended.is(0);
+    let second = second["snapshot"].as_str().unwrap().to_owned();
+    let file = |snapshot: &str, name: &str| {
+        fs::metadata(
+            node.data()
+                .join("snapshots")
+                .join(snapshot)
+                .join("disk/0/data")
+                .join(name),
+        )
+    };
+    let number = |snapshot: &str, name: &str| file(snapshot, name).unwrap().ino();
+    assert_eq!(
+        number(&first, "kept"),
+        number(&second, "kept"),
+        "it was copied"
+    );
+    assert_ne!(number(&first, "changed"), number(&second, "changed"));
+    // The first one is as it was; the second one needs it no longer.
+    let list = "cd data; for f in *; do echo $f $(cat $f); done";
+    let (ended, _) = step(&node, &["--from", &first], list);
+    assert_eq!(
+        ended.is(0).stdout,
+        "changed one\ngone one\nkept one\nold image\n"
+    );
+    node.dauer("cache rm 1").is(0);
+    assert!(file(&first, "kept").is_err());
+    let (ended, _) = step(&node, &["--from", &second], list);
+    assert_eq!(ended.is(0).stdout, "changed one two\nkept one\nnew two\n");
 }
 
 /// A shell without libraries.

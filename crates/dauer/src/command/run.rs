@@ -12,9 +12,13 @@ use crate::step::{self, CacheArgs};
 use crate::terminal;
 use crate::wishes::Wishes;
 use clap::ValueHint;
+use dauer_client::Client;
 use dauer_core::parse;
-use dauer_wire::http::{CreateJob, StepCall};
+use dauer_wire::http::{CreateJob, JobView, StepCall};
 use std::io::IsTerminal as _;
+
+/// So often a daemon may go away while a job is handed over.
+const LOSSES_MAX: u32 = 5;
 
 /// What makes it a step, which has no name, no input and no life without its caller.
 const STEP: [&str; 3] = ["cache_key", "cache", "id_file"];
@@ -170,23 +174,17 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     if args.cache.is_said() {
         return args.step(context).await;
     }
-    let job = args.job(&context.settings)?;
+    let mut job = args.job(&context.settings)?;
+    // It may have to be handed over again: then it is the same job.
+    job.idempotency_key = Some(uuid::Uuid::now_v7().to_string());
     // Before the job exists, so that no signal falls between.
     let signals = if args.detach {
         None
     } else {
         Some(Signals::catch()?)
     };
-    let client = context.client().await?;
-    let view = pulling::create(&client, &job, args.pull)
-        .await
-        .map_err(|error| match error {
-            Unaccepted::Client(error) if error.is_disconnect() => Failure::new(format!(
-                "{error} before it answered; `dauer ps -a` shows whether the job was accepted"
-            )),
-            Unaccepted::Client(error) => error.into(),
-            Unaccepted::NoImage(failure) => failure,
-        })?;
+    let client = context.client_unasked()?;
+    let view = hand_over(&client, &job, args.pull, context).await?;
     if let Some(why) = view
         .cannot_freeze
         .as_deref()
@@ -213,4 +211,36 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         json: args.json,
     };
     foreground.show(signals).await
+}
+
+/// Has the job accepted, once, however often the daemon goes away meanwhile. It is not asked first whether it is there: that would take a tenth of
+/// what a short job takes.
+async fn hand_over(
+    client: &Client,
+    job: &CreateJob,
+    pull: PullPolicy,
+    context: &Context,
+) -> Result<JobView, Failure> {
+    let mut losses = 0;
+    loop {
+        let lost = match pulling::create(client, job, pull).await {
+            Ok(view) => return Ok(view),
+            Err(Unaccepted::NoImage(failure)) => return Err(failure),
+            Err(Unaccepted::Client(error)) if !error.is_disconnect() => return Err(error.into()),
+            Err(Unaccepted::Client(lost)) => lost,
+        };
+        losses += 1;
+        match losses {
+            1 if matches!(lost, dauer_client::Error::Unreachable { .. }) => {
+                context.find(&lost).await?;
+            }
+            // A daemon that dies of this very request would do so for ever.
+            LOSSES_MAX.. => {
+                return Err(Failure::new(format!(
+                    "{lost} before it answered; `dauer ps -a` shows whether the job was accepted"
+                )));
+            }
+            _ => context.reconnect(&lost).await?,
+        }
+    }
 }
