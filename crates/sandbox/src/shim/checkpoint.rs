@@ -1,7 +1,7 @@
 //! One checkpoint, from holding still to publishing it. Whatever fails, the job goes on and nothing stays on disk.
 //!
 //! ```text
-//! Quiesce ─ Quiesced ─ pause ─ log settled ─ memory saved ─ uppers copied ─ resume ─ digests ─ manifest ─ fsync ─ rename
+//! Quiesce ─ Quiesced ─ pause ─ log settled ─ memory saved ─ uppers copied ─ resume ─ digests, log synced ─ manifest ─ fsync ─ rename
 //!                                                   (freeze: linked)      (freeze: stays paused)
 //! ```
 
@@ -10,7 +10,7 @@ use super::{clock, process, start};
 use crate::driver::{Checkpointer, Identity};
 use crate::host::root;
 use crate::protocol::{Phase, Reply};
-use crate::snapshot::{self, Cpu, FORMAT_VERSION, Manifest};
+use crate::snapshot::{self, Cpu, Digests, FORMAT_VERSION, Manifest};
 use crate::{Error, disk, files};
 use dauer_core::{Checkpoint, CheckpointId, JobId};
 use dauer_wire::guest::{Quiesced, ToGuest};
@@ -224,12 +224,30 @@ impl<'a> Taking<'a> {
             .into_iter()
             .map(|(name, digested)| (format!("memory/{name}"), digested))
             .collect();
-        manifest.describe(&self.partial, &known)?;
-        manifest.write(&self.partial)?;
+        self.describe(&mut manifest, &known)?;
         if let Some(unpublished) = self.unpublished.take() {
             unpublished.publish()?;
         }
         Ok(self.finish(&manifest))
+    }
+
+    /// Writes the manifest. The log up to the checkpoint gets to the disk meanwhile: without it the checkpoint must not be published.
+    fn describe(&self, manifest: &mut Manifest, known: &Digests) -> Result<(), Error> {
+        let output = &self.shim.output;
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("log to disk".into());
+            let logged = thread
+                .stack_size(64 << 10)
+                .spawn_scoped(scope, || output.write_out())
+                .map_err(Error::io("start a thread"))?;
+            let described = manifest
+                .describe(&self.partial, known)
+                .and_then(|()| manifest.write(&self.partial));
+            let logged = logged
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            described.and(logged)
+        })
     }
 
     fn hold_still(&mut self) -> Result<(), Error> {

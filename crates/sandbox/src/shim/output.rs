@@ -147,13 +147,17 @@ impl Output {
             .map_err(Error::io("write a marker into the log"))
     }
 
-    /// Moves what is in the raw pipe now into the log and makes all of it durable; returns the end of the log. Once the sandbox stands still
-    /// nothing can follow, so that offset belongs to this moment.
+    /// Moves what is in the raw pipe now into the log and returns its end. Once the sandbox stands still nothing can follow, so that offset
+    /// belongs to this moment. It is durable after [`Output::write_out`].
     pub(super) fn settle(&self) -> Result<u64, Error> {
         self.drain()?;
-        let mut log = self.log();
-        log.writer.sync().map_err(Error::io("write out the log"))?;
-        Ok(log.writer.end())
+        Ok(self.log().writer.end())
+    }
+
+    /// Makes the log so far survive a crash of the machine.
+    pub(super) fn write_out(&self) -> Result<(), Error> {
+        let written = self.log().writer.sync();
+        written.map_err(Error::io("write out the log"))
     }
 
     fn drain(&self) -> Result<(), Error> {
@@ -173,10 +177,10 @@ impl Output {
         self.completed.notify_all();
     }
 
-    /// Makes the log survive a crash of the machine.
+    /// The same where nobody is left to be told of an error.
     pub(super) fn sync(&self) {
-        if let Err(error) = self.log().writer.sync() {
-            eprintln!("shim: the log cannot be written out: {error}");
+        if let Err(error) = self.write_out() {
+            eprintln!("shim: {error}");
         }
     }
 

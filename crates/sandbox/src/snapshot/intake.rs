@@ -4,7 +4,6 @@
 
 use super::digest::{Digested, Running};
 use crate::Error;
-use std::alloc::{Layout, alloc, dealloc};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -123,9 +122,10 @@ fn take_in(mut pipe: File, done: OwnedFd, file: File) -> io::Result<Digested> {
     // As many as there are blocks, so that handing one on never waits.
     let (full, to_write) = sync_channel::<(u64, Block)>(BLOCKS);
     let (emptied, empty) = channel();
-    for _ in 0..BLOCKS {
+    let mut region = Region::new()?;
+    for block in region.blocks() {
         // The receiver is here.
-        let _ = emptied.send(Block::new());
+        let _ = emptied.send(block);
     }
     let to_write = Mutex::new(to_write);
     let digested = std::thread::scope(|scope| {
@@ -149,6 +149,8 @@ fn take_in(mut pipe: File, done: OwnedFd, file: File) -> io::Result<Digested> {
         // A disk that is full ended the reading too: that is the error to tell.
         written.collect::<io::Result<()>>().and(read)
     })?;
+    // Whoever had a block has ended.
+    drop((empty, to_write, region));
     // Without what was taken too much.
     file.set_len(digested.bytes)?;
     Ok(digested)
@@ -232,34 +234,67 @@ fn write_out(
     }
 }
 
-/// Bytes at an address that the disk can take.
+/// The memory of all blocks, in large pages where the kernel has some: it would otherwise be taken one page at a time, by a sandbox that stands still
+/// meanwhile.
+struct Region {
+    mapped: std::ptr::NonNull<u8>,
+    bytes: usize,
+}
+
+const LARGE_PAGE_BYTES: usize = 2 << 20;
+
+impl Region {
+    fn new() -> io::Result<Self> {
+        // So much more that it can begin with a large page.
+        let bytes = BLOCKS * BLOCK_BYTES + LARGE_PAGE_BYTES;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: new memory, which nothing else refers to.
+        let mapped = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+        if mapped == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        // Small pages are only slower.
+        // SAFETY: memory that was mapped just now.
+        let _ = unsafe { libc::madvise(mapped, bytes, libc::MADV_HUGEPAGE) };
+        let mapped = std::ptr::NonNull::new(mapped.cast()).expect("not at the address 0");
+        Ok(Self { mapped, bytes })
+    }
+
+    /// Each block once. They may be used as long as the region is there.
+    fn blocks(&mut self) -> impl Iterator<Item = Block> {
+        let start = self.mapped.as_ptr();
+        let aligned = start.align_offset(LARGE_PAGE_BYTES);
+        (0..BLOCKS).map(move |number| {
+            // SAFETY: within the region, which is larger by what is skipped.
+            let start = unsafe { start.add(aligned + number * BLOCK_BYTES) };
+            Block {
+                start: std::ptr::NonNull::new(start).expect("after the start of the region"),
+                length: 0,
+            }
+        })
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`; the blocks are gone. It cannot fail with what `mmap` gave.
+        unsafe { libc::munmap(self.mapped.as_ptr().cast(), self.bytes) };
+    }
+}
+
+/// Bytes at an address that the disk can take, a part of a [`Region`].
 struct Block {
     start: std::ptr::NonNull<u8>,
     length: usize,
 }
 
-// SAFETY: it owns its bytes.
+// SAFETY: nobody else has these bytes.
 unsafe impl Send for Block {}
 
 impl Block {
-    const LAYOUT: Layout = match Layout::from_size_align(BLOCK_BYTES, SECTOR_BYTES) {
-        Ok(layout) => layout,
-        Err(_) => unreachable!(),
-    };
-
-    fn new() -> Self {
-        // SAFETY: the size is not zero.
-        let start = unsafe { alloc(Self::LAYOUT) };
-        let Some(start) = std::ptr::NonNull::new(start) else {
-            std::alloc::handle_alloc_error(Self::LAYOUT)
-        };
-        // SAFETY: of that size. Written once, so that nothing is ever read that was not.
-        unsafe { start.write_bytes(0, BLOCK_BYTES) };
-        Self { start, length: 0 }
-    }
-
     fn filled(&self) -> &[u8] {
-        // SAFETY: its own, initialized, and `length` is never more than there is.
+        // SAFETY: its own, zero from the kernel on, and `length` is never more than there is.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
     }
 
@@ -271,13 +306,6 @@ impl Block {
                 BLOCK_BYTES - self.length,
             )
         }
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        // SAFETY: made by `new` with the same layout.
-        unsafe { dealloc(self.start.as_ptr(), Self::LAYOUT) };
     }
 }
 

@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The version of manifest and folder that this program writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -53,6 +54,10 @@ pub(crate) const OWN_NAMES: [&str; 6] = [
 
 /// A file on its way into the place of one that must not be written to.
 pub(crate) const FILL_NEW: &str = "fill.new";
+
+/// Each sync waits for the disk, which takes several at once. So many are one thread's work.
+const SYNC_A_THREAD: usize = 6;
+const SYNC_THREADS_MAX: usize = 4;
 
 /// Over so many files, one `syncfs` is cheaper than an `fsync` each, though it also writes what others have dirty.
 const SYNC_EACH_MAX: usize = 64;
@@ -373,12 +378,36 @@ fn sync_tree(folder: &Path) -> Result<(), Error> {
             _ => Err(unwritten(folder_path, std::io::Error::last_os_error())),
         };
     }
-    for path in leaves.iter().chain(folders.iter().rev()) {
-        File::open(path)
-            .and_then(|file| file.sync_all())
-            .map_err(|error| unwritten(path, error))?;
-    }
-    Ok(())
+    leaves.append(&mut folders);
+    let next = AtomicUsize::new(0);
+    let sync_some = || {
+        while let Some(path) = leaves.get(next.fetch_add(1, Ordering::Relaxed)) {
+            File::open(path)
+                .and_then(|file| file.sync_all())
+                .map_err(|error| unwritten(path, error))?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let helpers = (0..leaves.len().div_ceil(SYNC_A_THREAD).min(SYNC_THREADS_MAX) - 1)
+            .map_while(|_| {
+                let thread = std::thread::Builder::new().name("sync".into());
+                // One thread alone only takes longer.
+                thread
+                    .stack_size(64 << 10)
+                    .spawn_scoped(scope, sync_some)
+                    .ok()
+            })
+            .collect::<Vec<_>>();
+        let mut result = sync_some();
+        for helper in helpers {
+            let helped = helper
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            result = result.and(helped);
+        }
+        result
+    })
 }
 
 fn unwritten(path: &Path, error: std::io::Error) -> Error {
