@@ -32,6 +32,12 @@ impl Layout {
         self.run.join("dauer.sock")
     }
 
+    /// Locked by one of those that are restored at the same time.
+    #[must_use]
+    pub fn restore_turn(&self, place: u32) -> PathBuf {
+        self.run.join(format!("restore.{place}"))
+    }
+
     /// Images and their layers.
     #[must_use]
     pub fn images(&self) -> ImagesDir {

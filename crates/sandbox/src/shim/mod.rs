@@ -27,6 +27,7 @@ mod restore;
 mod session;
 mod start;
 mod state;
+mod turn;
 mod window;
 
 use crate::driver::{self, Incarnation};

@@ -1,7 +1,7 @@
 //! From pipes to a sandbox whose agent answers.
 
 use super::state::Shim;
-use super::{Occurrence, agent, clock, process};
+use super::{Occurrence, agent, clock, process, turn};
 use crate::driver::{AgentStdio, Driver, Running, Verification};
 use crate::protocol::Phase;
 use crate::snapshot::{Manifest, Reader};
@@ -91,6 +91,7 @@ fn restore(
 ) -> Result<Running, Error> {
     let folder = reader.folder().to_owned();
     let memory = folder.join("memory");
+    let _turn = turn::take(&shim.incarnation.spec.layout);
     let checkpointer = driver.checkpointer().ok_or(Error::Gone)?;
     let whole = reader.manifest().clone();
     let verification = Verification::begin(move || whole.verify(&folder))?;
