@@ -5,7 +5,7 @@
 pub mod account;
 mod interval;
 
-pub use account::{Account, By, Range, Sum, TooMany};
+pub use account::{Account, By, Range, Sum, TooMany, Use};
 pub use interval::{Closing, Interval, Kind, Labels, Life, Owner, OwnerKind, Relabelling};
 
 /// What is counted for a job without a limit of its own: thousandths of a CPU.

@@ -34,7 +34,7 @@ pub use snapshots::{Folder, Snapshots};
 pub use sqlite::{Durability, Sqlite, backup};
 
 use async_trait::async_trait;
-use dauer_core::ledger::{Account, By, Interval, Owner, Range};
+use dauer_core::ledger::{Account, By, Interval, Labels, Owner, Range};
 use dauer_core::plan::turn::{Ask, Due};
 use dauer_core::{
     AccessToken, Checkpoint, CheckpointId, Definition, DefinitionRef, Forget, Job, JobId, Json,
@@ -198,11 +198,17 @@ impl UsageQuery {
     /// Whether an interval is one of those asked for, wherever it lies.
     #[must_use]
     pub fn asks_for(&self, interval: &Interval) -> bool {
-        let has = |(key, value): &(String, String)| interval.labels.tags.get(key) == Some(value);
         self.owner
             .as_ref()
             .is_none_or(|owner| *owner == interval.owner)
-            && self.tags.iter().all(has)
+            && self.asks_for_labels(&interval.labels)
+    }
+
+    /// Whether intervals with these labels are asked for, whosever they are.
+    #[must_use]
+    pub fn asks_for_labels(&self, labels: &Labels) -> bool {
+        let has = |(key, value): &(String, String)| labels.tags.get(key) == Some(value);
+        self.tags.iter().all(has)
     }
 }
 

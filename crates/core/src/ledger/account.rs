@@ -1,6 +1,6 @@
 //! Adding intervals up: exact sums in integers, clipped to a range, by what they are grouped by.
 
-use super::interval::{Interval, Kind};
+use super::interval::{Interval, Kind, Labels};
 use crate::Timestamp;
 use std::collections::BTreeMap;
 
@@ -54,13 +54,55 @@ pub struct Sum {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMany;
 
+/// What of an interval is added up, without owning any of it: a ledger has millions of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Use<'a> {
+    /// What it is added to, as [`By::group`] says.
+    pub group: Option<&'a str>,
+    /// What was used.
+    pub kind: Kind,
+    /// So much of it; see [`Kind`] for the unit.
+    pub amount: u64,
+    /// Since then.
+    pub from: Timestamp,
+    /// Until then; absent while it is open.
+    pub to: Option<Timestamp>,
+    /// What was really used, where it is known, as in [`Interval::used`].
+    pub used: Option<u64>,
+}
+
+impl By {
+    /// The group of what this owner used under these labels. None where it has none, and for [`By::Day`], where the time says it.
+    #[must_use]
+    pub fn group<'a>(&self, owner: &'a str, labels: &'a Labels) -> Option<&'a str> {
+        match self {
+            Self::Total | Self::Day => None,
+            Self::Owner => Some(owner),
+            Self::Definition => labels.definition.as_deref(),
+            Self::Queue => labels.queue.as_deref(),
+            Self::Tag(key) => labels.tags.get(key).map(String::as_str),
+        }
+    }
+
+    /// Whether labels have a say in [`By::group`].
+    #[must_use]
+    pub fn asks_labels(&self) -> bool {
+        match self {
+            Self::Total | Self::Day | Self::Owner => false,
+            Self::Definition | Self::Queue | Self::Tag(_) => true,
+        }
+    }
+}
+
 /// A sum for each group, taken up to a moment that is the present for intervals that are open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     by: By,
     range: Range,
     now: Timestamp,
-    sums: BTreeMap<Option<String>, Sum>,
+    /// What has no group.
+    rest: Option<Sum>,
+    sums: BTreeMap<String, Sum>,
 }
 
 impl Account {
@@ -71,15 +113,29 @@ impl Account {
             by,
             range,
             now,
+            rest: None,
             sums: BTreeMap::new(),
         }
     }
 
     /// Counts what of this interval lies in the range. Errors: [`TooMany`].
     pub fn add(&mut self, interval: &Interval) -> Result<(), TooMany> {
+        let one = Use {
+            group: self.by.group(&interval.owner.id, &interval.labels),
+            kind: interval.kind,
+            amount: interval.amount,
+            from: interval.from,
+            to: interval.to,
+            used: interval.used,
+        };
+        self.add_use(one)
+    }
+
+    /// As [`Self::add`], of an interval whose group is known.
+    pub fn add_use(&mut self, one: Use<'_>) -> Result<(), TooMany> {
         let whole = Span {
-            from: interval.from.0,
-            to: interval.to.unwrap_or(self.now).0.max(interval.from.0),
+            from: one.from.0,
+            to: one.to.unwrap_or(self.now).0.max(one.from.0),
         };
         let part = Span {
             from: self
@@ -94,44 +150,38 @@ impl Account {
         if part.from >= part.to {
             return Ok(());
         }
-        match &self.by {
-            By::Total => self.count(None, interval, whole, part),
-            By::Owner => self.count(Some(interval.owner.id.clone()), interval, whole, part),
-            By::Definition => {
-                let definition = interval.labels.definition.clone();
-                self.count(definition, interval, whole, part)
-            }
-            By::Queue => {
-                let queue = interval.labels.queue.clone();
-                self.count(queue, interval, whole, part)
-            }
-            By::Tag(key) => {
-                let value = interval.labels.tags.get(key).cloned();
-                self.count(value, interval, whole, part)
-            }
-            By::Day => {
-                let mut from = part.from;
-                while from < part.to {
-                    let day = from.div_euclid(DAY_MS);
-                    let to = part.to.min((day + 1) * DAY_MS);
-                    self.count(Some(date(day)), interval, whole, Span { from, to })?;
-                    from = to;
-                }
-                Ok(())
-            }
+        if self.by != By::Day {
+            return self.count(one, whole, part);
         }
+        let mut from = part.from;
+        while from < part.to {
+            let day = from.div_euclid(DAY_MS);
+            let to = part.to.min((day + 1) * DAY_MS);
+            let of_day = Use {
+                group: Some(&date(day)),
+                ..one
+            };
+            self.count(of_day, whole, Span { from, to })?;
+            from = to;
+        }
+        Ok(())
     }
 
     /// The groups in order; without a name those that have none.
     pub fn sums(&self) -> impl Iterator<Item = (Option<&str>, &Sum)> {
-        self.sums.iter().map(|(group, sum)| (group.as_deref(), sum))
+        let rest = self.rest.iter().map(|sum| (None, sum));
+        rest.chain(
+            self.sums
+                .iter()
+                .map(|(group, sum)| (Some(group.as_str()), sum)),
+        )
     }
 
     /// Everything together.
     #[must_use]
     pub fn total(&self) -> Sum {
         let mut total = Sum::default();
-        for sum in self.sums.values() {
+        for (_, sum) in self.sums() {
             total.run_ms += sum.run_ms;
             total.cpu_milli_ms += sum.cpu_milli_ms;
             total.cpu_used_ms += sum.cpu_used_ms;
@@ -141,29 +191,39 @@ impl Account {
         total
     }
 
-    fn count(
-        &mut self,
-        group: Option<String>,
-        interval: &Interval,
-        whole: Span,
-        part: Span,
-    ) -> Result<(), TooMany> {
-        if self.sums.len() >= GROUPS_MAX && !self.sums.contains_key(&group) {
-            return Err(TooMany);
-        }
-        let sum = self.sums.entry(group).or_default();
+    fn count(&mut self, one: Use<'_>, whole: Span, part: Span) -> Result<(), TooMany> {
+        let sum = self.sum(one.group)?;
         let ms = part.ms();
-        let amount = u128::from(interval.amount) * ms;
-        match interval.kind {
+        let amount = u128::from(one.amount) * ms;
+        match one.kind {
             Kind::Compute => {
                 sum.run_ms += ms;
                 sum.cpu_milli_ms += amount;
-                sum.cpu_used_ms += used(interval.used, whole, part);
+                sum.cpu_used_ms += used(one.used, whole, part);
             }
             Kind::Memory => sum.memory_byte_ms += amount,
             Kind::Storage => sum.storage_byte_ms += amount,
         }
         Ok(())
+    }
+
+    /// That of a group; its name is copied only when it is seen for the first time.
+    fn sum(&mut self, group: Option<&str>) -> Result<&mut Sum, TooMany> {
+        let groups = self.sums.len() + usize::from(self.rest.is_some());
+        let known = match group {
+            Some(name) => self.sums.contains_key(name),
+            None => self.rest.is_some(),
+        };
+        if !known && groups >= GROUPS_MAX {
+            return Err(TooMany);
+        }
+        let Some(name) = group else {
+            return Ok(self.rest.get_or_insert_default());
+        };
+        if !known {
+            self.sums.insert(name.to_owned(), Sum::default());
+        }
+        Ok(self.sums.get_mut(name).expect("it was just put there"))
     }
 }
 
@@ -213,7 +273,7 @@ fn date(day: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::interval::{Labels, Owner, OwnerKind};
+    use super::super::interval::{Owner, OwnerKind};
     use super::*;
     use proptest::prelude::*;
 

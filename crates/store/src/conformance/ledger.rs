@@ -83,20 +83,23 @@ impl Ledger {
         let stored = store.intervals(&owner).await.unwrap();
         assert!(stored.is_sorted_by_key(|interval| interval.from));
         assert_eq!(sorted(stored), sorted(of_job.collect()));
-        for (by, owner) in [
-            (By::Total, None),
-            (By::Owner, None),
-            (By::Tag("team".into()), Some(owner)),
+        let (since, until) = (Some(Timestamp(100)), Some(Timestamp(900)));
+        let of_a = vec![("team".to_owned(), "a".to_owned())];
+        for (by, owner, since, until, tags) in [
+            (By::Total, None, since, until, Vec::new()),
+            (By::Owner, None, since, until, Vec::new()),
+            (By::Tag("team".into()), Some(owner), since, until, vec![]),
+            // Everything there is: what is open, too, and no index leads to it.
+            (By::Tag("team".into()), None, None, None, Vec::new()),
+            (By::Day, None, None, until, of_a.clone()),
+            (By::Definition, None, since, None, of_a),
         ] {
             let query = UsageQuery {
                 by,
                 owner,
-                range: Range {
-                    since: Some(Timestamp(100)),
-                    until: Some(Timestamp(900)),
-                },
+                range: Range { since, until },
                 now: Timestamp(2000),
-                tags: Vec::new(),
+                tags,
             };
             assert_eq!(store.usage(query.clone()).await.unwrap(), self.sum(&query));
         }

@@ -5,9 +5,8 @@ use super::sql;
 use crate::record::{
     Upkeep, interval_kind, labels, limit, owner_kind, read_labels, signed, unsigned,
 };
-use crate::{Error, UsageQuery};
 use dauer_core::Timestamp;
-use dauer_core::ledger::{Account, Closing, Interval, Owner, Range, Relabelling};
+use dauer_core::ledger::{Closing, Interval, Owner, Relabelling};
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 /// Does it.
@@ -70,39 +69,6 @@ pub(super) fn intervals(connection: &Connection, owner: &Owner) -> Result<Vec<In
         Ok(())
     })?;
     Ok(found)
-}
-
-pub(super) fn usage(connection: &Connection, query: &UsageQuery) -> Result<Account, Fault> {
-    let mut account = Account::new(query.by.clone(), query.range, query.now);
-    let mut count = |interval: Interval| {
-        if !query.asks_for(&interval) {
-            return Ok(());
-        }
-        account
-            .add(&interval)
-            .map_err(|_| Fault::from(Error::TooManyGroups))
-    };
-    // Both questions see the same moment.
-    let moment = connection.unchecked_transaction()?;
-    match &query.owner {
-        Some(owner) => {
-            let asked = params![owner.kind.name(), owner.id];
-            each(&moment, sql::LEDGER_OF_OWNER, asked, count)?;
-        }
-        None => {
-            let Range { since, until } = query.range;
-            let since = since.map_or(i64::MIN, |since| since.0);
-            let until = until.map_or(i64::MAX, |until| until.0);
-            each(
-                &moment,
-                sql::LEDGER_CLOSED,
-                params![since, until],
-                &mut count,
-            )?;
-            each(&moment, sql::LEDGER_OPEN_ONES, params![until], count)?;
-        }
-    }
-    Ok(account)
 }
 
 fn each(

@@ -30,6 +30,7 @@ mod sql;
 #[cfg(test)]
 mod tests;
 mod together;
+mod usage;
 mod write;
 mod writer;
 
@@ -257,7 +258,7 @@ impl Store for Sqlite {
     }
 
     async fn usage(&self, query: UsageQuery) -> Result<Account, Error> {
-        self.read(move |connection| ledger::usage(connection, &query))
+        self.read(move |connection| usage::usage(connection, &query))
             .await
     }
 

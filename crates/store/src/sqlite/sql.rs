@@ -149,10 +149,11 @@ statements! {
     // Reading.
     LEDGER_OF_OWNER = "SELECT owner_kind, owner, generation, kind, amount, from_at, to_at, used, cause, closed_by, labels FROM ledger
                        WHERE owner_kind = ?1 AND owner = ?2 ORDER BY from_at";
-    LEDGER_CLOSED = "SELECT owner_kind, owner, generation, kind, amount, from_at, to_at, used, cause, closed_by, labels FROM ledger
-                     WHERE to_at > ?1 AND from_at < ?2";
-    LEDGER_OPEN_ONES = "SELECT owner_kind, owner, generation, kind, amount, from_at, to_at, used, cause, closed_by, labels
-                        FROM ledger INDEXED BY ledger_to WHERE to_at IS NULL AND from_at < ?1";
+    USAGE_OF_OWNER = "SELECT owner, kind, amount, from_at, to_at, used, labels FROM ledger WHERE owner_kind = ?1 AND owner = ?2";
+    USAGE_ALL = "SELECT owner, kind, amount, from_at, to_at, used, labels FROM ledger WHERE id > ?1 AND from_at < ?2";
+    USAGE_CLOSED = "SELECT owner, kind, amount, from_at, to_at, used, labels FROM ledger WHERE to_at > ?1 AND from_at < ?2";
+    USAGE_OPEN = "SELECT owner, kind, amount, from_at, to_at, used, labels
+                  FROM ledger INDEXED BY ledger_to WHERE to_at IS NULL AND from_at < ?1";
     LEDGER_NTH = "SELECT to_at FROM ledger WHERE to_at < ?1 ORDER BY to_at LIMIT 1 OFFSET ?2";
     LEDGER_OLDEST = "SELECT to_at FROM ledger WHERE to_at > 0 ORDER BY to_at LIMIT 1";
     HEARTBEAT = "SELECT at FROM heartbeat WHERE one = 1";
