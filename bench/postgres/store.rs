@@ -1,7 +1,8 @@
 //! What the store makes of a PostgreSQL server: `bench/postgres/run` starts one, and asks pgbench the same.
 //!
-//! `commits SECONDS`: 16 callers, each a job that is created and moved on twice, every step acknowledged. `claims`: how long it takes to ask
-//! for the 10 first of 1,000 and of 1,000,000 jobs that are due. `word`: from the commit of one handle to the notice of another.
+//! `commits SECONDS`: 16 callers, each a job that is created and moved on twice, every step acknowledged. `claims URL`: how long it takes to
+//! ask for the 10 first of 1,000 and, of the store at that URL, of 1,000,000 jobs that are due. `word`: from the commit of one handle to the
+//! notice of another.
 
 use dauer_core::plan::turn::Ask;
 use dauer_core::{Forget, Job, JobId, JobSpec, State, Timestamp};
@@ -33,7 +34,11 @@ fn main() {
                 let seconds = rest.first().and_then(|text| text.parse().ok());
                 commits(&store, Duration::from_secs(seconds.unwrap_or(10))).await;
             }
-            "claims" => claims(&store).await,
+            "claims" => {
+                let other = rest.first().expect("the URL of the large store");
+                let other = Postgres::connect(other).await.expect("the server");
+                claims(&store, &other).await;
+            }
             "word" => word(&store, url).await,
             other => panic!("{other}: commits, claims or word"),
         }
@@ -104,28 +109,35 @@ async fn commits(store: &Postgres, time: Duration) {
     println!("{:.0}", done as f64 / time.as_secs_f64());
 }
 
-async fn claims(store: &Postgres) {
-    let mut made = 0;
-    for rows in [1_000, 1_000_000] {
-        while made < rows {
-            let new = |n| NewJob {
-                job: job(n),
-                entry: entry("created", None),
-                key: None,
-                shares: None,
-            };
-            let some = (made + 1..=(made + 1_000)).map(new).collect();
-            store.create_all(some).await.expect("created");
-            made += 1_000;
-        }
-        let mut times = Vec::new();
-        for _ in 0..QUESTIONS {
+/// The same question to a small and to a large store, by turns: what else the server and the machine do then, both meet.
+async fn claims(few: &Postgres, many: &Postgres) {
+    fill(few, 1_000).await;
+    fill(many, 1_000_000).await;
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..QUESTIONS {
+        for (store, times) in [few, many].into_iter().zip(&mut times) {
             let begun = Instant::now();
             let due = store.due(Timestamp(i64::MAX), &Ask::anything(10)).await;
             assert_eq!(due.expect("due").len(), 10);
             times.push(begun.elapsed());
         }
-        println!("{rows} {:.3}", median_ms(times));
+    }
+    let [few, many] = times;
+    println!("1000 {:.3}", median_ms(few));
+    println!("1000000 {:.3}", median_ms(many));
+}
+
+/// Jobs that are due.
+async fn fill(store: &Postgres, rows: u64) {
+    for first in (1..=rows).step_by(1_000) {
+        let new = |n| NewJob {
+            job: job(n),
+            entry: entry("created", None),
+            key: None,
+            shares: None,
+        };
+        let some = (first..first + 1_000).map(new).collect();
+        store.create_all(some).await.expect("created");
     }
 }
 
