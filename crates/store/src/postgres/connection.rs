@@ -68,7 +68,8 @@ impl Way {
     pub(super) fn text(&self, sql: &'static str) -> Cow<'static, str> {
         match self.settings.schema.as_str() {
             "dauer" => Cow::Borrowed(sql),
-            schema => Cow::Owned(sql.replace("dauer.", &format!("{schema}."))),
+            // In quotes: `full` or `user` is a good name, and a word of SQL.
+            schema => Cow::Owned(sql.replace("dauer.", &format!("\"{schema}\"."))),
         }
     }
 

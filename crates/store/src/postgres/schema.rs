@@ -108,8 +108,8 @@ async fn migrate(connection: &Connection, way: &Way) -> Result<(), Fault> {
     if found == 0 {
         connection
             .execute(&format!(
-                "CREATE SCHEMA IF NOT EXISTS {schema};
-                 CREATE TABLE IF NOT EXISTS {schema}.migrations (
+                "CREATE SCHEMA IF NOT EXISTS \"{schema}\";
+                 CREATE TABLE IF NOT EXISTS \"{schema}\".migrations (
                      version bigint NOT NULL PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())"
             ))
             .await?;
@@ -119,7 +119,7 @@ async fn migrate(connection: &Connection, way: &Way) -> Result<(), Fault> {
         connection.execute(&way.text(script)).await?;
         connection
             .execute(&format!(
-                "INSERT INTO {schema}.migrations (version) VALUES ({version})"
+                "INSERT INTO \"{schema}\".migrations (version) VALUES ({version})"
             ))
             .await?;
         tracing::info!(version, store = way.place(), "store schema updated");

@@ -1,7 +1,7 @@
 //! The address of a store: a server's, with what is ours in the query taken out.
 
 use super::fault::Fault;
-use redis::{Client, ConnectionAddr, IntoConnectionInfo};
+use redis::{Client, ConnectionAddr, IntoConnectionInfo, TlsCertificates};
 
 /// What all keys begin with, where the address does not say.
 const PREFIX: &str = "dauer:";
@@ -23,10 +23,13 @@ impl Address {
         let bad = |why: String| Fault::Address(format!("the address of a redis store: {why}"));
         let (place, query) = url.split_once('?').unwrap_or((url, ""));
         let (mut prefix, mut volatile_accepted, mut rest) = (PREFIX, false, Vec::new());
+        let mut roots = None;
         for part in query.split('&').filter(|part| !part.is_empty()) {
             match part.split_once('=') {
                 Some(("prefix", "")) => return Err(bad("`prefix` is empty".into())),
                 Some(("prefix", text)) => prefix = text,
+                // As PostgreSQL's own library calls it, so that the two addresses read alike.
+                Some(("sslrootcert", file)) => roots = Some(file),
                 Some(("volatile", "accept")) => volatile_accepted = true,
                 Some(("volatile", other)) => {
                     return Err(bad(format!(
@@ -56,8 +59,25 @@ impl Address {
             // The enum may grow.
             other => other.to_string(),
         };
+        let is_encrypted = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
+        let client = match roots {
+            None => Client::open(info),
+            Some(_) if !is_encrypted => {
+                return Err(bad(
+                    "`sslrootcert` is for `rediss://`, which is encrypted".into()
+                ));
+            }
+            Some(file) => {
+                let unreadable = |error| bad(format!("sslrootcert={file} cannot be read: {error}"));
+                let certificates = TlsCertificates {
+                    client_tls: None,
+                    root_cert: Some(std::fs::read(file).map_err(unreadable)?),
+                };
+                Client::build_with_tls(info, certificates)
+            }
+        };
         Ok(Self {
-            client: Client::open(info).map_err(|error| bad(error.to_string()))?,
+            client: client.map_err(|error| bad(error.to_string()))?,
             shown,
             prefix: tagged(prefix),
             volatile_accepted,
@@ -99,6 +119,8 @@ mod tests {
             "redis://",
             "redis://h?volatile=yes",
             "redis://h?prefix=",
+            "redis://h?sslrootcert=/etc/ssl/certs/ca-certificates.crt",
+            "rediss://h?sslrootcert=/nowhere.pem",
             "http://h",
         ] {
             assert!(Address::parse(bad).is_err(), "{bad}");
