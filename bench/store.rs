@@ -95,6 +95,7 @@ fn job(n: u64) -> Job {
         from_disk: false,
         fork: None,
         keep_checkpoints: None,
+        warm: None,
     };
     let mut job = Job::new(
         JobId(format!(

@@ -6,6 +6,7 @@ use crate::{Client, Error};
 use bytes::Bytes;
 use dauer_wire::http::{
     CancelCall, CreateDefinition, CreateJob, CreateJobs, DefinitionPage, DefinitionView, JobView,
+    Templates,
 };
 use http::Method;
 
@@ -48,6 +49,24 @@ impl Client {
     /// [`Error::Refused`] with `not_found`.
     pub async fn undefine(&self, name: &str, version: &str) -> Result<(), Error> {
         let target = definition(name, version);
+        let request = self.request(Method::DELETE, &target, whole(Bytes::new()))?;
+        connection::call(&self.host, request).await.map(drop)
+    }
+
+    /// What jobs of definitions that begin warm begin from, on this node.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], [`Error::Lost`].
+    pub async fn templates(&self) -> Result<Templates, Error> {
+        self.get("/v1/templates").await
+    }
+
+    /// Removes what jobs of a definition begin from; the next one makes another.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `not_found`, `conflict` where there is none.
+    pub async fn remove_template(&self, name: &str, version: &str) -> Result<(), Error> {
+        let target = format!("{}/template", definition(name, version));
         let request = self.request(Method::DELETE, &target, whole(Bytes::new()))?;
         connection::call(&self.host, request).await.map(drop)
     }

@@ -1,6 +1,6 @@
 //! Definitions: named, versioned templates of jobs.
 
-use crate::{RetryPolicy, Timestamp};
+use crate::{RetryPolicy, Timestamp, Warm};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -23,6 +23,9 @@ pub struct Definition {
     pub retry_policy: RetryPolicy,
     /// Goes into its jobs' metadata.
     pub metadata: BTreeMap<String, serde_json::Value>,
+    /// How its jobs begin; with their program where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm: Option<Warm>,
     /// When it was registered.
     pub created_at: Timestamp,
 }
@@ -40,7 +43,7 @@ impl Definition {
 }
 
 /// What a job was made from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DefinitionRef {
     /// The definition's name.
     pub name: String,

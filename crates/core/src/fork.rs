@@ -24,6 +24,9 @@ pub struct Fork {
     /// The sandbox under which its agent began to count requests: keys made from their numbers stay what they are.
     #[serde(default)]
     pub numbered_by: Option<SandboxId>,
+    /// It is no copy that somebody asked for: it begins where the template of its definition was ready.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub template: bool,
 }
 
 /// What a state was taken of.
@@ -49,7 +52,13 @@ impl Job {
     /// The state with memory that each of its attempts begins from, where that is not the start of its program.
     #[must_use]
     pub fn forked_from(&self) -> Option<&CheckpointId> {
-        self.spec.from.as_ref().filter(|_| !self.spec.from_disk)
+        self.begins_from().filter(|_| !self.spec.from_disk)
+    }
+
+    /// The state that each of its attempts begins from, or on whose files.
+    #[must_use]
+    pub fn begins_from(&self) -> Option<&CheckpointId> {
+        self.spec.from.as_ref().filter(|_| self.cold.is_none())
     }
 
     /// The sandbox that keys made from the numbers of its requests name.
@@ -80,6 +89,7 @@ impl Fork {
             generation: taken.generation,
             token: taken.token.map(str::to_owned),
             numbered_by: Some(numbered_by.unwrap_or(taken.sandbox).clone()),
+            template: false,
         }
     }
 }
@@ -105,6 +115,9 @@ impl JobSpec {
             from: Some(from),
             from_disk: false,
             fork: Some(fork),
+            // It is not begun as its definition says; what that job had added to its environment it has.
+            env: self.whole_env(),
+            warm: None,
             ..self.clone()
         }
     }

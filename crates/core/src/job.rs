@@ -93,6 +93,10 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocked_by: Vec<JobId>,
 
+    /// Why it begins with its program although its spec names a template: that could not be restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold: Option<String>,
+
     /// What an inline job wants to find when it is called again.
     #[serde(default)]
     pub saved: Option<Json>,
@@ -153,6 +157,7 @@ impl Job {
             ends_children: None,
 
             blocked_by: Vec::new(),
+            cold: None,
             saved: None,
             called_at: None,
         };

@@ -23,6 +23,7 @@ pub mod snapshot;
 pub mod spec;
 pub mod state;
 pub mod timeout;
+pub mod warm;
 
 pub use access::{AccessToken, Scope};
 pub use cache::{CacheEntry, CacheState, CacheTotals};
@@ -46,3 +47,4 @@ pub use snapshot::{Snapshot, SnapshotKind};
 pub use spec::{INLINE, Image, JobSpec, Mount, Network, Priority, Publish};
 pub use state::{Operation, State};
 pub use timeout::Limit;
+pub use warm::{SnapshotAfter, Template, Warm, WarmStart};

@@ -1,7 +1,7 @@
 //! A kept state: what forks, clones and cached steps begin from. Outlives the job that it was taken of.
 
 use crate::kept::Json;
-use crate::{CheckpointId, Image, JobId, Timestamp};
+use crate::{CheckpointId, Image, JobId, Template, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -74,6 +74,9 @@ pub struct Snapshot {
     /// What it is searched by.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// Jobs of a definition begin from it; it goes with that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<Template>,
 }
 
 impl Snapshot {
@@ -102,6 +105,7 @@ impl Snapshot {
             pinned: false,
             ephemeral_of: None,
             labels: BTreeMap::new(),
+            template: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::plan::retention::KeepCheckpoints;
 use crate::{
     After, CheckpointId, DEFAULT_QUEUE, DefinitionRef, Fork, JobId, RetryPolicy, Timestamp, Unique,
+    WarmStart,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -132,6 +133,9 @@ pub struct JobSpec {
     /// Which of its checkpoints are kept; absent: only the one it would go on from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_checkpoints: Option<KeepCheckpoints>,
+    /// How it begins, where its definition says that its jobs begin warm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm: Option<WarmStart>,
 }
 
 impl JobSpec {

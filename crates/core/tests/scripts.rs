@@ -8,7 +8,7 @@ mod show;
 
 use dauer_core::ledger::Life;
 use dauer_core::*;
-use show::show_ledger;
+use show::{of_template, show_ledger};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -64,10 +64,14 @@ fn spec(words: &Words<'_>) -> JobSpec {
         after: words.after(),
         batch: None,
         keep_disk: None,
-        from: words.value("forked").map(CheckpointId::from),
+        from: words
+            .value("forked")
+            .or(words.value("warm"))
+            .map(CheckpointId::from),
         from_disk: words.has("disk"),
-        fork: None,
+        fork: words.value("warm").map(|_| of_template()),
         keep_checkpoints: None,
+        warm: words.value("warm").map(|_| WarmStart::default()),
     }
 }
 
@@ -422,6 +426,7 @@ fn show(verdict: &Verdict) -> String {
                     keep.as_ref().map_or("all".into(), |id| format!("but {id}"))
                 )
             }
+            Effect::DropTemplate { template } => format!("drop_template({template})"),
         })
         .collect();
     write!(

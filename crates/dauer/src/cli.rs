@@ -4,7 +4,7 @@ use crate::command::{
     attach, batch, build_step, cache, cancel, checkpoint, checkpoints, completion, cp, def, diff,
     doctor, events, exec, fork, gc, history, image, info, inspect, kill, logs, node, openapi, ps,
     queue, result, resume, retry, rm, rollback, run, schedule, serve, signal, snapshot, stop,
-    store, submit, suspend, tag, token, usage, version, wait,
+    store, submit, suspend, tag, token, usage, version, wait, warm,
 };
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -34,6 +34,7 @@ Queue jobs
   submit       Hand over a job made from a definition
   batch        Hand over many jobs at once
   def          Register, list and remove definitions
+  warm         What jobs of definitions begin from: list, remove
   queue        Limits for jobs that wait, by queue and by key
   schedule     Have jobs submitted at certain moments
   retry        Try jobs again that failed or were cancelled
@@ -152,6 +153,7 @@ pub(crate) enum Command {
     Kill(kill::Args),
     Rm(rm::Args),
     Def(def::Args),
+    Warm(warm::Args),
     Queue(queue::Args),
     Submit(Box<submit::Args>),
     Batch(batch::Args),
@@ -206,6 +208,7 @@ impl Command {
             | Self::Kill(_)
             | Self::Rm(_)
             | Self::Def(_)
+            | Self::Warm(_)
             | Self::Queue(_)
             | Self::Batch(_)
             | Self::Cache(_)

@@ -37,7 +37,7 @@ use command::{
     attach, batch, build_step, cache, cancel, checkpoint, checkpoints, completion, cp, def, diff,
     doctor, events, exec, fork, gc, history, image, info, inspect, kill, logs, node, openapi, ps,
     queue, result, resume, retry, rm, rollback, run, schedule, serve, signal, snapshot, stop,
-    store, submit, suspend, tag, token, usage, version, wait,
+    store, submit, suspend, tag, token, usage, version, wait, warm,
 };
 use context::Context;
 use failure::{Failure, Outcome, report};
@@ -176,6 +176,7 @@ async fn talk(command: Command, context: &Context) -> Outcome {
         Command::Rm(args) => rm::run(args, context).await,
         Command::Token(args) => token::run(args, context).await,
         Command::Def(args) => def::run(args, context).await,
+        Command::Warm(args) => warm::run(args, context).await,
         Command::Gc(args) => gc::run(args, context).await,
         Command::Node(args) => node::run(args, context).await,
         Command::Queue(args) => queue::run(args, context).await,

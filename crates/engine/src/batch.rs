@@ -1,7 +1,7 @@
 //! Batches: many jobs handed over together, and one handle to look at them, wait for them and end them.
 
 use crate::submit::{answers_existing, new_job};
-use crate::{Engine, Error, RequestKey, Submission};
+use crate::{Engine, Error, RequestKey, Submission, warm};
 use dauer_core::{End, EventKind, Job, JobId, State, parse};
 use dauer_store::{Filter, Keyed, NewJob};
 use futures_util::{StreamExt, TryStreamExt};
@@ -102,11 +102,12 @@ impl Engine {
         }
         // Until they are committed.
         let _images = self.keep_images(&specs.iter().collect::<Vec<_>>()).await;
-        let jobs = self.new_jobs(specs).await?;
-        loop {
+        let mut jobs = self.new_jobs(specs).await?;
+        'again: loop {
             let mut there = self.there(&jobs, &keys).await?;
             let (mut ids, mut new) = (Vec::with_capacity(many), Vec::with_capacity(many));
-            for ((job, key), known) in jobs.iter().zip(&keys).zip(&after) {
+            for (place, (key, known)) in keys.iter().zip(&after).enumerate() {
+                let job = &jobs[place];
                 if let Some(id) = there.find(ids.len(), job, key.as_ref())? {
                     ids.push(id);
                     continue;
@@ -117,7 +118,13 @@ impl Engine {
                 }
                 ids.push(job.id.clone());
                 let pair = key.clone().map(|key| (key.key, key.digest));
-                let shares = self.shared_by(&job).await?;
+                let shares = match self.shared_by(&job).await {
+                    Err(Error::Vanished(_)) if job.spec.is_warm() => {
+                        jobs = warm::without_templates(jobs);
+                        continue 'again;
+                    }
+                    shares => shares?,
+                };
                 new.push(new_job(job, pair, shares));
             }
             if new.is_empty() {
@@ -131,6 +138,10 @@ impl Engine {
             match self.create(new).await? {
                 Created::Yes => {}
                 Created::LookAgain => continue,
+                Created::TemplateGone => {
+                    jobs = warm::without_templates(jobs);
+                    continue;
+                }
             }
             for job in blocked {
                 self.settle(&job).await;
@@ -140,6 +151,7 @@ impl Engine {
     }
 
     async fn create(&self, new: Vec<NewJob>) -> Result<Created, Error> {
+        let any_is_warm = new.iter().any(|new| new.job.spec.is_warm());
         let asks_for_existing = new.iter().any(|new| answers_existing(&new.job.spec));
         let added = match self.inline() {
             Some(_) => self.add_inline(new).await.map(|_| ()),
@@ -152,6 +164,7 @@ impl Engine {
             Ok(()) => Ok(Created::Yes),
             // Somebody used one of the keys just now.
             Err(dauer_store::Error::KeyInUse { .. }) => Ok(Created::LookAgain),
+            Err(dauer_store::Error::Unreferenced(_)) if any_is_warm => Ok(Created::TemplateGone),
             Err(dauer_store::Error::NotUnique { .. }) if asks_for_existing => {
                 Ok(Created::LookAgain)
             }
@@ -273,6 +286,8 @@ impl Engine {
 enum Created {
     Yes,
     LookAgain,
+    /// The template that some were to begin from was removed just now.
+    TemplateGone,
 }
 
 /// What is known of jobs that are there already, before a batch or earlier in it.

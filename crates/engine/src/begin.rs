@@ -32,18 +32,29 @@ impl Engine {
         let now = self.now();
         let due = new.job.blocked_by.is_empty() && new.job.wake_at.is_none_or(|at| at <= now);
         let turn = due.then(|| self.places().welcome(&new.job, now)).flatten();
+        let promised = turn.as_ref().and_then(|_| self.pools().promise(&new.job));
         let event = Event {
             at: now,
             generation: None,
             chance: submit::random_number(),
-            kind: self.admission(turn.as_ref().and_then(Promise::counted_ms)),
+            kind: self.admission(
+                promised.clone(),
+                turn.as_ref().and_then(Promise::counted_ms),
+            ),
             life: Life::default(),
         };
         if let (Some(turn), Verdict::Move(movement)) = (turn, decide(&new.job, &event)) {
             let (change, effects) = change_of(*movement, new.job.state, now, None);
-            let begun = self.begin(new, change, effects).await?;
+            let begun = self.begin(new, change, effects).await;
+            if let (Err(_), Some(sandbox)) = (&begun, &promised) {
+                self.promise_no_longer(sandbox);
+            }
+            let begun = begun?;
             turn.kept(self.now());
             return Ok(begun);
+        }
+        if let Some(sandbox) = &promised {
+            self.promise_no_longer(sandbox);
         }
         let job = new.job.clone();
         self.store().create_all(vec![new]).await?;

@@ -134,7 +134,7 @@ fn check_command(spec: &JobSpec) -> Result<(), Error> {
         let text = "a word of the command contains a NUL byte";
         return Err(Error::invalid("argv", text));
     }
-    for (name, value) in &spec.env {
+    for (name, value) in &spec.whole_env() {
         parse::env_pair(&format!("{name}={value}")).map_err(|text| Error::invalid("env", text))?;
     }
     if let Some(workdir) = spec.workdir.as_ref().filter(|path| !path.starts_with('/')) {

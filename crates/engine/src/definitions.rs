@@ -2,7 +2,8 @@
 
 use crate::{Engine, Error, asker, clock};
 use dauer_core::definition::{self, LATEST};
-use dauer_core::{Definition, DefinitionRef, Job, JobId, JobSpec, parse};
+use dauer_core::warm::POOL_MAX;
+use dauer_core::{Definition, DefinitionRef, Job, JobId, JobSpec, Warm, parse};
 use dauer_store::DefinitionFilter;
 
 impl Engine {
@@ -21,6 +22,13 @@ impl Engine {
         definition::version(&definition.version).map_err(|text| Error::invalid("version", text))?;
         if spec.driver == "auto" {
             spec.driver = self.default_driver().await?;
+        }
+        if let Some(warm) = &definition.warm {
+            check_warm(warm)?;
+            if let Some(why) = self.cannot_freeze(&spec) {
+                let text = format!("its jobs could not begin from a frozen one: {why}");
+                return Err(Error::invalid("warm", text));
+            }
         }
         let sample = Job::new(JobId(String::new()), spec, clock::now());
         self.check_all(vec![sample], false)
@@ -88,10 +96,20 @@ impl Engine {
         };
         let audit = asker::audit("definition_removed", format!("definition {id}"), None);
         match self.store().undefine(&id, audit).await {
-            Err(dauer_store::Error::NotFound(what)) => Err(Error::NoDefinition(what)),
-            result => Ok(result?),
+            Err(dauer_store::Error::NotFound(what)) => return Err(Error::NoDefinition(what)),
+            result => result?,
         }
+        // Whoever makes one looks for the definition after it; what is left by a crash here goes at the next start.
+        self.remove_template_of(&id).await.map(drop)
     }
+}
+
+fn check_warm(warm: &Warm) -> Result<(), Error> {
+    if warm.pool > POOL_MAX {
+        let text = format!("{} sandboxes that wait: at most {POOL_MAX}", warm.pool);
+        return Err(Error::invalid("warm.pool", text));
+    }
+    Ok(())
 }
 
 /// Where in a definition it is that a job of it would be refused for.

@@ -9,6 +9,7 @@ use crate::images::Keeper;
 use crate::inline::Host;
 use crate::lease::{self, Member, Nodes};
 use crate::places::Places;
+use crate::pool::Pools;
 use crate::queues::Queues;
 use crate::runner::{Letter, Message, Runner};
 use crate::steps::{self, Steps};
@@ -89,6 +90,7 @@ struct Inner {
     nodes: Nodes,
     storage: Storage,
     keeper: Keeper,
+    pools: Pools,
     /// When the daemon before this one was last heard of.
     seen_alive_before: OnceLock<Option<Timestamp>>,
     inline: Option<Host>,
@@ -200,6 +202,7 @@ impl Engine {
                 nodes,
                 storage: Storage::default(),
                 keeper,
+                pools: Pools::default(),
                 seen_alive_before: OnceLock::new(),
                 inline,
                 steps: Mutex::default(),
@@ -228,6 +231,7 @@ impl Engine {
         }
         // Every committed state is on disk and every shim works alone: there is nothing to flush.
         self.stop_tasks();
+        self.leave_pools().await;
         // They have the engine, as it has them.
         drop(self.lock_steps().take());
         self.lock_live().clear();
@@ -419,6 +423,11 @@ impl Engine {
     /// A sender of messages that does not keep the runner alive.
     pub(crate) fn mailbox(entry: &Live) -> mpsc::WeakUnboundedSender<Letter> {
         entry.mailbox.downgrade()
+    }
+
+    /// What a program that waits for its job is told while there is none.
+    pub(crate) fn still_waiting(&self, request: &ApiRequest) -> Option<ApiResponse> {
+        self.inner.runtime_api.still_waiting(request)
     }
 
     pub(crate) async fn answer(&self, caller: Caller, request: ApiRequest) -> ApiResponse {

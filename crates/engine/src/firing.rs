@@ -7,9 +7,10 @@ use crate::calendar::Calendar;
 use crate::submit::new_job;
 use crate::{Engine, Error};
 use dauer_core::plan::firing::{self, Firing};
-use dauer_core::{End, EventKind, Job, JobId, Schedule, Timestamp, When};
+use dauer_core::{CheckpointId, End, EventKind, Job, JobId, Schedule, Timestamp, When};
 use dauer_store::{NewAudit, ScheduleChange};
 use futures_util::future::join_all;
+use std::sync::Arc;
 
 /// How many are fired side by side: their commits share a sync to the disk.
 const BATCH: usize = 64;
@@ -85,6 +86,7 @@ impl Engine {
                 | Error::NoSpace(_)
                 | Error::Conflict(_)
                 | Error::NotFound(_)
+                | Error::Vanished(_)
                 | Error::NoSchedule(_)),
             ) => Err(error),
             // The job of this moment cannot be. The next one may: its folder may be back, its name free.
@@ -146,12 +148,24 @@ impl Engine {
         jobs: &[Job],
         audit: Option<NewAudit>,
     ) -> Result<(), dauer_store::Error> {
+        let mut new = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let shares = match self.shared_by(job).await {
+                Ok(shares) => shares,
+                // Decided anew when this is tried again.
+                Err(Error::Vanished(id)) => {
+                    return Err(dauer_store::Error::Unreferenced(CheckpointId(id)));
+                }
+                Err(error) => {
+                    let cannot = std::io::Error::other(error.to_string());
+                    return Err(dauer_store::Error::Backend(Arc::new(cannot)));
+                }
+            };
+            new.push(new_job(job.clone(), None, shares));
+        }
         let change = ScheduleChange {
             schedule,
-            jobs: jobs
-                .iter()
-                .map(|job| new_job(job.clone(), None, None))
-                .collect(),
+            jobs: new,
             audit,
         };
         self.store().change_schedule(change).await?;

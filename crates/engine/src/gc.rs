@@ -128,7 +128,11 @@ impl Engine {
         found: &mut Vec<Unneeded>,
     ) -> Result<(), Error> {
         for sandbox in self.node().sandboxes().await? {
-            if self.store().owner(&sandbox).await?.is_some() || self.lives(&sandbox).await? {
+            let waits = self.pools().has(&sandbox);
+            if waits
+                || self.store().owner(&sandbox).await?.is_some()
+                || self.lives(&sandbox).await?
+            {
                 continue;
             }
             let folder = self.node().layout().sandbox(&sandbox).path;

@@ -1,7 +1,7 @@
 //! After a start: files that belong to no record go. Whatever lives without a record gets a grace first.
 
 use crate::scheduler::waits;
-use crate::{Engine, Error};
+use crate::{Engine, Error, pool};
 use dauer_core::{JobId, SandboxId};
 use std::time::Duration;
 
@@ -16,7 +16,12 @@ pub(crate) async fn at_start(engine: Engine) {
     if let Err(error) = clean_strays(&engine).await {
         tracing::warn!(%error, "looking for containers without a sandbox");
     }
-    match clean_sandboxes(&engine).await {
+    if let Err(error) = engine.sweep_templates().await {
+        tracing::warn!(%error, "looking for templates without a definition");
+    }
+    let cleaned = clean_sandboxes(&engine).await;
+    tokio::spawn(pool::run(engine.clone()));
+    match cleaned {
         Ok(orphans) if orphans.is_empty() => {}
         Ok(orphans) => {
             tracing::warn!(
@@ -56,6 +61,10 @@ async fn clean_sandboxes(engine: &Engine) -> Result<Vec<SandboxId>, Error> {
     for sandbox in engine.node().sandboxes().await? {
         if let Some(job) = engine.store().owner(&sandbox).await? {
             stop_strangers(engine, &sandbox, &job).await?;
+            continue;
+        }
+        // Before this daemon has any that wait of its own.
+        if pool::remove_leftover(engine, &sandbox).await? {
             continue;
         }
         if engine.lives(&sandbox).await? {

@@ -460,7 +460,7 @@ impl Engine {
             Err(Error::NotFound(_)) => return Ok(false),
             record => record?,
         };
-        let Some(checkpoint) = record.checkpoint.as_ref().or(record.spec.from.as_ref()) else {
+        let Some(checkpoint) = record.checkpoint.as_ref().or(record.begins_from()) else {
             return Ok(false);
         };
         Ok(self.node().published(checkpoint).await?.is_none())

@@ -41,6 +41,7 @@ mod meter;
 mod own;
 mod perform;
 mod places;
+mod pool;
 mod queues;
 mod reach;
 mod recover;
@@ -56,6 +57,7 @@ mod storage;
 mod stream;
 mod submit;
 mod transfer;
+mod warm;
 mod watchers;
 mod workshop;
 
@@ -82,6 +84,7 @@ pub use snapshots::Saving;
 pub use steps::{CacheState, Step, StepKey, StepResult};
 pub use stream::{JobStream, Position, StreamItem, StreamPart, Streamed};
 pub use submit::{Accepted, RequestKey, Submission};
+pub use warm::{Readiness, TemplateState};
 pub use workshop::Workshop;
 
 // What the engine hands out of the crates below it, for callers that must not know those.

@@ -44,6 +44,10 @@ impl Runner {
                 self.drop_checkpoints(keep);
                 None
             }
+            Effect::DropTemplate { template } => {
+                self.drop_template(template);
+                None
+            }
         }
     }
 
@@ -62,7 +66,11 @@ impl Runner {
         let generation = Some(self.job.generation);
         let restoring = matches!(origin, Origin::Checkpoint { .. });
         let spec = submit::sandbox_spec(&self.job, origin, self.engine.config());
-        match self.engine.node().launch(spec).await {
+        let launched = match self.engine.given(&spec).await {
+            Some(given) => Ok(given),
+            None => self.engine.node().launch(spec).await,
+        };
+        match launched {
             Ok((link, events)) => {
                 self.connect(link, events);
                 None
@@ -214,6 +222,17 @@ impl Runner {
         });
     }
 
+    fn drop_template(&self, template: CheckpointId) {
+        let engine = self.engine.clone();
+        let spec = self.job.spec.clone();
+        tokio::spawn(async move {
+            if let Err(error) = engine.drop_template(&spec, &template).await {
+                // The next job that it fails begins cold as well, and removes it then.
+                tracing::warn!(%template, %error, "a template that cannot be restored stays");
+            }
+        });
+    }
+
     /// Removes a job of `--rm` once whoever follows its log has read it to the end.
     pub(crate) fn remove_when_read(&self) {
         let engine = self.engine.clone();
@@ -256,7 +275,7 @@ impl Engine {
     ) -> Result<(), Error> {
         let mut all = self.store().checkpoints(&job.id).await?;
         // What it began from it begins from again, whatever became of it: that goes with the job.
-        all.retain(|checkpoint| Some(&checkpoint.id) != job.spec.from.as_ref());
+        all.retain(|checkpoint| Some(&checkpoint.id) != job.begins_from());
         let keep = job.spec.keep_checkpoints.unwrap_or_default();
         let superfluous = match resume {
             Some(resume) => keep.superfluous(&all, resume, self.now()),

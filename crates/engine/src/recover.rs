@@ -2,11 +2,11 @@
 //! start of a daemon and when a shim's connection breaks.
 
 use crate::runner::{LOOK_AGAIN, Message, Runner};
-use crate::{Engine, Error};
+use crate::{Engine, Error, submit};
 use dauer_core::plan::recovery::{self, Step};
 use dauer_core::{Effect, Ended, EventKind, Job, SandboxId};
-use dauer_sandbox::Observed;
 use dauer_sandbox::protocol::ExitRecord;
+use dauer_sandbox::{Link, Observed};
 use futures_util::StreamExt;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -249,6 +249,7 @@ impl Runner {
             .await?
         {
             Some((link, mut events)) => {
+                self.give_again(&link);
                 // A shim says at once where it is; one that is busy starting is heard when it is not.
                 let first = tokio::time::timeout(FIRST_WORD, events.recv()).await.ok();
                 self.connect(link, events);
@@ -259,6 +260,24 @@ impl Runner {
                 "its shim went away while it was being adopted".into(),
             )),
         }
+    }
+
+    /// A sandbox that waited for a job may not know yet that this is its job: the daemon before may have died when it had written that
+    /// down. Said again, it changes nothing.
+    fn give_again(&self, link: &Link) {
+        let fork = self.job.spec.fork.as_ref();
+        let first = fork.map(|fork| fork.generation + 1);
+        if !self.job.is_warm() || first != Some(self.job.generation) {
+            return;
+        }
+        let (link, job) = (link.clone(), self.job.id.clone());
+        let host_name = submit::host_name(&self.job);
+        // One that is still on its way up answers when it is there.
+        tokio::spawn(async move {
+            if let Err(error) = link.assign(job.as_str(), &host_name).await {
+                tracing::debug!(%job, %error, "its sandbox was not told whose it is");
+            }
+        });
     }
 
     async fn repeat_operation(&mut self) {

@@ -28,6 +28,10 @@ pub trait RuntimeApi: Send + Sync + 'static {
     /// Answers one request. It may take as long as it needs: a job that is frozen or a daemon that dies meanwhile
     /// sends the request again.
     async fn handle(&self, engine: Engine, caller: Caller, request: ApiRequest) -> ApiResponse;
+
+    /// What a program is told that said it was ready and waits for a job, so that it asks again. `None` to anything else that it asks:
+    /// that waits for the job.
+    fn still_waiting(&self, request: &ApiRequest) -> Option<ApiResponse>;
 }
 
 /// For engines without one: there is nothing at any path.
@@ -41,6 +45,10 @@ impl RuntimeApi for Unanswered {
             headers: BTreeMap::new(),
             body: Vec::new(),
         }
+    }
+
+    fn still_waiting(&self, _: &ApiRequest) -> Option<ApiResponse> {
+        None
     }
 }
 

@@ -5,7 +5,7 @@ use crate::clock::WallTimer;
 use crate::places::Promise;
 use crate::{Engine, Error, expiry, firing};
 use dauer_core::plan::turn::Due;
-use dauer_core::{EventKind, Job, State, Timestamp};
+use dauer_core::{EventKind, Job, JobId, SandboxId, State, Timestamp};
 use futures_util::future::join_all;
 use std::time::Duration;
 
@@ -119,6 +119,15 @@ impl Engine {
         Ok(waiting)
     }
 
+    /// A sandbox that waits for a job like this one.
+    async fn promised(&self, job: &JobId) -> Option<SandboxId> {
+        if !self.pools().any_waits() {
+            return None;
+        }
+        // One that cannot be looked at is told in a moment.
+        self.pools().promise(&self.job(job).await.ok()?)
+    }
+
     /// Tells a job that it is its turn. Returns when that is committed, so that the next question does not find it due again;
     /// false where it is due still.
     async fn admit(&self, turn: Promise<'_>) -> bool {
@@ -134,15 +143,26 @@ impl Engine {
                 }
             }
         }
+        let mut promised = None;
         let event = if turn.due().suspended {
             EventKind::Wake {
                 asked: false,
                 boot_id: self.boot_id().to_owned(),
             }
         } else {
-            self.admission(turn.counted_ms())
+            promised = self.promised(&job).await;
+            self.admission(promised.clone(), turn.counted_ms())
         };
-        match self.tell(&job, event).await {
+        let told = self.tell(&job, event).await;
+        if let Some(sandbox) = promised {
+            let took = told
+                .as_ref()
+                .is_ok_and(|job| job.sandbox.as_ref() == Some(&sandbox));
+            if !took {
+                self.promise_no_longer(&sandbox);
+            }
+        }
+        match told {
             Ok(job) => {
                 let admitted = !waits(&job);
                 if admitted {

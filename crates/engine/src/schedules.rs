@@ -64,11 +64,14 @@ impl Engine {
             .map_err(|error| error.within("job"))?
             .try_into()
             .map_err(|_| Error::Failed("one schedule has several jobs".into()))?;
+        let mut spec = Arc::unwrap_or_clone(sample.spec);
+        // Each of its jobs begins as it can when its moment comes.
+        spec.begin_cold(None);
         let schedule = Schedule {
             name: new.name,
             version: 1,
             timing: new.timing,
-            spec: Arc::unwrap_or_clone(sample.spec),
+            spec,
             overlap: new.overlap,
             catch_up: new.catch_up,
             start_at: new.start_at,
@@ -174,7 +177,10 @@ impl Engine {
                     self.schedule_changed().notify_one();
                     return Ok(schedule);
                 }
-                Err(dauer_store::Error::ScheduleChanged(_)) => {}
+                // Of another moment, or the template that it was to begin from is gone.
+                Err(
+                    dauer_store::Error::ScheduleChanged(_) | dauer_store::Error::Unreferenced(_),
+                ) => {}
                 Err(error) => return Err(of_schedule(error)),
             }
         }

@@ -114,6 +114,7 @@ impl Engine {
         }
         let entry = audit("snapshot_removed", &snapshot.id, snapshot.name.clone());
         self.store().remove_snapshot(&snapshot.id, entry).await?;
+        self.pools().remove(&snapshot.id);
         self.remove_unreferenced(&snapshot.id).await
     }
 
@@ -149,7 +150,7 @@ impl Engine {
     }
 }
 
-fn described(job: &Job, manifest: &Manifest, saving: &Saving) -> Snapshot {
+pub(crate) fn described(job: &Job, manifest: &Manifest, saving: &Saving) -> Snapshot {
     let spec = serde_json::to_string(&*job.spec).expect("a spec has only text for keys");
     let kind = if manifest.has_memory() {
         SnapshotKind::Memory
@@ -159,7 +160,7 @@ fn described(job: &Job, manifest: &Manifest, saving: &Saving) -> Snapshot {
     Snapshot {
         name: saving.name.clone(),
         job: Some(job.id.clone()),
-        parent: job.spec.from.clone(),
+        parent: job.begins_from().cloned(),
         image: manifest.image.clone(),
         spec: Some(Json(spec)),
         memory_bytes: manifest.memory_bytes,

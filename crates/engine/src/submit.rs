@@ -3,7 +3,7 @@
 use crate::after::Follows;
 use crate::asker::{self, Asker};
 use crate::check::{self, check};
-use crate::{Config, Engine, Error, clock, images};
+use crate::{Config, Engine, Error, clock, images, warm};
 use dauer_core::{Checkpoint, EventKind, Job, JobId, JobSpec, OnConflict, SandboxId};
 use dauer_sandbox::driver::{self, probe};
 use dauer_sandbox::{HOST_NAME, Origin, SandboxSpec};
@@ -82,14 +82,23 @@ impl Engine {
             .try_into()
             .map_err(|_| Error::Failed("one request made several jobs".into()))?;
         let after = self.resolve(&submission.after, 0).await?;
-        let job = self.placed_after(new, &after, &[]).await?;
-        let (key, shares) = (submission.key, self.shared_by(&job).await?);
+        let mut job = self.placed_after(new, &after, &[]).await?;
+        let key = submission.key;
         let pair = key.clone().map(|key| (key.key, key.digest));
         loop {
-            let (other, existing) = match self
-                .add(new_job(job.clone(), pair.clone(), shares.clone()))
-                .await
+            let shares = match self.shared_by(&job).await {
+                Err(Error::Vanished(_)) if job.spec.is_warm() => {
+                    job = warm::without_template(job);
+                    continue;
+                }
+                shares => shares?,
+            };
+            let (other, existing) = match self.add(new_job(job.clone(), pair.clone(), shares)).await
             {
+                Err(dauer_store::Error::Unreferenced(_)) if job.spec.is_warm() => {
+                    job = warm::without_template(job);
+                    continue;
+                }
                 Ok(job) => {
                     let job = self.settled(job).await?;
                     let existing = false;
@@ -139,6 +148,8 @@ impl Engine {
         let several = specs.len() > 1;
         let mut jobs = Vec::with_capacity(specs.len());
         for mut spec in specs {
+            // Whatever was decided when it was described: a schedule's jobs are described once.
+            spec.begin_cold(None);
             self.resolve_from(&mut spec).await?;
             if spec.driver == "auto" {
                 spec.driver = self.default_driver().await?;
@@ -157,7 +168,8 @@ impl Engine {
             check::check_inline(&jobs, host)?;
             return Ok(jobs);
         }
-        self.check_all(jobs, several).await
+        let jobs = self.check_all(jobs, several).await?;
+        self.warmed_up(jobs).await
     }
 
     /// Checks on a thread that may block.
@@ -210,10 +222,14 @@ impl Engine {
         }
     }
 
-    /// The event that gives a waiting job its sandbox.
-    pub(crate) fn admission(&self, counted_ms: Option<u64>) -> EventKind {
+    /// The event that gives a waiting job its sandbox: one that waits for it, or a new one.
+    pub(crate) fn admission(
+        &self,
+        promised: Option<SandboxId>,
+        counted_ms: Option<u64>,
+    ) -> EventKind {
         EventKind::Admitted {
-            sandbox: SandboxId(random_id()),
+            sandbox: promised.unwrap_or_else(|| SandboxId(random_id())),
             boot_id: self.boot_id().to_owned(),
             counted_ms,
         }
@@ -270,11 +286,7 @@ pub(crate) fn new_job(
         at: job.created_at,
         event: "submitted".into(),
         from: None,
-        detail: job
-            .spec
-            .definition
-            .as_ref()
-            .map(|definition| format!("from {definition}")),
+        detail: described(&job.spec),
         by,
         why,
     };
@@ -285,8 +297,26 @@ pub(crate) fn new_job(
         shares,
     }
 }
+
+/// What it was made from, and how it begins where that is said.
+fn described(spec: &JobSpec) -> Option<String> {
+    let definition = spec.definition.as_ref()?;
+    let begins = match &spec.warm {
+        Some(_) if spec.is_warm() => ", begins warm".to_owned(),
+        Some(warm) => match (&warm.differs, &warm.cold) {
+            (Some(field), _) => {
+                format!(", begins cold: its {field} is not that of its definition")
+            }
+            (None, Some(why)) => format!(", begins cold: {why}"),
+            (None, None) => String::new(),
+        },
+        None => String::new(),
+    };
+    Some(format!("from {definition}{begins}"))
+}
+
 /// Its own name where a host may have it, else one made from its id, of which the end is random.
-fn host_name(job: &Job) -> String {
+pub(crate) fn host_name(job: &Job) -> String {
     let may = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let name = job.spec.name.as_deref().filter(|name| {
         name.len() <= 63 && name.chars().all(may) && !name.starts_with('-') && !name.ends_with('-')

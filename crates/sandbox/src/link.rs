@@ -157,6 +157,19 @@ impl Link {
         self.done(Call::Unfreeze).await
     }
 
+    /// Gives a restored sandbox that waits for a job ([`crate::SandboxSpec::waits_for_a_job`]) to this one: from now on what it asks
+    /// is asked by this job. One that is this job's already stays as it is.
+    ///
+    /// # Errors
+    /// `Gone`; `Invalid` where it is another job's.
+    pub async fn assign(&self, job: &str, host_name: &str) -> Result<(), Error> {
+        self.done(Call::Assign {
+            job: job.to_owned(),
+            host_name: host_name.to_owned(),
+        })
+        .await
+    }
+
     /// Ends the sandbox. Returns when `exit.json` is written and the kernel holds nothing of it any more.
     ///
     /// # Errors

@@ -134,6 +134,13 @@ pub enum Call {
     },
     /// A frozen sandbox whose checkpoint was not wanted after all goes on.
     Unfreeze,
+    /// A restored sandbox that waits for a job is this one's from now on. Said again, it changes nothing.
+    Assign {
+        /// For `DAUER_JOB_ID` of what is started in it, and the manifests of its checkpoints.
+        job: String,
+        /// What its programs are told is the host's name.
+        host_name: String,
+    },
     /// End it: kill everything, remove what the kernel holds, write `exit.json`, exit.
     Destroy,
 }

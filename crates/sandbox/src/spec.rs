@@ -15,7 +15,7 @@ pub struct SandboxSpec {
     pub generation: u32,
     /// Fresh or out of a checkpoint.
     pub origin: Origin,
-    /// For `DAUER_JOB_ID`.
+    /// For `DAUER_JOB_ID`. Empty: it is restored and waits for a job, see [`crate::Link::assign`].
     pub job: String,
     /// What its programs are told is the host's name.
     #[serde(default = "unnamed")]
@@ -55,6 +55,14 @@ pub struct SandboxSpec {
     pub layout: Layout,
     /// The guest agent on the host.
     pub guest_binary: PathBuf,
+}
+
+impl SandboxSpec {
+    /// It is restored before there is a job for it.
+    #[must_use]
+    pub fn waits_for_a_job(&self) -> bool {
+        self.job.is_empty()
+    }
 }
 
 /// The name of a sandbox that has none of its own.

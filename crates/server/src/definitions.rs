@@ -6,9 +6,12 @@ use crate::routes::Shared;
 use crate::{policy, spec};
 use axum::Json;
 use axum::extract::{Path, State};
-use dauer_core::{Definition, DefinitionRef};
-use dauer_engine::DefinitionFilter;
-use dauer_wire::http::{CreateDefinition, CreateJob, DefinitionPage, DefinitionView};
+use dauer_core::{Definition, DefinitionRef, JobSpec, SnapshotAfter, Warm};
+use dauer_engine::{DefinitionFilter, TemplateState};
+use dauer_wire::http::{
+    CreateDefinition, CreateJob, DefinitionPage, DefinitionRefView, DefinitionView, TemplateView,
+    Templates, WarmView,
+};
 use http::StatusCode;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -36,6 +39,7 @@ pub(crate) async fn create(
         config: request.config,
         retry_policy: retry_policy.unwrap_or_default(),
         metadata: request.metadata,
+        warm: request.warm.as_ref().map(warm).transpose()?,
         created_at: spec::now(),
     };
     let sample = merged(CreateJob::default(), &definition)?;
@@ -102,7 +106,16 @@ pub(crate) async fn show(
     State(shared): State<Shared>,
     Path((name, version)): Path<(String, String)>,
 ) -> Result<Json<DefinitionView>, Refusal> {
-    Ok(Json(view(shared.engine.definition(&name, &version).await?)))
+    let definition = shared.engine.definition(&name, &version).await?;
+    let id = DefinitionRef {
+        name: definition.name.clone(),
+        version: definition.version.clone(),
+    };
+    let state = shared.engine.template(&id).await?;
+    Ok(Json(DefinitionView {
+        template: state.as_ref().map(template_view),
+        ..view(definition)
+    }))
 }
 
 /// Removes a definition
@@ -120,6 +133,77 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// What jobs of definitions begin from
+///
+/// The states that first runs left when they said that they were ready, on this node.
+#[utoipa::path(get, path = "/v1/templates", tag = "definitions",
+    responses((status = 200, description = "All of them.", body = Templates)))]
+pub(crate) async fn templates(State(shared): State<Shared>) -> Result<Json<Templates>, Refusal> {
+    let states = shared.engine.templates().await?;
+    let templates = states.iter().map(template_view).collect();
+    Ok(Json(Templates { templates }))
+}
+
+/// Removes what jobs of a definition begin from
+///
+/// The next one begins with its program, and leaves another. Jobs that began from it keep what they need.
+#[utoipa::path(delete, path = "/v1/definitions/{name}/{version}/template", tag = "definitions",
+    params(("name" = String, Path, description = "Its name."),
+        ("version" = String, Path, description = "Its version, or `latest`: the highest by the order of semver.org.")),
+    responses((status = 204, description = "It is gone.")))]
+pub(crate) async fn remove_template(
+    State(shared): State<Shared>,
+    Path((name, version)): Path<(String, String)>,
+) -> Result<StatusCode, Refusal> {
+    shared.engine.remove_template(&name, &version).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) fn reference(id: &DefinitionRef) -> DefinitionRefView {
+    DefinitionRefView {
+        name: id.name.clone(),
+        version: id.version.clone(),
+    }
+}
+
+fn template_view(state: &TemplateState) -> TemplateView {
+    let snapshot = &state.snapshot;
+    TemplateView {
+        definition: reference(&state.template.definition),
+        snapshot: snapshot.id.0.clone(),
+        job: snapshot.job.as_ref().map(|job| job.0.clone()),
+        driver: snapshot.driver.clone(),
+        created_at: snapshot.created_at.0,
+        memory_bytes: snapshot.memory_bytes,
+        disk_bytes: snapshot.disk_bytes,
+        pool: state.template.pool,
+        waiting: state.waiting,
+    }
+}
+
+fn warm(view: &WarmView) -> Result<Warm, Refusal> {
+    if view.snapshot_after != "ready" {
+        let text = format!(
+            "there is no moment {:?} to freeze the first run at: use ready",
+            view.snapshot_after
+        );
+        return Err(Refusal::malformed(text).at("warm.snapshot_after"));
+    }
+    Ok(Warm {
+        snapshot_after: SnapshotAfter::Ready,
+        pool: view.pool,
+    })
+}
+
+fn warm_view(warm: Warm) -> WarmView {
+    WarmView {
+        snapshot_after: match warm.snapshot_after {
+            SnapshotAfter::Ready => "ready".to_owned(),
+        },
+        pool: warm.pool,
+    }
+}
+
 fn view(definition: Definition) -> DefinitionView {
     DefinitionView {
         name: definition.name,
@@ -128,6 +212,8 @@ fn view(definition: Definition) -> DefinitionView {
         config: definition.config,
         retry_policy: policy::retry_view(&definition.retry_policy),
         metadata: definition.metadata,
+        warm: definition.warm.map(warm_view),
+        template: None,
         created_at: definition.created_at.0,
     }
 }
@@ -232,19 +318,42 @@ fn template(config: &serde_json::Value) -> Result<CreateJob, Refusal> {
     }
 }
 
+/// What a request asks for, and how it begins.
+pub(crate) struct Resolved {
+    pub(crate) job: CreateJob,
+    /// What the definition alone asks for, and how many sandboxes it keeps waiting, where its jobs begin warm.
+    warm: Option<(CreateJob, u32)>,
+}
+
+impl Resolved {
+    /// The engine's description of it.
+    pub(crate) fn spec(self) -> Result<JobSpec, Refusal> {
+        let spec = spec::from_request(self.job)?;
+        match self.warm {
+            Some((alone, pool)) => Ok(spec.warmed(&spec::from_request(alone)?, pool)),
+            None => Ok(spec),
+        }
+    }
+}
+
 /// What a request that names a definition asks for.
-pub(crate) async fn resolved(shared: &Shared, job: CreateJob) -> Result<CreateJob, Refusal> {
+pub(crate) async fn resolved(shared: &Shared, job: CreateJob) -> Result<Resolved, Refusal> {
     let Some(name) = &job.definition_name else {
         if job.definition_version.is_some() {
             let text = "a definition_version without a definition_name";
             return Err(Refusal::malformed(text).at("definition_version"));
         }
-        return Ok(job);
+        return Ok(Resolved { job, warm: None });
     };
     let version = job.definition_version.as_deref();
     let version = version.unwrap_or(dauer_core::definition::LATEST);
     let definition = shared.engine.definition(name, version).await?;
-    merged(job, &definition)
+    let warm = match definition.warm {
+        Some(warm) => Some((merged(CreateJob::default(), &definition)?, warm.pool)),
+        None => None,
+    };
+    let job = merged(job, &definition)?;
+    Ok(Resolved { job, warm })
 }
 
 #[cfg(test)]
@@ -265,6 +374,7 @@ mod tests {
                 ..RetryPolicy::default()
             },
             metadata: [("a".into(), json!(1)), ("b".into(), json!(1))].into(),
+            warm: None,
             created_at: Timestamp(0),
         }
     }

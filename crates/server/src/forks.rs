@@ -3,7 +3,7 @@
 use crate::error::Refusal;
 use crate::extract::{Input, Params};
 use crate::routes::Shared;
-use crate::view;
+use crate::{definitions, view};
 use axum::Json;
 use axum::extract::{Path, State};
 use dauer_core::{CheckpointId, Snapshot};
@@ -177,6 +177,10 @@ fn seen(snapshot: &Snapshot) -> SnapshotView {
         disk_bytes: snapshot.disk_bytes,
         pinned: snapshot.pinned,
         labels: snapshot.labels.clone(),
+        template_of: snapshot
+            .template
+            .as_ref()
+            .map(|template| definitions::reference(&template.definition)),
         spec: None,
     }
 }

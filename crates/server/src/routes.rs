@@ -104,6 +104,8 @@ routes! {
     post "/v1/definitions" Submit Brief definitions::create;
     get "/v1/definitions/{name}/{version}" Read Brief definitions::show;
     delete "/v1/definitions/{name}/{version}" Submit Brief definitions::remove;
+    delete "/v1/definitions/{name}/{version}/template" Submit Brief definitions::remove_template;
+    get "/v1/templates" Read Brief definitions::templates;
     get "/v1/queues" Read Brief queues::list;
     post "/v1/queues:pause" Admin Brief queues::pause_all;
     post "/v1/queues:resume" Admin Brief queues::resume_all;

@@ -63,7 +63,7 @@ pub(crate) async fn create(
     }
     let of_job = |refusal: Refusal| refusal.within("job");
     let job = resolved(&shared, request.job).await.map_err(of_job)?;
-    let spec = spec::from_request(job).map_err(of_job)?;
+    let spec = job.spec().map_err(of_job)?;
     caller.check_spec(&spec).map_err(of_job)?;
     let new = NewSchedule {
         name: request.name,

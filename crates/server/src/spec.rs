@@ -105,6 +105,7 @@ pub(crate) fn from_request(job: CreateJob) -> Result<JobSpec, Refusal> {
         from: job.from.map(CheckpointId),
         fork: None,
         keep_checkpoints,
+        warm: None,
     })
 }
 

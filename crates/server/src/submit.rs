@@ -6,7 +6,7 @@ use crate::error::Refusal;
 use crate::extract::{Input, Large};
 use crate::gate::Caller;
 use crate::routes::Shared;
-use crate::{spec, view};
+use crate::view;
 use axum::extract::State;
 use axum::{Extension, Json};
 use dauer_core::Job;
@@ -56,8 +56,8 @@ pub(crate) async fn create(
         return Ok((StatusCode::CREATED, Json(created(&shared, &job, false))));
     }
     let mut request = resolved(&shared, request).await?;
-    let after = batches::follows(std::mem::take(&mut request.after))?;
-    let spec = spec::from_request(request)?;
+    let after = batches::follows(std::mem::take(&mut request.job.after))?;
+    let spec = request.spec()?;
     caller.check_spec(&spec)?;
     let submission = Submission { spec, key, after };
     let accepted = shared.engine.submit(submission).await?;
@@ -92,8 +92,8 @@ pub(crate) async fn create_all(
         let place = |refusal: Refusal| refusal.within(&format!("jobs[{index}]"));
         let key = request_key(&mut job).map_err(place)?;
         let mut job = resolved(&shared, job).await.map_err(place)?;
-        let after = batches::follows(std::mem::take(&mut job.after)).map_err(place)?;
-        let spec = spec::from_request(job).map_err(place)?;
+        let after = batches::follows(std::mem::take(&mut job.job.after)).map_err(place)?;
+        let spec = job.spec().map_err(place)?;
         caller.check_spec(&spec).map_err(place)?;
         submissions.push(Submission { spec, key, after });
     }

@@ -10,6 +10,7 @@ use dauer_wire::http::{
 /// A job as an element of a list.
 pub(crate) fn job(job: &Job) -> JobView {
     let outcome = job.outcome.as_ref();
+    let (start, cold_because) = start(job);
     JobView {
         id: job.id.0.clone(),
         name: job.spec.name.clone(),
@@ -33,6 +34,8 @@ pub(crate) fn job(job: &Job) -> JobView {
         definition: definition(job),
         schedule: job.spec.schedule.clone(),
         scheduled_at: job.spec.scheduled_at.map(|at| at.0),
+        start,
+        cold_because,
         tags: job.spec.tags.clone(),
         priority: job.spec.priority.name().to_owned(),
         created_at: job.created_at.0,
@@ -102,7 +105,7 @@ pub(crate) fn whole_job(
 }
 
 fn fork(job: &Job) -> Option<ForkView> {
-    let fork = job.spec.fork.as_ref()?;
+    let fork = job.spec.fork.as_ref().filter(|fork| !fork.template)?;
     Some(ForkView {
         index: fork.index,
         of: fork.of,
@@ -126,7 +129,30 @@ pub(crate) fn own_job(job: &Job) -> SelfView {
         definition: definition(job),
         fork: fork(job),
         locks: job.locks.len(),
+        warm: job.is_warm(),
+        env: job
+            .spec
+            .warm
+            .iter()
+            .flat_map(|warm| warm.env.clone())
+            .collect(),
     }
+}
+
+/// How a job begins whose definition says that they begin warm, and why it is cold.
+fn start(job: &Job) -> (Option<String>, Option<String>) {
+    let Some(warm) = &job.spec.warm else {
+        return (None, None);
+    };
+    if job.is_warm() {
+        return (Some("warm".to_owned()), None);
+    }
+    let differs = warm.differs.as_ref();
+    let differs = differs.map(|field| format!("its {field} is not that of its definition"));
+    (
+        Some("cold".to_owned()),
+        differs.or(job.cold.clone()).or(warm.cold.clone()),
+    )
 }
 
 /// A checkpoint; `newest` is the one the job's record points to.

@@ -87,6 +87,9 @@ class Fake(CuttingServer):
         self.exits: List[Any] = []
         self.generation = 1
         self.retries = 0
+        self.env: Dict[str, str] = {}
+        self.ready_status = "taken"
+        self.polls_until_ready = 0
         super().__init__(socket.create_server(("127.0.0.1", 0)))
 
     @property
@@ -104,7 +107,12 @@ class Fake(CuttingServer):
         if parts[:3] == ["v1", "self", "checkpoint"]:
             return self._checkpoint(method, parts, body)
         if (method, path) == ("GET", "/v1/self"):
-            return 200, {"id": "j", "generation": self.generation, "retries": self.retries}
+            view = {"id": "j", "generation": self.generation, "retries": self.retries}
+            return 200, {**view, "env": self.env}
+        if (method, path) == ("POST", "/v1/self/ready"):
+            left, self.polls_until_ready = self.polls_until_ready, max(0, self.polls_until_ready - 1)
+            status = "pending" if left else self.ready_status
+            return 200, {"status": status, "message": "why" if status == "cold" else None, "generation": self.generation}
         if (method, path) == ("GET", "/v1/self/params"):
             return 200, self.params
         if (method, path) == ("GET", "/v1/self/metadata"):

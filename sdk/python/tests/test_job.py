@@ -110,6 +110,21 @@ class CutTest(JobTest):
         calls = forms(lambda: dauer.wait_signal("go"), lambda: aio.wait_signal("go"))
         self.check_everywhere(calls, prepare, check)
 
+    def test_who_is_ready_is_told_so_and_gets_what_is_its_own(self) -> None:
+        def prepare() -> None:
+            self.fake.polls_until_ready = 2
+            self.fake.env = {"WARM_TEST": "own"}
+            self.fake.ready_status = "restored"
+            os.environ.pop("WARM_TEST", None)
+
+        def check(result: Any) -> None:
+            self.assertEqual((result.status, result.restored, result.generation), ("restored", True, 1))
+            self.assertEqual((os.environ["WARM_TEST"], os.environ["DAUER_JOB_ID"]), ("own", "j"))
+
+        self.addCleanup(os.environ.pop, "WARM_TEST", None)
+        self.addCleanup(os.environ.pop, "DAUER_JOB_ID", None)
+        self.check_everywhere(forms(dauer.ready, aio.ready), prepare, check)
+
     def test_params_are_whole(self) -> None:
         # A number, because a beginning of it is a number, too.
         self.fake.params = 123456789
@@ -245,6 +260,19 @@ class CheckpointTest(JobTest):
         with mock.patch.dict(os.environ, {"http_proxy": "http://127.0.0.1:1", "HTTP_PROXY": "http://127.0.0.1:1"}):
             self.assertEqual(dauer.checkpoint().status, "taken")
             self.assertEqual(asyncio.run(aio.checkpoint()).status, "taken")
+
+
+class ReadyTest(JobTest):
+    def test_where_no_state_is_kept_it_goes_on_and_knows_why(self) -> None:
+        self.addCleanup(os.environ.pop, "DAUER_JOB_ID", None)
+        self.fake.ready_status = "cold"
+        ready = dauer.ready()
+        self.assertEqual((ready.status, ready.restored, ready.message), ("cold", False, "why"))
+
+    def test_an_unknown_answer_is_no_readiness(self) -> None:
+        self.fake.ready_status = "lukewarm"
+        with self.assertRaises(dauer.NotUnderstood):
+            dauer.ready()
 
 
 class SleepTest(JobTest):

@@ -37,6 +37,8 @@ export {
   metadata,
   params,
   progress,
+  type Ready,
+  ready,
   restored,
   sleep,
   type WaitOptions,

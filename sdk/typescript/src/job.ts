@@ -25,6 +25,21 @@ export interface Checkpoint {
   token?: string;
 }
 
+/** Where a program goes on that said that it was ready. */
+export interface Ready {
+  /**
+   * `taken`: later jobs of the definition begin here. `restored`: this is one of those. `cold`: nothing was kept. `not_managed`: this is
+   * no job of Dauer.
+   */
+  status: "taken" | "restored" | "cold" | "not_managed";
+  /** It began here, with the memory of another job: connections to the outside are gone. */
+  restored: boolean;
+  /** The incarnation that goes on; 0 outside of Dauer. */
+  generation: number;
+  /** Why it is `cold`. */
+  message?: string;
+}
+
 /** Who this job is. */
 export interface Metadata {
   jobId?: string;
@@ -80,6 +95,32 @@ async function outcome(api: string, token: string, body: object): Promise<Record
     if (view["status"] !== "pending") return view;
     await delay(20 * unknown);
   }
+}
+
+/**
+ * Everything that jobs of this definition have in common is done: modules, models, caches.
+ *
+ * Where the definition says `warm`, the first job is frozen here and goes on; every later one begins here, in the memory of that one. So
+ * what comes after is each job's own: {@link params}, files and connections to open. What the job adds to the environment is in
+ * `process.env` from here on, and `DAUER_JOB_ID` is its own. It does not reject where no state can be kept.
+ */
+export async function ready(): Promise<Ready> {
+  const api = apiAddress();
+  if (api === undefined) return { status: "not_managed", restored: false, generation: 0 };
+  let view: Record<string, unknown>;
+  do {
+    view = object(await answered(api, "POST", "/v1/self/ready", {}));
+  } while (view["status"] === "pending");
+  const status = view["status"];
+  if (status !== "taken" && status !== "restored" && status !== "cold") {
+    throw new NotUnderstood(`the runtime API answered the status ${String(status)} to a program that is ready`);
+  }
+  const self = object(await answered(api, "GET", "/v1/self"));
+  Object.assign(process.env, self["env"] ?? {}, { DAUER_JOB_ID: String(self["id"]) });
+  const generation = Number(view["generation"] ?? 0);
+  if (status !== "restored") noteGeneration(generation);
+  const message = view["message"];
+  return { status, restored: status === "restored", generation, ...(typeof message === "string" ? { message } : {}) };
 }
 
 /**

@@ -92,6 +92,7 @@ export class Fake extends CuttingServer {
   exits = [];
   generation = 1;
   retries = 0;
+  pollsUntilReady = 0;
 
   answer(method, path, headers, body) {
     return jsonAnswer(this.#route(method, path, body));
@@ -103,7 +104,9 @@ export class Fake extends CuttingServer {
     if (path.startsWith("/v1/self/checkpoint")) return this.#checkpoint(method, parts, body);
     switch (`${method} ${path}`) {
       case "GET /v1/self":
-        return [200, { id: "j", generation: this.generation, retries: this.retries }];
+        return [200, { id: "j", generation: this.generation, retries: this.retries, env: { WARM_TEST: "own" } }];
+      case "POST /v1/self/ready":
+        return [200, { status: this.pollsUntilReady-- > 0 ? "pending" : "restored", generation: this.generation }];
       case "GET /v1/self/params":
         return [200, this.params];
       case "GET /v1/self/metadata":

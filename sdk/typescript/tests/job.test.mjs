@@ -54,6 +54,19 @@ test("a lock is taken once and left", () =>
     (result, fake) => assert.deepEqual([result, fake.locksTaken, fake.locks.size], ["held", 1, 0]),
   ));
 
+test("who is ready is told so and gets what is its own", () =>
+  checkEverywhere(
+    (fake) => {
+      fake.pollsUntilReady = 1;
+      delete process.env.WARM_TEST;
+    },
+    () => dauer.ready(),
+    (result) => {
+      assert.deepEqual([result.status, result.restored, result.generation], ["restored", true, 1]);
+      assert.deepEqual([process.env.WARM_TEST, process.env.DAUER_JOB_ID], ["own", "j"]);
+    },
+  ));
+
 test("a signal is handed out once", () =>
   checkEverywhere(
     (fake) => (fake.signals = { go: [{ n: 1 }, { n: 2 }] }),

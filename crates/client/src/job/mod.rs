@@ -23,6 +23,7 @@
 mod api;
 mod freeze;
 mod lock;
+mod ready;
 mod signal;
 mod tell;
 #[cfg(test)]
@@ -30,6 +31,7 @@ mod tests;
 
 pub use freeze::{Checkpointed, Status, checkpoint, restored, sleep};
 pub use lock::{Lock, lock, with_lock};
+pub use ready::{Readiness, Ready, ready};
 pub use signal::{Wait, wait_signal};
 pub use tell::{Metadata, exit, metadata, params, progress};
 

@@ -3,6 +3,7 @@
 use super::api;
 use super::freeze::{Checkpointed, Status, checkpoint_at};
 use super::lock::{lock_at, within};
+use super::ready::{Readiness, ready_at};
 use super::signal::{Wait, wait_signal_at};
 use crate::Error;
 use serde_json::{Value, json};
@@ -37,6 +38,7 @@ struct Job {
     signals: VecDeque<Value>,
     bound: BTreeMap<String, Value>,
     refuses_to_suspend: bool,
+    ready_asked: u32,
 }
 
 /// A served job.
@@ -141,6 +143,12 @@ impl Job {
                 let left = *self.checkpoints.entry(token.clone()).or_insert(1);
                 (202, status(&token, left))
             }
+            "POST /v1/self/ready" => {
+                self.ready_asked += 1;
+                let status = ["pending", "restored"][usize::from(self.ready_asked > 1)];
+                (200, json!({ "status": status, "generation": 3 }))
+            }
+            "GET /v1/self" => (200, json!({ "id": "j", "env": { "A": "own" } })),
             "GET /v1/self/params" => (200, json!(123_456_789)),
             "POST /v1/self/locks" => {
                 if !self.locks.contains_key(&token) {
@@ -239,6 +247,18 @@ async fn a_lock_is_taken_once_and_left() {
         within(lock, true, async {}).await.unwrap();
         let job = fake.job();
         assert_eq!((job.locks_taken, job.locks.len()), (1, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_ready_is_told_so_and_gets_what_is_its_own() {
+    everywhere(|fake| async move {
+        let ready = ready_at(fake.at()).await.unwrap();
+        assert_eq!((ready.status, ready.generation), (Readiness::Restored, 3));
+        let own = [("A", "own"), ("DAUER_JOB_ID", "j")];
+        let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(ready.env, own.into());
     })
     .await;
 }

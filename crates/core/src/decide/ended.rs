@@ -8,7 +8,7 @@ use super::verdict::{Effect, Move, Verdict, Why};
 use super::{CRASHES_IN_A_ROW_MAX, Now, RESTORES_IN_A_ROW_MAX, WAKE_RETRY_MS, movement, next};
 use crate::job::{End, Forget, Intent, Job, Outcome, Reason};
 use crate::kept::Kept;
-use crate::{Limit, Operation, State, Timestamp, timeout};
+use crate::{CheckpointId, Limit, Operation, State, Timestamp, timeout};
 
 pub(super) fn incarnation_ended(job: &Job, ended: &Ended, now: Now) -> Verdict {
     if job.state.is_terminal() {
@@ -284,7 +284,42 @@ fn lost(job: &Job, out_of_memory: bool, rebooted: Option<&str>, now: Now) -> Ver
     Verdict::Move(movement)
 }
 
+/// A job without a state of its own begins with its program where the template of its definition cannot be restored.
+fn cold_instead(job: &Job, template: &CheckpointId, message: &str, at: Timestamp) -> Verdict {
+    let because = format!("its template {template} cannot be restored: {message}");
+    let mut next = next(job);
+    // The spec never changes: it goes on to say what was asked for.
+    next.cold = Some(because.clone());
+    next.operation = Some(Operation::Starting);
+    next.intent = None;
+    next.locks = Vec::new();
+    next.generation += 1;
+    timeout::pause_attempt(&mut next, at);
+    let effects = vec![
+        Effect::Destroy {
+            generation: job.generation,
+        },
+        // What it shared.
+        Effect::DropCheckpoints { keep: None },
+        Effect::DropTemplate {
+            template: template.clone(),
+        },
+        Effect::Start,
+    ];
+    let mut movement = movement(next, "warm_start_failed", effects);
+    movement.detail = Some(because);
+    movement.forget_tokens = Forget::All;
+    movement.kept = vec![Kept::BegunAnew];
+    Verdict::Move(movement)
+}
+
 fn restore_failed(job: &Job, message: &str, bad_image: bool, now: Now) -> Verdict {
+    if job.is_warm()
+        && job.checkpoint.is_none()
+        && let Some(template) = job.forked_from()
+    {
+        return cold_instead(job, template, message, now.at);
+    }
     let asked = matches!(job.intent, Some(Intent::Wake { asked: true }));
     let was_suspended = job.operation == Some(Operation::Waking);
     if was_suspended && (asked || !bad_image) {

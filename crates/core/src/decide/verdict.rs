@@ -42,6 +42,11 @@ pub enum Effect {
         /// Keep this one.
         keep: Option<CheckpointId>,
     },
+    /// Remove the template of the job's definition, where it is still this one: it cannot be begun from.
+    DropTemplate {
+        /// Which.
+        template: CheckpointId,
+    },
 }
 
 /// What is to become of an event.

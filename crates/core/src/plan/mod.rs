@@ -4,6 +4,7 @@ pub mod admission;
 pub mod eviction;
 pub mod firing;
 pub mod places;
+pub mod pool;
 pub mod rates;
 pub mod recovery;
 pub mod retention;

@@ -87,7 +87,8 @@ impl Family {
                 Effect::Start
                 | Effect::Restore { .. }
                 | Effect::TakeCheckpoint { .. }
-                | Effect::DropCheckpoints { .. } => {}
+                | Effect::DropCheckpoints { .. }
+                | Effect::DropTemplate { .. } => {}
             }
         }
         true

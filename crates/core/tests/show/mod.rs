@@ -1,6 +1,20 @@
-//! Parts of a verdict in one line.
+//! Parts of a verdict in one line, and what a scenario begins with.
 
-use dauer_core::{Kept, Verdict};
+use dauer_core::{Fork, Kept, Verdict};
+
+/// A job that begins from a template that was taken of the fourth incarnation of another one.
+pub(crate) fn of_template() -> Fork {
+    Fork {
+        source: "source".into(),
+        index: 0,
+        of: 1,
+        known_as: vec![],
+        generation: 4,
+        token: None,
+        numbered_by: None,
+        template: true,
+    }
+}
 
 /// What a verdict writes into the ledger, for `ledger …`: `+kind amount @from by cause`, `-kind @to by cause`.
 pub(crate) fn show_ledger(verdict: &Verdict) -> String {

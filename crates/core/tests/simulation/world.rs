@@ -239,6 +239,7 @@ impl Simulation {
                 self.queue
                     .push_back((Some(generation), EventKind::Released));
             }
+            Effect::DropTemplate { .. } => unreachable!("no job of this world begins warm"),
             Effect::DropCheckpoints { keep } => {
                 let keep = keep.map(|id| id.0);
                 assert!(

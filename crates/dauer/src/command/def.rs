@@ -19,6 +19,9 @@ use std::collections::BTreeMap;
 ///   runtime_type = "gvisor"
 ///   config = { argv = ["python3", "/srv/resize.py"], memory_bytes = 536870912, timeout = "10m" }
 ///   retry_policy = { max_retries = 3, retry_delay = "5s" }
+///   warm = { snapshot_after = "ready", pool = 2 }
+///
+/// With warm the first run is frozen when its program says that it is ready, and later jobs begin there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   dauer def apply resize.toml

@@ -46,3 +46,4 @@ mod transfer;
 pub(crate) mod usage;
 pub(crate) mod version;
 pub(crate) mod wait;
+pub(crate) mod warm;

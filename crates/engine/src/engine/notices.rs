@@ -13,6 +13,7 @@ impl Engine {
         self.inner.commits.send_modify(|count| *count += 1);
         self.nodes().elsewhere().remove(&job.id);
         let less = self.inner.places.note(job);
+        self.inner.pools.look_again();
         if less || scheduler::waits(job) {
             self.inner.schedule_changed.notify_one();
         }
@@ -31,6 +32,7 @@ impl Engine {
         }
         if jobs.len() > 0 {
             self.inner.commits.send_modify(|count| *count += 1);
+            self.inner.pools.look_again();
         }
         if news {
             self.inner.schedule_changed.notify_one();

@@ -6,6 +6,7 @@ use crate::images::Keeper;
 use crate::inline::Host;
 use crate::lease::Nodes;
 use crate::places::Places;
+use crate::pool::Pools;
 use crate::queues::Queues;
 use crate::steps::Steps;
 use crate::storage::Storage;
@@ -44,6 +45,10 @@ impl Engine {
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.inner.store
+    }
+
+    pub(crate) fn pools(&self) -> &Pools {
+        &self.inner.pools
     }
 
     pub(crate) fn keeper(&self) -> &Keeper {

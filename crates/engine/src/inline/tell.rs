@@ -112,7 +112,8 @@ impl Runner {
             Effect::Start
             | Effect::Restore { .. }
             | Effect::TakeCheckpoint { .. }
-            | Effect::DropCheckpoints { .. } => None,
+            | Effect::DropCheckpoints { .. }
+            | Effect::DropTemplate { .. } => None,
         }
     }
 }

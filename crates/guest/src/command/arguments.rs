@@ -6,6 +6,7 @@ dauer inside a sandbox: talks to the runtime API of the job it is part of.
 
 Usage:
   dauer checkpoint --self [--suspend DURATION] [--wait-signal NAME] [--token TOKEN] [--json]
+  dauer ready
   dauer wait-signal NAME [--suspend] [--timeout DURATION] [--token TOKEN] [--json]
   dauer lock [--ttl DURATION] -- COMMAND...
   dauer progress DONE [TOTAL [MESSAGE]]
@@ -18,6 +19,9 @@ checkpoint --self  Take a checkpoint of this job and wait for the outcome: print
   --suspend DURATION   sleep so long at no cost after the checkpoint: 500ms, 10s, 5m, 3h, 2d
   --wait-signal NAME   sleep at no cost until somebody sends `dauer signal JOB NAME`
   --token TOKEN        idempotency key: the same token never takes a second checkpoint (default: random)
+ready              The program is ready for what makes this job different from others of its definition. Where the definition
+                   says `warm`, the first one is frozen here and later jobs begin here: prints `taken`, `restored`, or
+                   `cold`. What `dauer params` prints from here on is this job's own. Outside Dauer it does nothing.
 wait-signal        Wait for a signal that was or will be sent with `dauer signal JOB NAME [JSON]`; prints its JSON.
   --suspend            sleep at no cost until it comes
   --timeout DURATION   wait no longer; then the exit code is 124
@@ -41,6 +45,7 @@ pub(super) enum Invocation {
     Help,
     Version,
     Checkpoint(Asked),
+    Ready,
     WaitSignal(Awaited),
     Lock(Locked),
     Progress(Told),
@@ -107,6 +112,7 @@ pub(super) fn parse(words: &[String]) -> Result<Invocation, UsageError> {
         "--help" | "-h" | "help" => Ok(Invocation::Help),
         "--version" | "-V" => Ok(Invocation::Version),
         "checkpoint" => parse_checkpoint(Options::of("checkpoint", rest)),
+        "ready" => alone("ready", rest).map(|()| Invocation::Ready),
         "wait-signal" => parse_wait(Options::of("wait-signal", rest)),
         "lock" => parse_lock(Options::of("lock", rest)),
         "progress" => parse_progress(rest),
@@ -369,6 +375,7 @@ mod tests {
             ("exit 256", "256 is no exit code"),
             ("exit 0 1 2", "does not take 2"),
             ("params x", "does not take x"),
+            ("ready --now", "does not take --now"),
         ] {
             let message = parse_line(line).unwrap_err();
             assert!(message.contains(named), "{line}: {message}");

@@ -33,6 +33,7 @@ pub(crate) fn run(first: &OsStr, rest: &[OsString]) -> ExitCode {
         Ok(Invocation::Help) => print(USAGE.trim_end()),
         Ok(Invocation::Version) => print(concat!("dauer ", env!("CARGO_PKG_VERSION"))),
         Ok(Invocation::Checkpoint(asked)) => checkpoint::run(asked),
+        Ok(Invocation::Ready) => own::ready(),
         Ok(Invocation::WaitSignal(awaited)) => return coded(wait::run(awaited)),
         Ok(Invocation::Lock(locked)) => return coded(own::lock(&locked)),
         Ok(Invocation::Progress(told)) => own::progress(told),

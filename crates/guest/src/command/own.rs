@@ -4,7 +4,7 @@ use super::arguments::{Exit, Locked, Told};
 use super::http::{Api, Reply};
 use super::repeat::{escape, random_token, until_reached};
 use super::{parse, print, problem};
-use dauer_wire::http::{LockView, ProgressView, SelfExit, SelfLock, Span};
+use dauer_wire::http::{LockView, ProgressView, ReadyStatus, SelfExit, SelfLock, Span};
 use serde_json::value::RawValue;
 use std::fs;
 use std::io::Read;
@@ -35,6 +35,27 @@ fn done(reply: &Reply) -> Result<(), String> {
         Ok(())
     } else {
         Err(problem(reply))
+    }
+}
+
+/// `dauer ready`: asks until it is decided, on whichever side of the freeze it learns it.
+pub(super) fn ready() -> Result<(), String> {
+    let Some(api) = Api::from_environment()? else {
+        return print("not managed by dauer; nothing to do");
+    };
+    loop {
+        let reply = until_reached(|| api.post("/v1/self/ready", b"{}"))?;
+        done(&reply)?;
+        let status: ReadyStatus = parse(&reply)?;
+        match status.status.as_str() {
+            "pending" => {}
+            "taken" | "restored" | "cold" => return print(&status.status),
+            other => {
+                return Err(format!(
+                    "the runtime API answered the status {other}, which this version does not know"
+                ));
+            }
+        }
     }
 }
 

@@ -92,7 +92,7 @@ pub(super) fn unfreeze(shim: &Shim) -> Result<(), Error> {
     let checkpointer = driver.checkpointer().ok_or(Error::Gone)?;
     snapshot::remove(&shim.incarnation.spec.layout, &checkpoint.id)?;
     checkpointer.resume(&shim.incarnation)?;
-    shim.agent.release(start::resume(&shim.incarnation.spec)?);
+    shim.agent.release(start::resume(shim)?);
     shim.enter(Phase::Running);
     Ok(())
 }
@@ -130,7 +130,7 @@ struct Quiet<'a>(&'a Shim);
 
 impl Drop for Quiet<'_> {
     fn drop(&mut self) {
-        match start::resume(&self.0.incarnation.spec) {
+        match start::resume(self.0) {
             Ok(frame) => self.0.agent.release(frame),
             // The kernel has random bytes once it is up.
             Err(error) => eprintln!("shim: {error}"),
@@ -332,7 +332,7 @@ pub(super) fn blank(
     Ok(Manifest {
         format_version: FORMAT_VERSION,
         id: id.clone(),
-        job: JobId(spec.job.clone()),
+        job: JobId(shim.whose().job),
         sandbox: spec.id.clone(),
         generation: spec.generation,
         image: spec.image.clone(),

@@ -3,7 +3,7 @@
 use super::door::Unopened;
 use super::outbox::Outbox;
 use super::state::{Control, Shim};
-use super::{Occurrence, checkpoint, process, session};
+use super::{Occurrence, assign, checkpoint, process, session};
 use crate::Error;
 use crate::protocol::{Call, Open, Phase, Reply, Room, kind};
 use dauer_wire::frame::Frame;
@@ -145,6 +145,9 @@ fn answer_call(shim: &Arc<Shim>, id: u64, call: Call, outbox: &Arc<Outbox>) {
                 reply(checkpoint::unfreeze(&shim).map(|()| Reply::Done))
             });
         }
+        Call::Assign { job, host_name } => once_up(shim, move |shim| {
+            reply(assign::assign(shim, job, host_name).map(|()| Reply::Done));
+        }),
         Call::Destroy => {
             let told = move |result: Result<(), Error>| reply(result.map(|()| Reply::Done));
             shim.tell(Occurrence::DestroyAsked(Box::new(told)));

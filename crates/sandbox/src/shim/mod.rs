@@ -13,6 +13,7 @@
 //! a queue's, which take no other.
 
 mod agent;
+mod assign;
 mod checkpoint;
 mod clock;
 mod connection;

@@ -5,7 +5,7 @@ use super::{Occurrence, agent, clock, process, turn};
 use crate::driver::{AgentStdio, Driver, Running, Verification};
 use crate::protocol::Phase;
 use crate::snapshot::{Manifest, Reader};
-use crate::{Error, Origin, SandboxSpec};
+use crate::{Error, Origin};
 use dauer_wire::guest::{Resume, ToGuest};
 use dauer_wire::http::Marker;
 use std::fs::File;
@@ -74,7 +74,7 @@ pub(super) fn start(shim: &Arc<Shim>, ready: Ready) -> Result<(), Error> {
         }
     }
     if let From::Checkpoint(reader) = from {
-        shim.agent.push(resume(&shim.incarnation.spec)?);
+        shim.agent.push(resume(shim)?);
         if let Some(pid) = reader.manifest().job_pid {
             shim.set_job_pid(pid);
         }
@@ -120,11 +120,12 @@ impl Channel {
 }
 
 /// Lets the agent go on after a freeze, as this incarnation.
-pub(super) fn resume(spec: &SandboxSpec) -> Result<dauer_wire::frame::Frame, Error> {
+pub(super) fn resume(shim: &Shim) -> Result<dauer_wire::frame::Frame, Error> {
+    let whose = shim.whose();
     let resume = Resume {
-        generation: spec.generation,
-        job: Some(spec.job.clone()),
-        host_name: Some(spec.host_name.clone()),
+        generation: shim.generation(),
+        job: Some(whose.job),
+        host_name: Some(whose.host_name),
         wall_clock_ms: clock::now().0,
         entropy: process::entropy(32)?,
     };

@@ -60,6 +60,15 @@ struct State {
     session_last: u64,
     quiesced: Option<Quiesced>,
     agent_gone: bool,
+    whose: Whose,
+}
+
+/// Whose a sandbox is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Whose {
+    /// Empty while it waits for a job.
+    pub(super) job: String,
+    pub(super) host_name: String,
 }
 
 /// The present control connection.
@@ -78,6 +87,10 @@ impl Shim {
     ) -> Self {
         // Sessions of an earlier incarnation live on in the memory of a restored agent: their numbers are not used again.
         let session_last = u64::from(incarnation.spec.generation) << 32;
+        let whose = Whose {
+            job: incarnation.spec.job.clone(),
+            host_name: incarnation.spec.host_name.clone(),
+        };
         Self {
             incarnation,
             folder,
@@ -100,6 +113,7 @@ impl Shim {
                 session_last,
                 quiesced: None,
                 agent_gone: false,
+                whose,
             }),
             changed: Condvar::new(),
         }
@@ -132,6 +146,10 @@ impl Shim {
         self.state().job_pid
     }
 
+    pub(super) fn sandbox_pid(&self) -> Option<i32> {
+        self.state().sandbox_pid
+    }
+
     pub(super) fn event(&self) -> Event {
         self.state().event()
     }
@@ -139,12 +157,39 @@ impl Shim {
     /// Goes into another phase and tells everybody.
     pub(super) fn enter(&self, phase: Phase) {
         self.change(|state| {
-            if phase == Phase::Running {
+            // Before it has a job nobody pays for it.
+            if phase == Phase::Running && !state.whose.job.is_empty() {
                 // A freeze that was undone does not begin it anew.
                 state.life.began_at.get_or_insert_with(clock::now);
             }
             state.phase = phase;
         });
+    }
+
+    /// Whose it is.
+    pub(super) fn whose(&self) -> Whose {
+        self.state().whose.clone()
+    }
+
+    /// It waits no longer. Errors: `Invalid` where it is another job's; true where it had none before.
+    pub(super) fn give_to(&self, whose: Whose) -> Result<bool, Error> {
+        let present = self.whose();
+        if present.job == whose.job {
+            return Ok(false);
+        }
+        if !present.job.is_empty() {
+            return Err(Error::Invalid(format!(
+                "the sandbox is that of job {} already",
+                present.job
+            )));
+        }
+        self.change(|state| {
+            state.whose = whose;
+            if state.phase == Phase::Running {
+                state.life.began_at = Some(clock::now());
+            }
+        });
+        Ok(true)
     }
 
     /// Notes what it has used so far, while that can still be asked for.

@@ -32,6 +32,12 @@ impl RuntimeApi for Runtime {
             Err(refusal) => respond(refusal.status(), PROBLEM, &refusal.problem()),
         }
     }
+
+    fn still_waiting(&self, request: &ApiRequest) -> Option<ApiResponse> {
+        let path = request.path.split(['?', '#']).next().unwrap_or_default();
+        let is_ready = request.method == "POST" && path.ends_with("/ready");
+        is_ready.then(own::still_waiting)
+    }
 }
 
 async fn route(
@@ -72,6 +78,7 @@ async fn route(
         ([], "GET") => asked.own_view().await,
         (["checkpoint"], "POST") => asked.checkpoint().await,
         (["checkpoint", token], "GET") => asked.checkpoint_status(token).await,
+        (["ready"], "POST") => asked.ready().await,
         (["params"], "GET") => asked.params().await,
         (["metadata"], "GET") => asked.metadata().await,
         (["exit"], "POST") => asked.exit().await,
@@ -81,7 +88,10 @@ async fn route(
         (["signals", "wait"], "POST") => asked.wait_for_signal().await,
         (
             []
-            | ["checkpoint" | "params" | "metadata" | "exit" | "locks" | "lock" | "progress"]
+            | [
+                "checkpoint" | "ready" | "params" | "metadata" | "exit" | "locks" | "lock"
+                | "progress",
+            ]
             | ["checkpoint" | "locks" | "lock", _]
             | ["signals", "wait"],
             _,

@@ -4,10 +4,21 @@ use super::{Asked, Shape, no_content, ok, respond, span_ms};
 use crate::error::Refusal;
 use crate::view;
 use dauer_core::{Json, Progress};
+use dauer_engine::Readiness;
 use dauer_wire::guest::ApiResponse;
-use dauer_wire::http::{LockView, ProgressView, SelfExit, SelfLock, SelfMetadata};
+use dauer_wire::http::{LockView, ProgressView, ReadyStatus, SelfExit, SelfLock, SelfMetadata};
 use http::StatusCode;
 use std::sync::Arc;
+
+/// What a program that is ready is told while there is no job for it.
+pub(super) fn still_waiting() -> ApiResponse {
+    let status = ReadyStatus {
+        status: "pending".to_owned(),
+        message: None,
+        generation: 0,
+    };
+    ok(StatusCode::OK, &status)
+}
 
 /// Of what a job leaves as its result.
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
@@ -26,6 +37,31 @@ impl Asked<'_> {
     pub(super) async fn params(&self) -> Result<ApiResponse, Refusal> {
         let job = self.engine.job(&self.caller.job).await?;
         Ok(ok(StatusCode::OK, &job.spec.params))
+    }
+
+    /// `POST …/ready`: answered when it is decided, or after 20 s.
+    pub(super) async fn ready(&self) -> Result<ApiResponse, Refusal> {
+        let caller = self.caller;
+        loop {
+            let readiness = self
+                .engine
+                .self_ready(&caller.job, caller.generation)
+                .await?;
+            let (status, message) = match readiness {
+                // The older shape answers when it is done.
+                Readiness::Pending if self.shape == Shape::Older => continue,
+                Readiness::Pending => ("pending", None),
+                Readiness::Taken => ("taken", None),
+                Readiness::Restored => ("restored", None),
+                Readiness::Cold(why) => ("cold", Some(why)),
+            };
+            let status = ReadyStatus {
+                status: status.to_owned(),
+                message,
+                generation: caller.generation,
+            };
+            return Ok(ok(StatusCode::OK, &status));
+        }
     }
 
     /// `GET …/metadata`.

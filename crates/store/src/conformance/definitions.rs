@@ -2,7 +2,7 @@
 
 use super::sample::audit;
 use crate::{DefinitionFilter, Error, Store};
-use dauer_core::{Definition, DefinitionRef, RetryPolicy, Timestamp};
+use dauer_core::{Definition, DefinitionRef, RetryPolicy, SnapshotAfter, Timestamp, Warm};
 use std::sync::Arc;
 
 pub(super) fn reference(name: &str, version: &str) -> DefinitionRef {
@@ -24,6 +24,11 @@ pub(super) fn definition(name: &str, version: &str) -> Definition {
             ..RetryPolicy::default()
         },
         metadata: [("owner".into(), serde_json::json!({"team": ["a", null]}))].into(),
+        // Some begin warm.
+        warm: version.starts_with("1.1").then_some(Warm {
+            snapshot_after: SnapshotAfter::Ready,
+            pool: 3,
+        }),
         created_at: Timestamp(1_700_000_000_000),
     }
 }

@@ -6,6 +6,7 @@ use dauer_core::plan::turn::Due;
 use dauer_core::{
     Checkpoint, CheckpointId, DefinitionRef, Forget, Image, Jitter, Job, JobId, JobSpec, Mount,
     Network, Priority, Publish, Reason, RetryFrom, RetryOn, RetryPolicy, State, Timestamp,
+    WarmStart,
 };
 use std::sync::Arc;
 
@@ -97,6 +98,12 @@ pub(crate) fn named(n: u64, name: Option<&str>) -> Job {
         from: None,
         from_disk: false,
         fork: None,
+        warm: n.is_multiple_of(5).then(|| WarmStart {
+            pool: 2,
+            env: [("A".into(), "ü".into())].into(),
+            differs: None,
+            cold: Some("no".into()),
+        }),
         keep_checkpoints: n.is_multiple_of(4).then(|| KeepCheckpoints {
             last: u32::try_from(n % 7).unwrap_or(0) + 1,
             for_ms: n.is_multiple_of(8).then_some(n),

@@ -4,7 +4,7 @@ use super::sample::{audit, become_state, change, checkpoint, create, edit, entry
 use crate::{Error, Folder, NewJob, Store};
 use dauer_core::{
     CacheEntry, CacheState, Checkpoint, CheckpointId, Image, Job, Json, Snapshot, SnapshotKind,
-    State, Timestamp,
+    State, Template, Timestamp,
 };
 use std::sync::Arc;
 
@@ -25,6 +25,10 @@ pub(super) fn snapshot(n: u64, name: Option<&str>) -> Snapshot {
         disk_bytes: 7,
         blocks_bytes: 4096,
         labels: [("team".into(), "a".into())].into(),
+        template: Some(Template {
+            definition: super::definitions::reference("resize", "1.10.0"),
+            pool: 2,
+        }),
         ..Snapshot::new(folder(n), SnapshotKind::Memory, "runc", Timestamp(5))
     }
 }

@@ -5,7 +5,7 @@ use crate::moving::Mark;
 use dauer_core::ledger::{Kind, Labels, OwnerKind};
 use dauer_core::{
     CacheState, Checkpoint, CheckpointId, Definition, DefinitionRef, EndsChildren, JobId, Queue,
-    Schedule, Scope, Snapshot, State, Timestamp, TokenStatus,
+    Schedule, Scope, Snapshot, State, Timestamp, TokenStatus, Warm,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,7 +36,7 @@ pub(crate) struct DefinitionRow {
 impl DefinitionRow {
     pub(super) fn of(definition: Definition) -> Self {
         Self {
-            config: json(&definition.config),
+            config: config(definition.config, definition.warm),
             retry_policy: json(&definition.retry_policy),
             metadata: json(&definition.metadata),
             runtime_type: definition.runtime_type,
@@ -50,8 +50,10 @@ impl DefinitionRow {
 
     pub(crate) fn read(self) -> Result<Definition, Broken> {
         let what = || format!("the definition {}", self.id);
+        let (config, warm) = read_config(read(&self.config, what)?, what)?;
         Ok(Definition {
-            config: read(&self.config, what)?,
+            config,
+            warm,
             retry_policy: read(&self.retry_policy, what)?,
             metadata: read(&self.metadata, what)?,
             runtime_type: self.runtime_type,
@@ -59,6 +61,37 @@ impl DefinitionRow {
             name: self.id.name,
             version: self.id.version,
         })
+    }
+}
+
+/// How jobs begin stands in the column of their fields, which has none of that name: a daemon of an older build that shares the store
+/// refuses such a job for a field that it does not know, where it would otherwise begin all of them cold without a word.
+const WARM: &str = "warm";
+
+fn config(mut config: serde_json::Value, warm: Option<Warm>) -> String {
+    if let (Some(warm), Some(fields)) = (warm, config.as_object_mut()) {
+        let warm = serde_json::to_value(warm);
+        let warm = warm.expect("invariant: plain data can be written as JSON");
+        fields.insert(WARM.to_owned(), warm);
+    }
+    json(&config)
+}
+
+/// The inverse of [`config`].
+fn read_config(
+    mut config: serde_json::Value,
+    what: impl FnOnce() -> String,
+) -> Result<(serde_json::Value, Option<Warm>), Broken> {
+    let fields = config.as_object_mut();
+    let Some(warm) = fields.and_then(|fields| fields.remove(WARM)) else {
+        return Ok((config, None));
+    };
+    match serde_json::from_value(warm) {
+        Ok(warm) => Ok((config, Some(warm))),
+        Err(source) => Err(Broken::Unreadable {
+            what: what(),
+            source,
+        }),
     }
 }
 

@@ -54,6 +54,7 @@ pub(crate) fn job(n: u64) -> Job {
         from_disk: false,
         fork: None,
         keep_checkpoints: None,
+        warm: None,
     };
     Job::new(id(n), spec, Timestamp(0))
 }

@@ -24,6 +24,53 @@ pub struct CreateDefinition {
     /// Goes into its jobs' metadata.
     #[serde(default)]
     pub metadata: BTreeMap<String, serde_json::Value>,
+    /// Its first run is frozen when it says that it is ready, and later jobs begin there.
+    #[serde(default)]
+    pub warm: Option<WarmView>,
+}
+
+/// How jobs of a definition begin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct WarmView {
+    /// `ready`: when the program says so with `POST /v1/self/ready`.
+    pub snapshot_after: String,
+    /// So many sandboxes are kept restored and waiting for a job; none where absent.
+    #[serde(default)]
+    pub pool: u32,
+}
+
+/// The state that jobs of a definition begin from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TemplateView {
+    /// The definition.
+    pub definition: DefinitionRefView,
+    /// The snapshot that it is.
+    pub snapshot: String,
+    /// The job that it was taken of, which may be gone.
+    pub job: Option<String>,
+    /// What can bring it to life.
+    pub driver: String,
+    /// When it was taken.
+    pub created_at: i64,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Bytes of changed files.
+    pub disk_bytes: u64,
+    /// So many sandboxes are to wait for a job.
+    pub pool: u32,
+    /// So many do.
+    pub waiting: usize,
+}
+
+/// `GET /v1/templates`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Templates {
+    /// Those of this node.
+    pub templates: Vec<TemplateView>,
 }
 
 fn auto() -> String {
@@ -46,6 +93,12 @@ pub struct DefinitionView {
     pub retry_policy: RetryView,
     /// Goes into its jobs' metadata.
     pub metadata: BTreeMap<String, serde_json::Value>,
+    /// How its jobs begin; with their program where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm: Option<WarmView>,
+    /// What they begin from, where there is something yet; only of a single one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<TemplateView>,
     /// When it was registered.
     pub created_at: i64,
 }

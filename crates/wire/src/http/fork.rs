@@ -1,6 +1,6 @@
 //! Jobs made from the state of another one, going back, and states that are kept.
 
-use super::JobView;
+use super::{DefinitionRefView, JobView};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -93,6 +93,9 @@ pub struct SnapshotView {
     pub pinned: bool,
     /// What it is searched by.
     pub labels: BTreeMap<String, String>,
+    /// Jobs of this definition begin from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_of: Option<DefinitionRefView>,
     /// What its job was asked for as; only of a single one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<serde_json::Value>,

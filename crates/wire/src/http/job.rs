@@ -213,6 +213,12 @@ pub struct JobView {
     /// What it was made from.
     #[serde(default)]
     pub definition: Option<DefinitionRefView>,
+    /// `warm` or `cold`, where its definition says that jobs begin warm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    /// Why it is `cold`, but for that there was no template yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_because: Option<String>,
     /// The schedule that fired it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,

@@ -32,6 +32,27 @@ pub struct SelfView {
     /// Locks it holds.
     #[serde(default)]
     pub locks: usize,
+    /// It began where the first run of its definition was ready.
+    #[serde(default)]
+    pub warm: bool,
+    /// What it adds to the environment of its definition. A program of a definition that begins warm finds this here and not in its
+    /// environment: it may have begun before there was this job.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+}
+
+/// `POST /v1/self/ready`: answered when it is no longer `pending`, or after 20 s; then it is asked again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReadyStatus {
+    /// `pending`; `taken` (later jobs of the definition begin here), `restored` (this is one of those), `cold` (nothing was kept).
+    pub status: String,
+    /// Why it is `cold`.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// The present incarnation.
+    #[serde(default)]
+    pub generation: u32,
 }
 
 /// Which of several copies of another job one is.

@@ -22,6 +22,7 @@ The same functions for asyncio are in :mod:`dauer.aio`.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
@@ -30,7 +31,7 @@ from typing import Any, NoReturn, Optional, Type
 from . import _process, _steps
 from ._blocking import drive
 from ._durations import Duration, seconds as _seconds
-from ._steps import Checkpoint, Metadata
+from ._steps import Checkpoint, Metadata, Ready
 from .client import Dauer, Ended, Event, Executed, Job, Output, Result
 from .errors import (
     CheckpointFailed,
@@ -63,6 +64,7 @@ __all__ = [
     "NotManaged",
     "NotUnderstood",
     "Output",
+    "Ready",
     "Refused",
     "Result",
     "SignalTimeout",
@@ -74,6 +76,7 @@ __all__ = [
     "metadata",
     "params",
     "progress",
+    "ready",
     "restored",
     "sleep",
     "wait_signal",
@@ -99,6 +102,24 @@ def checkpoint(suspend: Optional[Duration] = None) -> Checkpoint:
         return Checkpoint("not_managed")
     _process.check_no_lock_held()
     result = drive(address, _steps.checkpoint(_process.new_token(), suspend))
+    if not result.restored:
+        _process.note_generation(result.generation)
+    return result
+
+
+def ready() -> Ready:
+    """Everything that jobs of this definition have in common is done: imports, models, caches.
+
+    Where the definition says ``warm``, the first job is frozen here and goes on; every later one begins here, in the memory of that
+    one. So what comes after the call is each job's own: :func:`params`, files and connections to open, random numbers to seed. What
+    the job adds to the environment is in ``os.environ`` from here on, and ``DAUER_JOB_ID`` is its own. Nothing is raised where no
+    state can be kept.
+    """
+    address = _process.api_address()
+    if address is None:
+        return Ready("not_managed")
+    result, env = drive(address, _steps.ready())
+    os.environ.update(env)
     if not result.restored:
         _process.note_generation(result.generation)
     return result

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import socket
 from dataclasses import dataclass, field
-from typing import Any, Generator, Mapping, Optional, TypeVar, Union
+from typing import Any, Generator, Mapping, Optional, Tuple, TypeVar, Union
 from urllib.parse import quote
 
 from ._durations import Duration, text as duration_text
@@ -97,6 +97,24 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Ready:
+    """Where a program goes on that said that it was ready."""
+
+    #: ``taken``: later jobs of the definition begin here. ``restored``: this is one of those. ``cold``: nothing was kept.
+    #: ``not_managed``: this is no job of Dauer.
+    status: str
+    #: The incarnation that goes on; 0 outside of Dauer.
+    generation: int = 0
+    #: Why it is ``cold``.
+    message: Optional[str] = None
+
+    @property
+    def restored(self) -> bool:
+        """It began here, with the memory of another job: connections to the outside are gone."""
+        return self.status == "restored"
+
+
+@dataclass(frozen=True)
 class Metadata:
     """Who this job is."""
 
@@ -136,6 +154,19 @@ def checkpoint(token: str, suspend: Optional[Duration]) -> Steps[Checkpoint]:
     if name not in ("taken", "restored"):
         raise NotUnderstood(f"the runtime API answered the checkpoint status {name!r}")
     return Checkpoint(name, int(status.get("generation") or 0), status.get("checkpoint"), token)
+
+
+def ready() -> Steps[Tuple[Ready, Mapping[str, str]]]:
+    """What it is now, and what this job adds to the environment."""
+    status: Mapping[str, Any] = {"status": "pending"}
+    while status.get("status") == "pending":
+        status = _object((yield from _answered(_post("/v1/self/ready", {}))))
+    name = status.get("status")
+    if name not in ("taken", "restored", "cold"):
+        raise NotUnderstood(f"the runtime API answered the status {name!r} to a program that is ready")
+    view = yield from self_view()
+    env = {**(view.get("env") or {}), "DAUER_JOB_ID": str(view.get("id"))}
+    return Ready(name, int(status.get("generation") or 0), status.get("message")), env
 
 
 def wait_signal(name: str, token: str, timeout: Optional[Duration], suspend: bool) -> Steps[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from types import TracebackType
@@ -11,7 +12,7 @@ from typing import Any, NoReturn, Optional, Set, Tuple, Type
 from . import _process, _steps
 from ._asyncio import drive
 from ._durations import Duration, seconds as _seconds
-from ._steps import Checkpoint, Metadata
+from ._steps import Checkpoint, Metadata, Ready
 from .errors import CheckpointFailed, Refused
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "metadata",
     "params",
     "progress",
+    "ready",
     "restored",
     "sleep",
     "wait_signal",
@@ -38,6 +40,18 @@ async def checkpoint(suspend: Optional[Duration] = None) -> Checkpoint:
         return Checkpoint("not_managed")
     _process.check_no_lock_held()
     result = await drive(address, _steps.checkpoint(_process.new_token(), suspend))
+    if not result.restored:
+        _process.note_generation(result.generation)
+    return result
+
+
+async def ready() -> Ready:
+    """As :func:`dauer.ready`. All tasks of the loop begin where they are now."""
+    address = _process.api_address()
+    if address is None:
+        return Ready("not_managed")
+    result, env = await drive(address, _steps.ready())
+    os.environ.update(env)
     if not result.restored:
         _process.note_generation(result.generation)
     return result
