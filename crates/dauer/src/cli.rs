@@ -34,7 +34,7 @@ Queue jobs
   submit       Hand over a job made from a definition
   batch        Hand over many jobs at once
   def          Register, list and remove definitions
-  warm         What jobs of definitions begin from: list, remove
+  warm         List and remove the states that jobs of definitions begin from
   queue        Limits for jobs that wait, by queue and by key
   schedule     Have jobs submitted at certain moments
   retry        Try jobs again that failed or were cancelled

@@ -95,7 +95,8 @@ impl Foreground<'_> {
                 },
                 () = left.notified() => return Ok(None),
                 () = &mut sizing, if !sized => sized = true,
-                () = &mut feeding, if !fed => fed = true,
+                // A program that asks for the size of its terminal because of what was typed is to be told the right one.
+                () = &mut feeding, if sized && !fed => fed = true,
                 () = &mut explaining, if !explained => explained = true,
                 came = signals.next() => match came {
                     Came::Resized if self.tty => self.resize().await,

@@ -83,11 +83,16 @@ mod tests {
     #[tokio::test]
     async fn it_returns_at_the_moment_and_not_before() {
         let timer = WallTimer::new().unwrap();
-        for _ in 0..3 {
+        let mut early = 0;
+        for _ in 0..5 {
             let moment = now().plus_ms(30);
-            timer.sleep_until(Some(moment)).await.unwrap();
-            assert!(now() >= moment);
+            while now() < moment {
+                timer.sleep_until(Some(moment)).await.unwrap();
+                early += u32::from(now() < moment);
+            }
         }
+        // Somebody may set the clock of this machine meanwhile, but not all the time.
+        assert!(early < 3, "{early} of 5 times too early");
         timer.sleep_until(Some(Timestamp(0))).await.unwrap();
     }
 }

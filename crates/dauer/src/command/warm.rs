@@ -6,7 +6,7 @@ use crate::failure::{Failure, Outcome};
 use crate::render;
 use clap::Subcommand;
 
-/// What jobs of definitions begin from, where their first run said that it was ready.
+/// List and remove the states that jobs of definitions begin from.
 ///
 /// A definition with `warm = { snapshot_after = "ready" }` is frozen once: its first run, when the program says that it is ready
 /// (`dauer ready` in a script, `dauer.ready()` in Python). Later jobs begin there. With `pool = N` so many of them are kept restored.
