@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 /// The files of a gVisor image, in the order in which the sandbox takes them.
 const IMAGE_FILES: [&str; 3] = ["checkpoint.img", "pages_meta.img", "pages.img"];
 
-/// A sandbox with more memory writes past the page cache, through a pipe: the kernel makes whoever fills the cache with more than a part of
-/// the machine's memory wait for the disk. Below, the cache takes it faster than a pipe.
-const THROUGH_CACHE_BYTES_MAX: u64 = 192 << 20;
+/// A sandbox with at most so much memory in use writes through the page cache, which for a few pages is quicker than a pipe. More goes past it: whoever
+/// else syncs a file would have to wait for all that is on its way to the disk, and the sandbox with it.
+const THROUGH_CACHE_BYTES_MAX: u64 = 32 << 20;
 
 /// The release whose control protocol for checkpoints is known; any other is asked by its own tool.
 const DIRECT_RELEASE: &str = "20240729";
