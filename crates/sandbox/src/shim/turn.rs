@@ -78,6 +78,13 @@ mod tests {
                 turn.map(drop)
             }
         });
+        for place in 0..2 {
+            let again = Flock::lock(
+                open(&layout, place).unwrap(),
+                FlockArg::LockExclusiveNonblock,
+            );
+            assert!(matches!(again, Err((_, Errno::EWOULDBLOCK))), "{place}");
+        }
         // Both are taken, so it cannot have one.
         assert!(told.try_recv().is_err());
         drop((first, second));
